@@ -1,0 +1,13 @@
+"""The simulated broker: fills from bars, with engine.exchange, for backtests and bar-for-bar paper runs."""
+
+from engine.costs import FeeSchedule, Slippage
+from engine.exchange import SimulatedExchange
+from engine.portfolio import Portfolio
+from engine.semantics import Switches
+
+
+def simulated_broker(
+    portfolio: Portfolio, switches: Switches, *, fees: FeeSchedule | None = None, slippage: Slippage | None = None
+) -> SimulatedExchange:
+    """Return a broker that fills orders from the bars it is shown, under the switches and costs given."""
+    return SimulatedExchange(portfolio, switches, fees=fees, slippage=slippage)

@@ -1,0 +1,276 @@
+"""The order desk: everything between a strategy's wish and the broker, and back.
+
+It sizes targets, rounds to increments, asks the risk gate, makes orders and their protecting children, sends them with
+the latency that the model says, and journals each step with its reason.
+"""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from math import trunc
+from typing import Any
+
+from engine.bars import DAY
+from engine.bus import Bus
+from engine.costs import ConstantLatency, Latency
+from engine.errors import OrderError
+from engine.events import (
+    Fill,
+    OrderAccepted,
+    OrderAmended,
+    OrderCancelled,
+    OrderExpired,
+    OrderReduced,
+    OrderRejected,
+    OrderTriggered,
+    RequestRefused,
+)
+from engine.instruments import Instrument
+from engine.interfaces import Broker
+from engine.moment import Moment
+from engine.orders import Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
+from engine.portfolio import Portfolio
+from engine.recorder import Recorder
+from engine.risk import RiskGate
+
+EVENT_KINDS: dict[type, str] = {
+    OrderAccepted: "accepted", OrderRejected: "rejected", RequestRefused: "refused", OrderTriggered: "triggered",
+    OrderReduced: "reduced", OrderAmended: "amended", OrderCancelled: "cancelled", OrderExpired: "expired",
+}
+
+
+def lots_for_exposure(exposure: float, headroom: float, equity_units: int, ticks: int, value_units: int) -> int:
+    """Return the signed lots worth `exposure` × equity at a price, cut towards zero.
+
+    One formula, in float64 and in this order of operations, for the desk and for the compiled run: they must agree to the bit.
+    """
+    exposure = min(max(exposure, -headroom), headroom)
+    return trunc(exposure * equity_units / (ticks * value_units))
+
+
+class OrderDesk:
+    """Turns requests into orders and broker events into facts.
+
+    Args:
+        headroom: the largest share of equity a target may use, so that fees fit beside it.
+    """
+
+    def __init__(
+        self,
+        portfolio: Portfolio,
+        broker: Broker,
+        recorder: Recorder,
+        moment: Moment,
+        bus: Bus,
+        *,
+        risk: RiskGate | None = None,
+        latency: Latency | None = None,
+        headroom: float = 1.0,
+    ) -> None:
+        self._portfolio = portfolio
+        self._broker = broker
+        self._recorder = recorder
+        self._moment = moment
+        self._risk = risk or RiskGate()
+        self._latency = latency
+        if isinstance(latency, ConstantLatency) and latency.nanoseconds == 0:
+            self._latency = None
+        self._headroom = headroom
+        self._next_order_id = 1
+        self._target_orders: dict[str, Order] = {}
+        self._actions: dict[float, str] = {}
+        self._groups: dict[str, int] = {}
+        self._on_fill: tuple[Callable[[Any], None], ...] = bus.handlers(Fill)
+        self._on_order: tuple[Callable[[Any], None], ...] = bus.handlers(OrderAccepted)
+
+    # ── from the strategy ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def target(self, symbol: str, exposure: float, why: str) -> None:
+        """Trade towards a share of equity at market; an unfilled order of the target before is withdrawn first."""
+        instrument = self._instrument(symbol)
+        previous = self._target_orders.get(symbol)
+        if previous is not None and previous.is_open:
+            self.handle(self._broker.cancel(previous, self._moment.time, "replaced by a newer target"))
+        position = self._portfolio.positions[symbol]
+        price = self._price(symbol)
+        lots = self.lots_for(symbol, exposure) - position.lots
+        if not lots:
+            return
+        action = self._actions.get(exposure)
+        if action is None:
+            action = self._actions[exposure] = f"target {exposure:g}"
+        moment = self._moment
+        decision = self._recorder.decision(moment.time, symbol, moment.bar_close_time(symbol), price, action, why)
+        side = Side.BUY if lots > 0 else Side.SELL
+        order = self._new_order(decision, instrument, side, OrderType.MARKET, abs(lots), instrument.to_ticks(price))
+        self._target_orders[symbol] = order
+        self._send(order, price)
+
+    def lots_for(self, symbol: str, exposure: float) -> int:
+        """Return the signed lots that make the position worth `exposure` × equity at the last close."""
+        position = self._portfolio.positions[symbol]
+        ticks = position.instrument.to_ticks(self._price(symbol))
+        equity_units = self._portfolio.equity_units(position.account.currency, self._moment.prices)
+        return lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units)
+
+    def request(self, request: OrderRequest) -> Order:
+        """Make orders of a request and send them; return the main one.
+
+        Raises:
+            OrderError: the request cannot mean anything: a quantity that is not positive, a price that is missing or not positive.
+        """
+        instrument = self._instrument(request.symbol)
+        _check(request)
+        price = self._price(request.symbol)
+        moment = self._moment
+        decision = self._recorder.decision(
+            moment.time, request.symbol, moment.bar_close_time(request.symbol), price, _describe(request), request.why
+        )
+        ticks = instrument.to_ticks(price)
+        order = self._new_order(decision, instrument, request.side, request.type, instrument.to_lots(request.quantity), ticks)
+        order.limit_ticks = _ticks(instrument, request.limit)
+        order.stop_ticks = _ticks(instrument, request.stop)
+        order.trail_fraction = request.trail_fraction
+        order.trail_ticks = _ticks(instrument, request.trail_amount)
+        order.time_in_force = request.time_in_force
+        order.expire_at = self._expiry(request)
+        order.post_only = request.post_only
+        order.reduce_only = request.reduce_only
+        if request.oco_group is not None:
+            order.group = self._groups.setdefault(request.oco_group, order.id)
+        if self._send(order, price):
+            self._send_children(order, request, price)
+        return order
+
+    def cancel(self, order: Order, why: str) -> None:
+        """Withdraw an order."""
+        self.handle(self._broker.cancel(order, self._moment.time, why or "asked for"))
+
+    def amend(
+        self, order: Order, quantity: float | Decimal | None, limit: float | Decimal | None, stop: float | Decimal | None
+    ) -> None:
+        """Change a working order.
+
+        Raises:
+            OrderError: it is final, waits for nothing of the kind named, or would be smaller than what has filled.
+        """
+        if not order.is_open:
+            raise OrderError(f"order {order.id} is {order.status.value} and cannot be amended")
+        lots = order.lots if quantity is None else order.instrument.to_lots(quantity)
+        if lots <= order.filled_lots:
+            raise OrderError(
+                f"order {order.id} has filled {order.filled_quantity}; its quantity cannot be amended to {quantity}, expected more"
+            )
+        for name, price, present in (("limit", limit, order.limit_ticks), ("stop", stop, order.stop_ticks)):
+            if price is not None and present is None:
+                raise OrderError(f"order {order.id} is a {order.type.value} order and has no {name} to amend")
+        self.handle(self._broker.amend(
+            order, self._moment.time, lots=lots,
+            limit_ticks=order.limit_ticks if limit is None else _ticks(order.instrument, limit),
+            stop_ticks=order.stop_ticks if stop is None else _ticks(order.instrument, stop),
+        ))
+
+    # ── from the broker ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, events: Sequence[Any]) -> None:
+        """Journal what happened, then tell the strategy."""
+        recorder = self._recorder
+        for event in events:
+            if type(event) is Fill:
+                recorder.fill(event)
+            else:
+                recorder.order_event(event.order.id, event.time, EVENT_KINDS[type(event)], event.reason)
+        if not (self._on_fill or self._on_order):
+            return
+        for event in events:
+            for handler in self._on_fill if type(event) is Fill else self._on_order:
+                handler(event)
+
+    # ── making orders ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _new_order(self, decision: int, instrument: Instrument, side: Side, kind: OrderType, lots: int, ticks: int) -> Order:
+        number = self._next_order_id
+        self._next_order_id = number + 1
+        order = Order(number, decision, instrument, side, kind, lots, self._moment.time, decision_ticks=ticks)
+        if self._latency is not None:
+            order.arrives_at += self._latency.delay(number)
+        return order
+
+    def _send(self, order: Order, price: float) -> bool:
+        """Journal the order, ask the risk gate, hand it to the broker. Return whether it was let through."""
+        recorder = self._recorder
+        recorder.order(order)
+        reason = self._risk.refusal(order, price, self._portfolio)
+        if reason is not None:
+            order.status = OrderStatus.REFUSED
+            recorder.refused_count += 1
+            self.handle((RequestRefused(order, self._moment.time, reason),))
+            return False
+        self.handle(self._broker.submit(order))
+        return True
+
+    def _send_children(self, parent: Order, request: OrderRequest, price: float) -> None:
+        """Send the protecting orders of a bracket; the first of them to fill cancels the other."""
+        instrument = parent.instrument
+        for kind, limit, stop, trail in (
+            (OrderType.STOP, None, request.stop_loss, None),
+            (OrderType.TRAILING_STOP, None, None, request.trail_stop_fraction),
+            (OrderType.LIMIT, request.take_profit, None, None),
+        ):
+            if limit is None and stop is None and trail is None:
+                continue
+            child = self._new_order(
+                parent.decision_id, instrument, parent.side.opposite, kind, parent.lots, parent.decision_ticks
+            )
+            child.limit_ticks = _ticks(instrument, limit)
+            child.stop_ticks = _ticks(instrument, stop)
+            child.trail_fraction = trail
+            child.parent_id = parent.id
+            child.group = parent.id
+            child.reduce_only = True
+            self._send(child, price)
+
+    def _expiry(self, request: OrderRequest) -> int | None:
+        if request.time_in_force is TimeInForce.DAY:
+            return (self._moment.time // DAY + 1) * DAY
+        return request.expire_at
+
+    def _instrument(self, symbol: str) -> Instrument:
+        instrument = self._portfolio.instruments.get(symbol)
+        if instrument is None:
+            raise OrderError(f"no instrument {symbol!r} in this run; there are {', '.join(self._portfolio.instruments)}")
+        return instrument
+
+    def _price(self, symbol: str) -> float:
+        price = self._moment.prices.get(symbol)
+        if price is None:
+            raise OrderError(f"{symbol} has no bar yet, so it cannot be traded; wait for its first bar")
+        return price
+
+
+def _ticks(instrument: Instrument, price: float | Decimal | None) -> int | None:
+    return None if price is None else instrument.to_ticks(float(price))
+
+
+def _check(request: OrderRequest) -> None:
+    quantity = float(request.quantity)
+    if not 0 < quantity < float("inf"):
+        raise OrderError(f"quantity to {request.side.word} {request.symbol} is {request.quantity}; expected a number above 0")
+    for name in ("limit", "stop", "trail_amount", "stop_loss", "take_profit"):
+        price = getattr(request, name)
+        if price is not None and not 0 < float(price) < float("inf"):
+            raise OrderError(f"{name} for {request.symbol} is {price}; expected a price above 0")
+    for name in ("trail_fraction", "trail_stop_fraction"):
+        fraction = getattr(request, name)
+        if fraction is not None and not 0 < fraction < 1:
+            raise OrderError(f"{name} for {request.symbol} is {fraction}; expected a fraction between 0 and 1, such as 0.05")
+    if request.time_in_force is TimeInForce.GTD and request.expire_at is None:
+        raise OrderError(f"{request.symbol}: good-till-date needs expire_at, UTC nanoseconds")
+
+
+def _describe(request: OrderRequest) -> str:
+    parts = [request.side.word, f"{float(request.quantity):g}", request.type.value]
+    for name in ("limit", "stop", "trail_fraction", "trail_amount", "stop_loss", "take_profit", "trail_stop_fraction"):
+        value = getattr(request, name)
+        if value is not None:
+            parts.append(f"{name} {float(value):g}")
+    return " ".join(parts)

@@ -1,0 +1,573 @@
+"""A simulated exchange: it holds orders, lets them meet bars, and books what fills.
+
+The order of things within a bar is that of docs/fills.md: expiry, the gap at the open (stops, limits, market orders), the path, the
+close, trailing stops. Prices come from engine.matching, costs from engine.costs; this file owns sequence and state.
+"""
+
+from collections.abc import Collection, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from engine.bars import FORWARD_FILLED, Bar
+from engine.costs import FeeSchedule, FillTerms, MakerTakerFees, Market, MarketGauge, NoSlippage, PriceCosts, Slippage
+from engine.events import (
+    Fill,
+    Liquidity,
+    OrderAccepted,
+    OrderAmended,
+    OrderCancelled,
+    OrderExpired,
+    OrderReduced,
+    OrderRejected,
+    OrderTriggered,
+)
+from engine.matching import (
+    TickBar,
+    at_open,
+    certain_after,
+    on_leg,
+    path_points,
+    stop_fill,
+    trail,
+    trail_point,
+    within_range,
+)
+from engine.orders import Order, OrderStatus, OrderType, Side, TimeInForce
+from engine.portfolio import Portfolio, Position
+from engine.semantics import Switches
+
+_NO_EVENTS: tuple[Any, ...] = ()
+_FREE = PriceCosts()
+_STOPS = (OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP)
+
+
+def _round_half_even(numerator: int, denominator: int) -> int:
+    quotient, rest = divmod(numerator, denominator)
+    twice = 2 * rest
+    return quotient + (twice > denominator or (twice == denominator and quotient & 1))
+
+
+class SimulatedExchange:
+    """A venue that fills orders from bars; a Broker.
+
+    Every fill is booked into `portfolio` at the moment it happens, so that the next order in the same bar meets the cash and
+    the position it left. Order ids are the queue: lower ids go first where nothing else decides.
+    """
+
+    def __init__(
+        self,
+        portfolio: Portfolio,
+        switches: Switches | None = None,
+        *,
+        fees: FeeSchedule | None = None,
+        slippage: Slippage | None = None,
+    ) -> None:
+        self.portfolio = portfolio
+        self.switches = switches or Switches()
+        self.fees: FeeSchedule = fees or MakerTakerFees()
+        self.slippage: Slippage = slippage or NoSlippage()
+        self.working: dict[int, Order] = {}
+        """Every order that may still fill, children that wait for their parent left out; oldest first."""
+        self.needs_every_bar = self.slippage.needs_market
+        self._by_symbol: dict[str, dict[int, Order]] = {symbol: {} for symbol in portfolio.instruments}
+        self._children: dict[int, list[Order]] = {}
+        self._groups: dict[int, list[Order]] = {}
+        self._gauges: dict[str, MarketGauge] = {}
+        self._rates = self.fees.constant_rates()
+        self._has_price_costs = not isinstance(self.slippage, NoSlippage)
+        self._fill_count = 0
+        # The bar being matched: what follows is only valid within on_bar.
+        self._events: list[Any] = []
+        self._cap_lots: int | None = None
+        self._known_after: dict[int, TickBar] = {}
+
+    # ── Broker ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(self, order: Order) -> Sequence[Any]:
+        """Take an order. A post-only order that would take liquidity at the last close is rejected."""
+        order.become(OrderStatus.IN_FLIGHT)
+        if order.group is not None:
+            self._groups.setdefault(order.group, []).append(order)
+        if order.post_only and order.limit_ticks is not None and (order.decision_ticks - order.limit_ticks) * order.side <= 0:
+            order.become(OrderStatus.REJECTED)
+            price = order.instrument.to_price(order.decision_ticks)
+            return (OrderRejected(order, order.decided_at, f"post-only limit {order.limit} would take liquidity at {price}"),)
+        order.become(OrderStatus.ACCEPTED)
+        if order.parent_id is not None:
+            self._children.setdefault(order.parent_id, []).append(order)
+            return (OrderAccepted(order, order.arrives_at),)
+        if order.type is OrderType.TRAILING_STOP:
+            trail(order, order.decision_ticks)
+        self._enlist(order)
+        if self.switches.market_fill == "same_close" and order.type is OrderType.MARKET:
+            self._events = [OrderAccepted(order, order.arrives_at)]
+            self._cap_lots = None
+            self._execute(order, order.decision_ticks, order.decided_at, order.decided_at, Liquidity.TAKER)
+            return self._events
+        return (OrderAccepted(order, order.arrives_at),)
+
+    def cancel(self, order: Order, time: int, reason: str = "asked for") -> Sequence[Any]:
+        """Withdraw an order, and with it the children that wait for it. One that is final stays as it is."""
+        if not order.is_open:
+            return _NO_EVENTS
+        self._events = []
+        self._withdraw(order, time, reason)
+        return self._events
+
+    def amend(self, order: Order, time: int, *, lots: int, limit_ticks: int | None, stop_ticks: int | None) -> Sequence[Any]:
+        """Change a working order's total quantity and prices; it keeps its place in the queue."""
+        order.lots = lots
+        order.limit_ticks = limit_ticks
+        order.stop_ticks = stop_ticks
+        prices = "".join(f" {name} {value}" for name, value in (("limit", order.limit), ("stop", order.stop)) if value is not None)
+        return (OrderAmended(order, time, f"now {order.quantity}{prices}"),)
+
+    def on_bar(self, bar: Bar) -> Sequence[Any]:
+        """Let the working orders of the bar's symbol meet it; return what happened, in order."""
+        orders = self._by_symbol[bar.symbol]
+        if not orders:
+            if self.needs_every_bar:
+                self._gauge(bar).update(bar)
+            return _NO_EVENTS
+        self._events = events = []
+        # A bar that a gap policy made up was never traded in: nothing can fill there.
+        if not bar.flags & FORWARD_FILLED:
+            self._match(bar, orders)
+        self._expire(bar.close_time, orders)
+        if self.needs_every_bar:
+            self._gauge(bar).update(bar)
+        return events
+
+    # ── one bar ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _match(self, bar: Bar, orders: dict[int, Order]) -> None:
+        instrument = next(iter(orders.values())).instrument
+        ticks = TickBar(
+            instrument.to_ticks(bar.open), instrument.to_ticks(bar.high), instrument.to_ticks(bar.low), instrument.to_ticks(bar.close)
+        )
+        cap = self.switches.volume_cap
+        self._cap_lots = None if cap is None else instrument.to_lots(bar.volume * cap)
+        self._expire(bar.open_time, orders)
+        at_the_open, at_the_close = self._live(bar, orders)
+        if len(at_the_open) == 1 and at_the_open[0].type is OrderType.MARKET and not self._children and not at_the_close:
+            self._market_order_alone(at_the_open[0], ticks, bar)  # nine bars in ten; the same as below, but shorter
+            return
+        self._known_after = {}
+        if at_the_open:
+            self._gap_step(at_the_open, ticks, bar)
+            if self.switches.trail_reference == "high_same_bar":
+                self._follow(orders, ticks, bar)
+            if self.switches.path == "worst":
+                self._worst_path(orders, ticks, bar)
+            else:
+                self._declared_path(orders, ticks, bar)
+        self._close_step(orders, at_the_close, ticks, bar)
+        if self.switches.trail_reference != "high_same_bar":
+            self._follow(orders, ticks, bar)
+        for order in orders.values():
+            if order.arrives_at < bar.close_time:
+                order.has_rested = True
+
+    def _market_order_alone(self, order: Order, ticks: TickBar, bar: Bar) -> None:
+        if self.switches.market_fill == "next_close":
+            self._execute(order, ticks.close, bar.close_time, bar.close_time, Liquidity.TAKER)
+        else:
+            self._execute(order, ticks.open, bar.open_time, bar.close_time, Liquidity.TAKER)
+        if order.is_open and order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
+            self._withdraw(order, bar.open_time, "immediate or cancel")
+        order.has_rested = True
+
+    def _live(self, bar: Bar, orders: dict[int, Order]) -> tuple[list[Order], list[Order]]:
+        """Return the orders that meet the open, and those that arrive so late in the bar that they meet its close alone.
+
+        A latency shorter than a bar still meets the open that follows the decision (docs/fills.md, rule 0).
+        """
+        open_time, close_time = bar.open_time, bar.close_time
+        at_the_open, at_the_close = [], []
+        for order in orders.values():
+            arrives_at = order.arrives_at
+            if arrives_at <= open_time or (order.decided_at <= open_time and arrives_at - order.decided_at < close_time - open_time):
+                at_the_open.append(order)
+            elif arrives_at < close_time:
+                at_the_close.append(order)
+        return at_the_open, at_the_close
+
+    def _gap_step(self, live: list[Order], ticks: TickBar, bar: Bar) -> None:
+        """At the open: stops it crosses, then limits it crosses, then market orders."""
+        for wanted in (_STOPS, (OrderType.LIMIT,), (OrderType.MARKET,)):
+            for order in live:
+                if order.type in wanted and order.is_open:
+                    self._meet_open(order, ticks, bar)
+        for order in live:
+            if order.is_open and not order.has_rested and order.type not in _STOPS:
+                if order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK) and self.switches.market_fill != "next_close":
+                    self._withdraw(order, bar.open_time, "immediate or cancel")
+
+    def _meet_open(self, order: Order, ticks: TickBar, bar: Bar) -> None:
+        if order.type is OrderType.MARKET and self.switches.market_fill == "next_close":
+            return
+        was_triggered = order.is_triggered
+        price = at_open(order, _seen_by(order, ticks), not order.has_rested, self.switches)
+        if order.is_triggered and not was_triggered:
+            self._events.append(OrderTriggered(order, bar.open_time))
+        if price is not None:
+            resting = order.type is OrderType.LIMIT and order.has_rested
+            liquidity = Liquidity.MAKER if resting else Liquidity.TAKER
+            self._execute(order, price * order.side, bar.open_time, bar.close_time, liquidity)
+            self._activate_children(order, None, ticks, bar)
+
+    def _worst_path(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
+        """After the open, the order of high and low unknown: every stop before any limit, so that a loss comes before a gain."""
+        done: set[int] = set()
+        while True:
+            order = self._next_untried(orders, done, bar)
+            if order is None:
+                return
+            done.add(order.id)
+            known = self._known_after.get(order.id, ticks)
+            was_triggered = order.is_triggered
+            price = within_range(order, _seen_by(order, known), self._is_lucky(order, bar), self.switches)
+            if order.is_triggered and not was_triggered:
+                self._events.append(OrderTriggered(order, bar.close_time))
+            if price is None:
+                continue
+            order = self._worse_sibling(order, ticks, done)
+            if order.id not in done:  # the sibling's stop stands in for it
+                done.add(order.id)
+                order.is_triggered = True
+                self._events.append(OrderTriggered(order, bar.close_time))
+                price = stop_fill(order.side * (order.stop_ticks or 0), False, _seen_by(order, ticks), self.switches)
+            liquidity = Liquidity.MAKER if order.type is OrderType.LIMIT else Liquidity.TAKER
+            level = price * order.side
+            self._execute(order, level, bar.close_time, bar.close_time, liquidity)
+            self._activate_children(order, level, ticks, bar)
+
+    def _next_untried(self, orders: dict[int, Order], done: set[int], bar: Bar) -> Order | None:
+        """Return the first stop, else the first limit, that is live after the open and not yet tried in this bar."""
+        first_limit = None
+        for order in orders.values():
+            if order.id in done or order.type is OrderType.MARKET or not self._meets_path(order, bar):
+                continue
+            if order.type in _STOPS and not order.is_triggered:
+                return order
+            first_limit = first_limit or order
+        return first_limit
+
+    def _meets_path(self, order: Order, bar: Bar) -> bool:
+        if order.id in self._known_after:
+            return True
+        expires = order.expire_at is not None and order.expire_at < bar.close_time
+        return not expires and (
+            order.arrives_at <= bar.open_time
+            or (order.decided_at <= bar.open_time and order.arrives_at - order.decided_at < bar.close_time - bar.open_time)
+        )
+
+    def _worse_sibling(self, order: Order, ticks: TickBar, done: set[int]) -> Order:
+        """Return the stop that protects the same position if the bar reached it at an unknown time, else the order itself.
+
+        A target that was surely reached after an entry inside the bar may still have come after the stop.
+        """
+        if order.type is not OrderType.LIMIT or order.id not in self._known_after or order.group is None:
+            return order
+        for sibling in self._groups[order.group]:
+            if sibling.is_open and sibling.type in (OrderType.STOP, OrderType.TRAILING_STOP) and sibling.stop_ticks is not None:
+                if _seen_by(sibling, ticks).high >= sibling.stop_ticks * sibling.side:
+                    done.discard(sibling.id)
+                    return sibling
+        return order
+
+    def _declared_path(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
+        """Walk open → extreme → extreme → close; at every level the orders act that lie there."""
+        points = path_points(ticks, self.switches.path, self._draw(bar, 0) < 0.5)
+        for start, end in zip(points, points[1:], strict=False):
+            here = start
+            while True:
+                found = self._nearest_on_leg(orders, here, end, bar)
+                if found is None:
+                    break
+                order, level = found
+                here = level
+                if order.type in _STOPS and not order.is_triggered:
+                    order.is_triggered = True
+                    self._events.append(OrderTriggered(order, bar.close_time))
+                    if order.limit_ticks is not None and (level - order.limit_ticks) * order.side > 0:
+                        continue  # now a limit order the price has to come back to
+                    price = stop_fill(level * order.side, False, _seen_by(order, ticks), self.switches) * order.side
+                    if order.limit_ticks is not None:
+                        price = level
+                    liquidity = Liquidity.TAKER
+                else:
+                    price, liquidity = level, Liquidity.MAKER
+                open_before = order.open_lots
+                self._execute(order, price, bar.close_time, bar.close_time, liquidity)
+                self._activate_children(order, level, ticks, bar)
+                if order.is_open and order.open_lots == open_before:
+                    return  # the volume of this bar is used up
+
+    def _nearest_on_leg(self, orders: dict[int, Order], start: int, end: int, bar: Bar) -> tuple[Order, int] | None:
+        best: tuple[int, bool, int] | None = None
+        found: tuple[Order, int] | None = None
+        for order in orders.values():
+            if order.type is OrderType.MARKET or not self._meets_path(order, bar):
+                continue
+            side = order.side
+            level = on_leg(order, start * side, end * side, self._is_lucky(order, bar), self.switches)
+            if level is None:
+                continue
+            key = (abs(level * side - start), order.type is OrderType.LIMIT, order.id)
+            if best is None or key < best:
+                best, found = key, (order, level * side)
+        return found
+
+    def _close_step(self, orders: dict[int, Order], late: list[Order], ticks: TickBar, bar: Bar) -> None:
+        """At the close: market orders that wait for it, and orders that arrived in the middle of the bar."""
+        last = TickBar(ticks.close, ticks.close, ticks.close, ticks.close)
+        for order in late:
+            if order.is_open:
+                was_triggered = order.is_triggered
+                price = at_open(order, _seen_by(order, last), True, self.switches)
+                if order.is_triggered and not was_triggered:
+                    self._events.append(OrderTriggered(order, bar.close_time))
+                if price is not None:
+                    self._execute(order, price * order.side, bar.close_time, bar.close_time, Liquidity.TAKER)
+                    self._activate_children(order, ticks.close, ticks, bar, later=True)
+        if self.switches.market_fill == "next_close":
+            for order in list(orders.values()):
+                if order.type is OrderType.MARKET and order.is_open and order not in late and order.arrives_at < bar.close_time:
+                    self._execute(order, ticks.close, bar.close_time, bar.close_time, Liquidity.TAKER)
+                    self._activate_children(order, ticks.close, ticks, bar, later=True)
+
+    def _follow(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
+        """Move the trailing stops that were there during the bar."""
+        for order in orders.values():
+            if order.type is OrderType.TRAILING_STOP and not order.is_triggered and order.decided_at < bar.close_time:
+                known = self._known_after.get(order.id, ticks)
+                trail(order, trail_point(order, known, self.switches))
+
+    # ── children, siblings, expiry ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _activate_children(self, parent: Order, entry: int | None, ticks: TickBar, bar: Bar, *, later: bool = False) -> None:
+        """Make the protecting orders of a parent that just filled live, in this bar or from the next one on.
+
+        Args:
+            entry: the level inside the bar's path at which the parent filled; None at the open.
+        """
+        if parent.status is not OrderStatus.FILLED:
+            return
+        rule = self.switches.children_same_bar
+        for child in self._children.pop(parent.id, ()):
+            if not child.is_open:
+                continue
+            self._enlist(child)
+            entry_ticks = ticks.open if entry is None else entry
+            if child.type is OrderType.TRAILING_STOP:
+                trail(child, entry_ticks)
+            if later or rule == "next_bar":
+                child.decided_at = child.arrives_at = bar.close_time
+            elif entry is None:
+                child.decided_at = child.arrives_at = bar.open_time
+                self._known_after[child.id] = ticks
+                if child.type in _STOPS:
+                    self._meet_open(child, ticks, bar)
+            else:
+                child.decided_at = child.arrives_at = bar.close_time
+                if rule == "always":
+                    self._known_after[child.id] = ticks
+                elif self.switches.path == "worst":
+                    self._known_after[child.id] = certain_after(entry, ticks)
+                else:
+                    self._known_after[child.id] = ticks
+
+    def _withdraw(self, order: Order, time: int, reason: str) -> None:
+        order.become(OrderStatus.CANCELLED, "OrderCancelled")
+        self._delist(order)
+        self._events.append(OrderCancelled(order, time, reason))
+        for child in self._children.pop(order.id, ()):
+            if child.is_open:
+                self._withdraw(child, time, f"order {order.id} it depends on was cancelled")
+
+    def _cancel_siblings(self, order: Order, time: int) -> None:
+        if order.group is None:
+            return
+        for sibling in self._groups.pop(order.group, ()):
+            if sibling is not order and sibling.is_open:
+                self._withdraw(sibling, time, f"order {order.id} of its group filled")
+
+    def _expire(self, time: int, orders: dict[int, Order]) -> None:
+        """End the orders whose time in force is over at `time`."""
+        due = [order for order in orders.values() if order.expire_at is not None and order.expire_at <= time]
+        for order in due:
+            order.become(OrderStatus.EXPIRED, "OrderExpired")
+            self._delist(order)
+            assert order.expire_at is not None
+            self._events.append(OrderExpired(order, order.expire_at, f"{order.time_in_force.value} ended"))
+            for child in self._children.pop(order.id, ()):
+                if child.is_open:
+                    self._withdraw(child, order.expire_at, f"order {order.id} it depends on expired")
+
+    def _enlist(self, order: Order) -> None:
+        self.working[order.id] = order
+        self._by_symbol[order.symbol][order.id] = order
+
+    def _delist(self, order: Order) -> None:
+        self.working.pop(order.id, None)
+        self._by_symbol[order.symbol].pop(order.id, None)
+
+    # ── executing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _execute(self, order: Order, reference: int, time: int, bar_close_time: int, liquidity: Liquidity) -> None:
+        """Fill as much of an order as volume, position and cash allow, at `reference` ticks and the costs on top."""
+        position = self.portfolio.positions[order.symbol]
+        lots = order.lots - order.filled_lots
+        if order.reduce_only:
+            lots = self._reduced_to_position(order, position, lots, time)
+        if self._cap_lots is not None and lots > self._cap_lots:
+            if order.time_in_force is TimeInForce.FOK:
+                return
+            lots = self._cap_lots
+        if lots <= 0:
+            return
+        price, costs = (reference, _FREE) if not self._has_price_costs or liquidity is Liquidity.MAKER else self._with_costs(
+            order, reference, lots
+        )
+        lots = self._reduced_to_cash(order, position, price, lots, liquidity, time)
+        if lots <= 0:
+            return
+        fee_units = self._fee_units(order, position, price, lots, liquidity, time)
+        order.record_fill(lots)
+        position.apply(order.side, price, lots, fee_units)
+        if self._cap_lots is not None:
+            self._cap_lots -= lots
+        self._fill_count += 1
+        if self._rates is None:
+            notional_units = abs(price * lots * position.value_units)
+            self.fees.record(self._terms(order, position, notional_units, lots, liquidity, time))
+        if costs is not _FREE:
+            size = order.instrument.float_quantity(lots) * float(order.instrument.multiplier)
+            costs = PriceCosts(costs.spread * size, costs.slippage * size, costs.impact * size)
+        self._events.append(
+            Fill(self._fill_count, order, time, bar_close_time, order.side, price, lots, liquidity, fee_units, reference, *costs)
+        )
+        if order.status is OrderStatus.FILLED:
+            self._delist(order)
+        if order.group is not None:
+            self._cancel_siblings(order, time)
+
+    def _reduced_to_position(self, order: Order, position: Position, lots: int, time: int) -> int:
+        """Return how much a reduce-only order may fill; cancel it when there is nothing to reduce."""
+        reducible = max(0, -position.lots * order.side)
+        if not reducible:
+            self._withdraw(order, time, "reduce-only, and there is no position left to reduce")
+            return 0
+        if lots > reducible:
+            self._cut(order, reducible, time, "reduce-only, to the position held")
+        return min(lots, reducible)
+
+    def _cut(self, order: Order, lots: int, time: int, reason: str) -> None:
+        """Lower an order's quantity so that `lots` of it stay open."""
+        before = order.quantity
+        order.lots = order.filled_lots + lots
+        self._events.append(OrderReduced(order, time, f"from {before} to {order.quantity}: {reason}"))
+
+    def _reduced_to_cash(self, order: Order, position: Position, price: int, lots: int, liquidity: Liquidity, time: int) -> int:
+        """Return how many lots the account can pay for; the rest of the order is cut off, or the order cancelled."""
+        held, side = position.lots, order.side
+        closing = min(lots, max(0, -held * side))
+        opening = lots - closing
+        if not opening:
+            return lots
+        account = position.account
+        lot_units = price * position.value_units
+        if side < 0 and not self.portfolio.allow_short:
+            affordable, reason = 0, "short selling is off"
+        else:
+            free = account.free_units
+            if closing:
+                if held > 0:
+                    free += closing * lot_units
+                else:
+                    free += 2 * (position.cost_units * closing // -held) - closing * lot_units
+            if opening * lot_units + self._fee_units(order, position, price, lots, liquidity, time) <= free:
+                return lots
+            affordable = self._affordable(order, position, price, closing, opening, free, liquidity, time)
+            reason = f"{account.free} {account.currency} free"
+        lots = closing + affordable
+        if not lots:
+            self._withdraw(order, time, f"not enough cash: {reason}" if affordable == 0 and side > 0 else reason)
+            return 0
+        self._cut(order, lots, time, reason)
+        return lots
+
+    def _affordable(
+        self, order: Order, position: Position, price: int, closing: int, opening: int, free: int, liquidity: Liquidity, time: int
+    ) -> int:
+        """Return the largest opening quantity, in lots, whose cost and fee fit into `free` units; 0 if none does."""
+        lot_units = price * position.value_units
+        low, high = 0, min(opening, max(0, free) // lot_units) if lot_units > 0 else opening
+        while low < high:  # fees may have minimums and steps: search, do not solve
+            middle = (low + high + 1) // 2
+            fee = self._fee_units(order, position, price, closing + middle, liquidity, time)
+            if middle * lot_units + fee <= free:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _with_costs(self, order: Order, reference: int, lots: int) -> tuple[int, PriceCosts]:
+        """Return the price in ticks after spread, slippage and impact, and what they are per unit of base."""
+        instrument = order.instrument
+        gauge = self._gauges.get(order.symbol)
+        market = gauge.market if gauge else Market(0.0, 0.0)
+        quantity = instrument.float_quantity(lots)
+        costs = self.slippage.costs(instrument.float_price(reference), quantity, market)
+        # Rounded away from us; the share of a step that rounding adds is counted as slippage.
+        total = costs.spread + costs.slippage + costs.impact
+        steps = ceil(total / float(instrument.price_increment) - 1e-9)
+        price = reference + order.side * steps
+        if price <= 0:
+            price = min(reference, 1)
+        paid = instrument.float_price(abs(price - reference))
+        return price, PriceCosts(costs.spread, costs.slippage + max(0.0, paid - total), costs.impact)
+
+    def _fee_units(self, order: Order, position: Position, price: int, lots: int, liquidity: Liquidity, time: int) -> int:
+        notional_units = abs(price * lots * position.value_units)
+        if self._rates is not None:
+            rate: Fraction = self._rates[liquidity is Liquidity.TAKER]
+            return _round_half_even(notional_units * rate.numerator, rate.denominator)
+        terms = self._terms(order, position, notional_units, lots, liquidity, time)
+        return int((self.fees.fee(terms) / position.account.unit).to_integral_value(ROUND_HALF_EVEN))
+
+    def _terms(self, order: Order, position: Position, notional_units: int, lots: int, liquidity: Liquidity, time: int) -> FillTerms:
+        quantity = order.instrument.to_quantity(lots)
+        notional: Decimal = notional_units * position.account.unit
+        return FillTerms(order.symbol, order.side, quantity, notional, liquidity, time)
+
+    # ── chance and gauges ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _draw(self, bar: Bar, salt: int) -> float:
+        """Return a number in [0, 1) that depends on the seed, the bar and the salt alone, not on what happened before."""
+        return float(np.random.default_rng((self.switches.seed, bar.close_time, salt)).random())
+
+    def _is_lucky(self, order: Order, bar: Bar) -> bool:
+        if self.switches.limit_touch != "probability":
+            return False
+        return self._draw(bar, order.id) < self.switches.touch_probability
+
+    def _gauge(self, bar: Bar) -> MarketGauge:
+        gauge = self._gauges.get(bar.symbol)
+        if gauge is None:
+            gauge = self._gauges[bar.symbol] = MarketGauge(bar.close_time - bar.open_time)
+        return gauge
+
+
+def _seen_by(order: Order, ticks: TickBar) -> TickBar:
+    return ticks if order.side is Side.BUY else ticks.mirrored()
+
+
+def open_orders(orders: Collection[Order], symbol: str | None) -> list[Order]:
+    """Return those of a symbol, or all."""
+    return [order for order in orders if symbol is None or order.symbol == symbol]

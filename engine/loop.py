@@ -1,0 +1,505 @@
+"""The loop: one instant after another, in one thread, the same for backtest and paper trading.
+
+At an instant T: timers that fell due before it; resting orders meet the bars that close at T (2 and 3 of DESIGN); fills are published; then
+the bars, the cross-sections, the timers of T. What strategies ask for on the way reaches the broker at once and can meet later
+prices only. Nothing here reads a file, a socket or the wall clock's date.
+"""
+
+import sys
+import time as wall_time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.bars import Bar, Bars, FloatArray, IntArray, Stream, Timeframe, iso
+from engine.bus import Bus
+from engine.clock import SimulatedClock
+from engine.context import DeclaredLine, EngineContext, Lines
+from engine.costs import Latency
+from engine.desk import OrderDesk
+from engine.errors import EngineError, PluginError, SettingsError, StrategyError
+from engine.events import (
+    Fill,
+    OrderAccepted,
+    OrderAmended,
+    OrderCancelled,
+    OrderExpired,
+    OrderReduced,
+    OrderRejected,
+    OrderTriggered,
+    RequestRefused,
+)
+from engine.interfaces import Broker, Clock, Feed, Journal
+from engine.moment import ManyMoment, Moment, SingleMoment
+from engine.orders import Order
+from engine.portfolio import Portfolio
+from engine.recorder import Recorder
+from engine.records import RunEnd, RunStart
+from engine.results import EquityCurve, RunResult
+from engine.risk import RiskGate
+from engine.slices import dense_columns
+from engine.strategy import Strategy, exposures_from, overrides
+from engine.valuation import EquityTracker, base_streams
+
+Progress = Callable[[int, int | None], None]
+"""Told of (bars done, bars in all or None) after every chunk."""
+
+_ORDER_EVENTS = (
+    OrderAccepted, OrderRejected, RequestRefused, OrderTriggered, OrderReduced, OrderAmended, OrderCancelled, OrderExpired
+)
+
+CHUNK = 4096
+"""Bars made at a time: large enough that its cost per bar vanishes, small enough to stay in cache (measured: 2 048 … 16 384 alike)."""
+
+
+@dataclass
+class Parts:
+    """What a run is assembled from. The three replaceable ones are the feed, the clock and the broker."""
+
+    feed: Feed
+    strategy: Strategy
+    broker: Broker
+    portfolio: Portfolio
+    clock: Clock | None = None
+    journal: Journal | None = None
+    start: RunStart | None = None
+    risk: RiskGate | None = None
+    latency: Latency | None = None
+    headroom: float = 1.0
+    """The largest share of equity a target may use, so that fees fit beside it (see engine.risk.headroom)."""
+
+
+class Engine:
+    """Runs one strategy over one feed.
+
+    Raises:
+        SettingsError: the parts do not fit together (a stream without instrument).
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.feed = parts.feed
+        self.strategy = parts.strategy
+        self.portfolio = parts.portfolio
+        self.broker = parts.broker
+        self.clock: Clock = parts.clock or SimulatedClock()
+        self.bus = Bus()
+        streams = parts.feed.streams
+        for stream in streams:
+            if stream.symbol not in parts.portfolio.instruments:
+                raise SettingsError(f"the feed has {stream.symbol}, but no instrument of that name was given")
+        self.moment: Moment = SingleMoment(streams[0].symbol) if len(streams) == 1 else ManyMoment()
+        if overrides(parts.strategy, "on_timer"):
+            self.moment = ManyMoment()
+        self.lines = Lines(parts.feed)
+        self._exposures: FloatArray | None = None
+        self._told: dict[Stream, int] = {}
+        base = set(base_streams(streams).values())
+        self._base_places = frozenset(place for place, stream in enumerate(streams) if stream in base)
+        self._bars_seen = 0
+        self._keys_valued = 0
+        self._run_id: int | None = None
+        self._began = False
+
+    # ── a run ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, progress: Progress | None = None) -> RunResult:
+        """Run to the end of the feed.
+
+        Raises:
+            StrategyError: a handler of the strategy raised; what was journalled before stays, and the run is marked failed.
+            EngineError: the data or the journal failed.
+        """
+        started = wall_time.perf_counter()
+        self._prepare()
+        try:
+            self._begin_journal()
+            self._run_chunks(progress)
+            self._guarded("on_stop", self.strategy.on_stop)
+        except KeyboardInterrupt:
+            self._end_journal("interrupted", "stopped by the user")
+            raise
+        except EngineError as error:
+            self._end_journal("failed", str(error))
+            raise
+        self._recorder.flush()
+        result = self._result()
+        self._end_journal("completed", "", result)
+        return replace(result, loop_seconds=wall_time.perf_counter() - started)
+
+    def _prepare(self) -> None:
+        strategy, bus = self.strategy, self.bus
+        if overrides(strategy, "on_fill"):
+            bus.subscribe(Fill, strategy.on_fill)
+        if overrides(strategy, "on_order"):
+            for kind in _ORDER_EVENTS:
+                bus.subscribe(kind, strategy.on_order)
+        if overrides(strategy, "on_bar"):
+            bus.subscribe(Bar, strategy.on_bar)
+        self._recorder = Recorder(self._parts.journal, self.portfolio, type(strategy).__name__, {})
+        self._desk = OrderDesk(
+            self.portfolio, self.broker, self._recorder, self.moment, bus, risk=self._parts.risk, latency=self._parts.latency,
+            headroom=self._parts.headroom,
+        )
+        context = EngineContext(self.feed, self.portfolio, self.broker, self.moment, self.lines, self._desk)
+        self._context = context
+        strategy._context = context
+        self._guarded("on_start", strategy.on_start)
+        context.is_starting = False
+        self._recorder.watch(self.lines.by_symbol())
+        self._tracker = EquityTracker(self.portfolio, self.feed.streams)
+        self._warm_up = {
+            stream: max(strategy.warm_up, self.lines.warm_up(stream)) for stream in self.feed.streams
+        }
+        if overrides(strategy, "targets"):
+            self._exposures = self._target_exposures()
+
+    def _target_exposures(self) -> FloatArray:
+        """Return the exposures of a strategy with vectorised targets, NaN where it has no opinion."""
+        if len(self.feed.streams) != 1:
+            raise PluginError(
+                f"{type(self.strategy).__name__}.targets is for one symbol, and the run has {len(self.feed.streams)} streams; "
+                "use on_slice for many"
+            )
+        bars = whole(self.feed)
+        exposures: FloatArray = self._guarded("targets", lambda: exposures_from(self.strategy, bars))
+        check_targets_causal(self.strategy, bars, exposures)
+        return exposures
+
+    def _begin_journal(self) -> None:
+        journal, start = self._parts.journal, self._parts.start
+        if journal is not None:
+            if start is None:
+                start = RunStart("backtest", type(self.strategy).__name__, {}, {}, self.feed.fingerprint, {})
+            self._run_id = journal.begin(replace(start, lines=self.lines.names()))
+        self._began = True
+        first = next(self.feed.chunks(), None) if self._parts.start is None else None
+        opened = int(first.open_time[0]) if first is not None and len(first) else (start.data.get("from_ns", 0) if start else 0)
+        for currency, account in self.portfolio.accounts.items():
+            self._recorder.account_event(opened, "deposit", currency, account.cash, "opening balance")
+
+    def _end_journal(self, status: str, error: str, result: RunResult | None = None) -> None:
+        journal = self._parts.journal
+        if journal is None or not self._began:
+            return
+        self._recorder.flush()
+        summary: dict[str, Any] = {}
+        if result is not None:
+            summary = {"final_equity": str(result.final_equity), "fills": len(result.fill_keys)}
+        journal.end(RunEnd(status, wall_time.time_ns(), self._bars_seen, error, summary))
+
+    # ── chunks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run_chunks(self, progress: Progress | None) -> None:
+        step = self._chunk_stepper()
+        total = self.feed.row_count
+        for whole_chunk in self.feed.chunks():
+            for bars in _pieces(whole_chunk):
+                self._guarded("", lambda bars=bars: step(bars))  # type: ignore[misc]
+                self._bars_seen += len(bars)
+                self._value(bars, total)
+                self._recorder.flush()
+                if progress is not None:
+                    progress(self._bars_seen, total)
+
+    def _chunk_stepper(self) -> Callable[[Bars], None]:
+        """Return how to run a chunk: bar by bar where there is one stream and nothing but bars to tell of, else by instants."""
+        strategy = self.strategy
+        is_plain = isinstance(self.moment, SingleMoment) and not overrides(strategy, "on_slice") and not any(
+            declared.source is not None for entries in self.lines.of_stream.values() for declared in entries
+        )
+        return self._step_bars if is_plain else self._step_instants
+
+    def _value(self, bars: Bars, total: int | None) -> None:
+        keys = self._recorder.fill_keys_from(self._keys_valued)
+        self._keys_valued += len(keys)
+        self._tracker.add(bars, keys)
+        if self._parts.journal is not None:
+            self._recorder.rows("equity", self._tracker.rows(total))
+
+    # ── one stream, bar by bar ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _step_bars(self, bars: Bars) -> None:
+        """Run a chunk of one stream. Everything that a bar does not need is left out of the loop."""
+        stream = self.feed.streams[0]
+        moment, working, on_bar_of = self.moment, self.broker.working, self.broker.on_bar
+        handle = self._desk.handle
+        decide = self._decider()
+        begin = self._bars_seen
+        declared = self.lines.of_stream[stream]
+        # A line grows by being zipped along with the bars: appending happens in C, as part of taking the next row.
+        growing = [map(entry.line.append, _values(entry)[begin : begin + len(bars)].tolist()) for entry in declared]
+        rows: Iterator[Any] = zip(bars.rows(), *growing, strict=True)
+        cold = min(max(self._warm_up[stream] - begin, 0), len(bars))
+        for row in islice(rows, cold):
+            moment.bar = row[0]  # type: ignore[union-attr]
+        if decide is None:
+            deque(rows, maxlen=0)
+        every_bar = self.broker.needs_every_bar
+        for row in rows:
+            bar = row[0]
+            moment.bar = bar  # type: ignore[union-attr]
+            if working or every_bar:
+                events = on_bar_of(bar)
+                if events:
+                    handle(events)
+            decide(bar)  # type: ignore[misc]
+        self.clock.advance_to(int(bars.close_time[-1]))
+
+    def _decider(self) -> Callable[[Bar], None] | None:
+        """Return what to call with every bar once it is warm."""
+        handlers = self.bus.handlers(Bar)
+        if self._exposures is not None:
+            return self._target_stepper(handlers)
+        return handlers[0] if len(handlers) == 1 else (lambda bar: self.bus.publish(bar))
+
+    def _target_stepper(self, handlers: Sequence[Callable[[Any], None]]) -> Callable[[Bar], None]:
+        assert self._exposures is not None
+        exposures = iter(self._exposures[self._bars_seen + self._cold_left() :].tolist())
+        target = self.strategy.target
+
+        def step(bar: Bar) -> None:
+            for handler in handlers:
+                handler(bar)
+            exposure = next(exposures)
+            if exposure == exposure:
+                target(bar.symbol, exposure, why="target")
+
+        return step
+
+    def _cold_left(self) -> int:
+        return max(self._warm_up[self.feed.streams[0]] - self._bars_seen, 0)
+
+    # ── several streams, instant by instant ─────────────────────────────────────────────────────────────────────────────
+
+    def _step_instants(self, bars: Bars) -> None:
+        """Run a chunk of any number of streams."""
+        strategy, moment, context = self.strategy, self.moment, self._context
+        if self._bars_seen == 0 and len(bars):
+            context.start_timers(int(bars.open_time[0]))
+        wants_bars = bool(self.bus.handlers(Bar))
+        rows = _Rows(bars, ready=wants_bars)
+        slices = self._slices(bars) if overrides(strategy, "on_slice") else {}
+        times, starts = _instants(bars)
+        ends = [*starts[1:], len(bars)]
+        places = bars.stream.tolist() if bars.stream is not None else [0] * len(bars)
+        symbols = [self.feed.streams[place].symbol for place in places]
+        closes = bars.close.tolist()
+        for time, start, end in zip(times, starts, ends, strict=True):
+            self._fire_timers(time, inclusive=False)
+            self.clock.advance_to(time)
+            self._move_to(time, symbols[start:end], closes[start:end], rows, start)
+            if self.broker.working or self.broker.needs_every_bar:
+                self._match(rows, places, start, end)
+            self._grow_lines(bars, places, start, end)
+            if wants_bars:
+                self._publish_bars(rows, places, start, end)
+            for upcoming in slices.values():
+                if upcoming and upcoming[0].time == time:
+                    strategy.on_slice(upcoming.popleft())
+            self._fire_timers(time, inclusive=True)
+        if isinstance(moment, SingleMoment) and len(bars):
+            moment.bar = rows[len(bars) - 1]
+
+    def _move_to(self, time: int, symbols: list[str], closes: list[float], rows: "_Rows", start: int) -> None:
+        moment = self.moment
+        if isinstance(moment, SingleMoment):
+            moment.bar = rows[start]
+            return
+        moment.time = time
+        moment.prices.update(zip(symbols, closes, strict=True))
+        moment.bar_close_times.update(dict.fromkeys(symbols, time))
+
+    def _match(self, rows: "_Rows", places: list[int], start: int, end: int) -> None:
+        """Let the working orders meet the bars of one instant, those that free cash first, each symbol at its shortest timeframe."""
+        base = self._base_places
+        working = self.broker.working
+        every_bar = self.broker.needs_every_bar
+        busy: dict[str, bool] = {}
+        for order in working.values():
+            busy[order.symbol] = busy.get(order.symbol, True) and self._reduces(order)
+        streams = self.feed.streams
+        chosen = [
+            (not busy.get(streams[places[row]].symbol, False), row)
+            for row in range(start, end)
+            if places[row] in base and (every_bar or streams[places[row]].symbol in busy)
+        ]
+        chosen.sort()
+        happened: list[Any] = []
+        for _, row in chosen:
+            happened.extend(self.broker.on_bar(rows[row]))
+        if happened:
+            self._desk.handle(happened)
+
+    def _reduces(self, order: Order) -> bool:
+        return self.portfolio.positions[order.symbol].lots * order.side < 0
+
+    def _grow_lines(self, bars: Bars, places: list[int], start: int, end: int) -> None:
+        for row in range(start, end):
+            for entry in self.lines.of_stream[self.feed.streams[places[row]]]:
+                if entry.values is not None:
+                    entry.line.append(entry.values[len(entry.line)])
+                else:
+                    assert entry.source is not None
+                    entry.line.append(entry.source.update(*(float(getattr(bars, field)[row]) for field in entry.fields)))
+
+    def _publish_bars(self, rows: "_Rows", places: list[int], start: int, end: int) -> None:
+        for row in range(start, end):
+            stream = self.feed.streams[places[row]]
+            self._told[stream] = seen = self._told.get(stream, 0) + 1
+            if seen > self._warm_up[stream] and self._is_warm(stream):
+                bar = rows[row]
+                self.bus.publish(bar)
+
+    def _is_warm(self, stream: Stream) -> bool:
+        """Return whether every line has a value; only for lines fed bar by bar, whose warm-up is not known ahead."""
+        return all(
+            entry.source is None or (bool(entry.line) and entry.line[-1] == entry.line[-1]) for entry in self.lines.of_stream[stream]
+        )
+
+    def _slices(self, bars: Bars) -> dict[str, deque[Any]]:
+        """Return the cross-sections of the chunk by timeframe, shorter timeframes first."""
+        symbols = self._context.symbols
+        frames = sorted({stream.timeframe for stream in self.feed.streams}, key=Timeframe.parse)
+        return {frame: deque(dense_columns(bars, frame, symbols).slices()) for frame in frames}
+
+    def _fire_timers(self, time: int, *, inclusive: bool) -> None:
+        context = self._context
+        while (timer := context.due(time, inclusive=inclusive)) is not None:
+            if isinstance(self.moment, ManyMoment):
+                self.moment.time = timer.time
+            self.strategy.on_timer(timer)
+
+    # ── errors and result ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _guarded(self, handler: str, call: Callable[[], Any]) -> Any:
+        """Call into the strategy; what it raises comes out with the bar and the line."""
+        try:
+            return call()
+        except Exception as error:
+            where = _line_in_plugin(error, type(self.strategy))
+            if where is None or isinstance(error, StrategyError):
+                raise
+            name = type(self.strategy).__name__
+            at = f" at {iso(self.moment.time)}" if self.moment.time else ""
+            what = f"{handler or where[1]}"
+            raise StrategyError(
+                f"{name}.{what} failed{self._at_bar() or at}: {type(error).__name__}: {error} ({where[0]})"
+            ) from error
+
+    def _at_bar(self) -> str:
+        moment = self.moment
+        if isinstance(moment, SingleMoment) and moment.bar is not None:
+            return f" at the bar {moment.bar.symbol} {moment.bar.timeframe} that closed {iso(moment.bar.close_time)}"
+        return f" at the instant {iso(moment.time)}" if moment.time else ""
+
+    def _result(self) -> RunResult:
+        recorder = self._recorder
+        prices = dict(self.moment.prices)
+        equity = self.portfolio.equity(self.portfolio.currency, prices)
+        start = self._parts.start
+        return RunResult(
+            run_id=self._run_id,
+            strategy=type(self.strategy).__name__,
+            symbols=tuple(self.portfolio.instruments),
+            bars=self._bars_seen,
+            loop_seconds=0.0,
+            fills=recorder.fills(),
+            fill_keys=recorder.fill_keys(),
+            curve=self._curve(),
+            final_equity=equity,
+            order_count=recorder.order_count,
+            refused_count=recorder.refused_count,
+            assumptions=start.assumptions if start else {},
+            data_fingerprint=self.feed.fingerprint,
+        )
+
+    def _curve(self) -> EquityCurve:
+        return self._tracker.curve()
+
+
+class _Rows:
+    """Bars of a chunk by place, made when asked for, or all at once where every one is needed."""
+
+    def __init__(self, bars: Bars, *, ready: bool) -> None:
+        self._bars = bars
+        self._made: list[Bar] | None = list(bars.rows()) if ready else None
+
+    def __getitem__(self, row: int) -> Bar:
+        if self._made is not None:
+            return self._made[row]
+        return next(self._bars[row : row + 1].rows())
+
+
+def _pieces(bars: Bars) -> Iterator[Bars]:
+    """Yield a chunk in pieces of about CHUNK bars, no instant split."""
+    if bars.stream is not None:
+        yield bars
+        return
+    for start in range(0, len(bars), CHUNK):
+        yield bars[start : start + CHUNK]
+
+
+def _instants(bars: Bars) -> tuple[list[int], list[int]]:
+    """Return the distinct close times and the row at which each begins."""
+    starts = np.flatnonzero(np.diff(bars.close_time, prepend=bars.close_time[:1] - 1))
+    return bars.close_time[starts].tolist(), starts.tolist()
+
+
+def _values(entry: DeclaredLine) -> FloatArray:
+    assert entry.values is not None
+    return entry.values
+
+
+def whole(feed: Feed) -> Bars:
+    """Return all bars of a feed of one stream as one set of columns."""
+    chunks = list(feed.chunks())
+    if len(chunks) == 1:
+        return chunks[0]
+
+    def joined(name: str) -> IntArray | FloatArray:
+        return np.concatenate([getattr(chunk, name) for chunk in chunks])
+
+    columns = [joined(name) for name in ("open_time", "close_time", "open", "high", "low", "close", "volume")]
+    flags = [chunk.flags if chunk.flags is not None else np.zeros(len(chunk), np.uint8) for chunk in chunks]
+    return Bars(feed.streams, *columns, None, np.concatenate(flags) if any(c.flags is not None for c in chunks) else None)  # type: ignore[arg-type]
+
+
+def check_targets_causal(strategy: Strategy, bars: Bars, exposures: FloatArray) -> None:
+    """Refuse `targets` that look ahead: with the data cut short, no earlier row may change.
+
+    Only within the first few thousand rows: one that looks ahead does so there too.
+
+    Raises:
+        PluginError: naming the first row that depends on later ones.
+    """
+    span = min(len(bars), 2048)
+    for cut in sorted({span // 7, span // 3, span // 2 + 1, span - 1} - {0}):
+        if cut >= len(bars):
+            continue
+        part = exposures_from(strategy, bars[:cut])
+        same = (part == exposures[:cut]) | (np.isnan(part) & np.isnan(exposures[:cut]))
+        if not same.all():
+            row = int(np.flatnonzero(~same)[0])
+            raise PluginError(
+                f"{type(strategy).__name__}.targets looks ahead: row {row} ({iso(int(bars.close_time[row]))}) is {part[row]} when the data "
+                f"end at row {cut - 1}, and {exposures[row]} when they go on; expected a value made of rows up to its own"
+            )
+
+
+def _line_in_plugin(error: BaseException, strategy: type) -> tuple[str, str] | None:
+    """Return ("file, line N", function) of the deepest frame that lies in the strategy's own file, or None."""
+    module = sys.modules.get(strategy.__module__)
+    file = getattr(module, "__file__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        if file is not None and frame.filename == file:
+            return f"{Path(frame.filename).name}, line {frame.lineno}", frame.name
+    return None
+

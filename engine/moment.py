@@ -1,0 +1,45 @@
+"""The moment: which instant the loop is at, and the last close of every symbol at it."""
+
+from collections.abc import Mapping
+
+from engine.bars import Bar
+
+
+class SingleMoment:
+    """For a run of one stream: the current bar says everything, and the loop stores one reference a bar."""
+
+    __slots__ = ("bar", "symbol")
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.bar: Bar | None = None
+
+    @property
+    def time(self) -> int:
+        return self.bar.close_time if self.bar is not None else 0
+
+    @property
+    def prices(self) -> Mapping[str, float]:
+        return {self.symbol: self.bar.close} if self.bar is not None else {}
+
+    def bar_close_time(self, symbol: str) -> int:
+        """Return when the last bar of a symbol closed."""
+        return self.time
+
+
+class ManyMoment:
+    """For a run of several streams."""
+
+    __slots__ = ("bar_close_times", "prices", "time")
+
+    def __init__(self) -> None:
+        self.time = 0
+        self.prices: dict[str, float] = {}
+        self.bar_close_times: dict[str, int] = {}
+
+    def bar_close_time(self, symbol: str) -> int:
+        """Return when the last bar of a symbol closed."""
+        return self.bar_close_times.get(symbol, self.time)
+
+
+Moment = SingleMoment | ManyMoment

@@ -1,0 +1,249 @@
+"""Orders: what a strategy asks for, what the broker holds, and which states may follow which.
+
+Quantities and prices of a request are in base asset and quote currency; those of an order are whole counts of the
+instrument's increments (`lots`, `..._ticks`), with Decimal views for people.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, IntEnum
+
+from engine.errors import OrderError
+from engine.instruments import Instrument
+
+
+class Side(IntEnum):
+    """The sign of what an order adds to a position."""
+
+    BUY = 1
+    SELL = -1
+
+    @property
+    def opposite(self) -> "Side":
+        return Side(-self.value)
+
+    @property
+    def word(self) -> str:
+        """"buy" or "sell"."""
+        return self.name.lower()
+
+
+class OrderType(Enum):
+    """How an order decides at which prices it may fill."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"
+    """A market order once the stop price trades."""
+    STOP_LIMIT = "stop_limit"
+    """A limit order once the stop price trades."""
+    TRAILING_STOP = "trailing_stop"
+    """A stop that follows the price at a distance and never retreats."""
+
+
+class TimeInForce(Enum):
+    """How long an order stays."""
+
+    GTC = "gtc"
+    """Until it fills or is cancelled."""
+    IOC = "ioc"
+    """What does not fill at the first opportunity is cancelled."""
+    FOK = "fok"
+    """All at the first opportunity, or nothing."""
+    GTD = "gtd"
+    """Until `expire_at`."""
+    DAY = "day"
+    """Until the venue's day in which it was decided is over."""
+
+
+class OrderStatus(Enum):
+    """Where an order stands. The words are those of STYLE: we refuse and cancel, the venue rejects and accepts."""
+
+    CREATED = "created"
+    REFUSED = "refused"
+    IN_FLIGHT = "in_flight"
+    ACCEPTED = "accepted"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+_S = OrderStatus
+
+TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
+    _S.CREATED: frozenset({_S.REFUSED, _S.IN_FLIGHT}),
+    # A venue's fill can overtake its acceptance.
+    _S.IN_FLIGHT: frozenset(
+        {_S.ACCEPTED, _S.REJECTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}
+    ),
+    _S.ACCEPTED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED, _S.REJECTED}),
+    _S.PARTIALLY_FILLED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}),
+    _S.REFUSED: frozenset(),
+    _S.FILLED: frozenset(),
+    _S.CANCELLED: frozenset(),
+    _S.EXPIRED: frozenset(),
+    _S.REJECTED: frozenset(),
+}
+
+FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
+
+
+@dataclass(slots=True)
+class OrderRequest:
+    """What a strategy asks for. The engine rounds it to increments, checks it, and makes an `Order` of it.
+
+    Args:
+        quantity: in base asset, above 0.
+        limit, stop: prices in quote currency; which are needed follows from `type`.
+        trail_fraction, trail_amount: distance of a trailing stop, as a fraction of price or in quote currency.
+        stop_loss, take_profit: prices of protecting orders that become active once this one fills, each cancelling
+            the other; trail_stop_fraction: the same, as a trailing stop in place of `stop_loss`.
+        expire_at: UTC nanoseconds, for GTD.
+        why: the reason, in the strategy's words; it is journalled with the decision.
+    """
+
+    symbol: str
+    side: Side
+    quantity: float | Decimal
+    type: OrderType = OrderType.MARKET
+    limit: float | Decimal | None = None
+    stop: float | Decimal | None = None
+    trail_fraction: float | None = None
+    trail_amount: float | Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expire_at: int | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    stop_loss: float | Decimal | None = None
+    take_profit: float | Decimal | None = None
+    trail_stop_fraction: float | None = None
+    oco_group: str | None = None
+    why: str = ""
+
+
+class Order:
+    """A request that passed the risk gate, as the broker holds it. Changed only through `become` and `record_fill`.
+
+    `id` counts up within a run. `group` links orders of which the first to fill cancels the rest (OCO);
+    `parent_id` names the order whose fill makes this one active (OTO).
+    """
+
+    __slots__ = (
+        "arrives_at", "decided_at", "decision_id", "decision_ticks", "expire_at", "filled_lots", "group", "id",
+        "has_rested", "instrument", "is_triggered", "limit_ticks", "lots", "parent_id", "post_only", "reduce_only", "reference",
+        "side", "status", "stop_ticks", "symbol", "time_in_force", "trail_fraction", "trail_ticks", "type",
+        "why",
+    )
+
+    def __init__(
+        self,
+        id: int,
+        decision_id: int,
+        instrument: Instrument,
+        side: Side,
+        type: OrderType,
+        lots: int,
+        decided_at: int,
+        *,
+        decision_ticks: int = 0,
+        arrives_at: int | None = None,
+        limit_ticks: int | None = None,
+        stop_ticks: int | None = None,
+        trail_fraction: float | None = None,
+        trail_ticks: int | None = None,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+        expire_at: int | None = None,
+        post_only: bool = False,
+        reduce_only: bool = False,
+        parent_id: int | None = None,
+        group: int | None = None,
+        why: str = "",
+    ) -> None:
+        self.id = id
+        self.decision_id = decision_id
+        self.instrument = instrument
+        self.symbol = instrument.symbol
+        self.side = side
+        self.type = type
+        self.lots = lots
+        self.filled_lots = 0
+        self.decided_at = decided_at
+        self.decision_ticks = decision_ticks
+        """The last close when the order was decided; a trailing stop starts from it."""
+        self.arrives_at = decided_at if arrives_at is None else arrives_at
+        self.limit_ticks = limit_ticks
+        self.stop_ticks = stop_ticks
+        self.trail_fraction = trail_fraction
+        self.trail_ticks = trail_ticks
+        self.time_in_force = time_in_force
+        self.expire_at = expire_at
+        self.post_only = post_only
+        self.reduce_only = reduce_only
+        self.parent_id = parent_id
+        self.group = group
+        self.why = why
+        self.status = OrderStatus.CREATED
+        self.has_rested = False
+        """Whether the order has met a price before; until then it arrives, and may take liquidity."""
+        self.is_triggered = False
+        """A stop whose price has traded."""
+        self.reference: int | None = None
+        """The best price, in ticks, that a trailing stop has followed so far."""
+
+    @property
+    def open_lots(self) -> int:
+        """What is still to be filled, in quantity increments."""
+        return self.lots - self.filled_lots
+
+    @property
+    def quantity(self) -> Decimal:
+        return self.instrument.to_quantity(self.lots)
+
+    @property
+    def filled_quantity(self) -> Decimal:
+        return self.instrument.to_quantity(self.filled_lots)
+
+    @property
+    def limit(self) -> Decimal | None:
+        return None if self.limit_ticks is None else self.instrument.to_price(self.limit_ticks)
+
+    @property
+    def stop(self) -> Decimal | None:
+        return None if self.stop_ticks is None else self.instrument.to_price(self.stop_ticks)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the order can still fill."""
+        return self.status not in FINAL
+
+    def become(self, status: OrderStatus, event: str = "") -> None:
+        """Move to another state.
+
+        Raises:
+            OrderError: the transition table has no such step.
+        """
+        if status not in TRANSITIONS[self.status]:
+            raise OrderError(f"order {self.id} is {self.status.value} and cannot take {event or status.value}")
+        self.status = status
+
+    def record_fill(self, lots: int) -> None:
+        """Count an execution and move to partially filled or filled.
+
+        Raises:
+            OrderError: the order is final, or the fill is larger than what is open.
+        """
+        if not 0 < lots <= self.open_lots:
+            raise OrderError(
+                f"order {self.id} has {self.instrument.to_quantity(self.open_lots)} open and cannot take a fill of "
+                f"{self.instrument.to_quantity(lots)}"
+            )
+        self.become(OrderStatus.FILLED if lots == self.open_lots else OrderStatus.PARTIALLY_FILLED, "Fill")
+        self.filled_lots += lots
+
+    def __repr__(self) -> str:
+        price = "".join(
+            f" {name} {value}" for name, value in (("limit", self.limit), ("stop", self.stop)) if value is not None
+        )
+        return f"<Order {self.id} {self.side.word} {self.quantity} {self.symbol} {self.type.value}{price}, {self.status.value}>"

@@ -1,0 +1,161 @@
+"""The rows a run leaves behind: one NamedTuple per journal table, fields in the order of its columns.
+
+`id`s count up within a run; the journal adds the run. Times are UTC nanoseconds. Prices, quantities and money are
+float64 that name exactly one whole number of increments each, so that a rebuilt portfolio equals the books to the
+last unit (a test holds it).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class DecisionRow(NamedTuple):
+    """Why something was asked for: the strategy's reason and what it saw at that bar.
+
+    `bar_close_time` and `symbol` name the bar that was decided on, `price` its close. `saw` is a JSON array: the
+    values of the strategy's indicator lines, named in the run's manifest. `action` is what was asked, in words.
+    """
+
+    id: int
+    time: int
+    strategy: str
+    symbol: str
+    bar_close_time: int
+    price: float
+    action: str
+    saw: str | None
+    why: str
+
+
+class OrderRow(NamedTuple):
+    """An order as it was first made. `type` and `time_in_force` are the enum values of engine.orders."""
+
+    id: int
+    decision_id: int
+    time: int
+    symbol: str
+    side: str
+    type: str
+    quantity: float
+    limit_price: float | None = None
+    stop_price: float | None = None
+    trail: float | None = None
+    time_in_force: str = "gtc"
+    expire_at: int | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    parent_id: int | None = None
+    oco_group: int | None = None
+
+
+class OrderEventRow(NamedTuple):
+    """One step in an order's life: accepted, triggered, reduced, amended, filled, cancelled, expired, rejected, refused."""
+
+    id: int
+    order_id: int
+    time: int
+    kind: str
+    reason: str = ""
+
+
+class FillRow(NamedTuple):
+    """One execution. `fee`, and the costs inside the price, are in quote currency, each ≥ 0 (a fee may be a rebate).
+
+    `position_after` is the signed quantity and `cash_after` the cash in `currency` once the fill was applied.
+    """
+
+    id: int
+    order_id: int
+    time: int
+    bar_close_time: int
+    symbol: str
+    side: str
+    price: float
+    quantity: float
+    liquidity: str
+    fee: float
+    currency: str
+    reference_price: float
+    spread_cost: float
+    slippage_cost: float
+    impact_cost: float
+    position_after: float
+    cash_after: float
+
+
+class AccountEventRow(NamedTuple):
+    """Money that moved other than by a fill: deposit, funding, borrow, conversion. `amount` is signed."""
+
+    id: int
+    time: int
+    kind: str
+    currency: str
+    amount: float
+    note: str = ""
+
+
+class EquityRow(NamedTuple):
+    """The portfolio valued at a bar's close, thinned out to a few thousand rows a run. In `currency`."""
+
+    time: int
+    currency: str
+    equity: float
+    cash: float
+    exposure: float
+
+
+@dataclass
+class Batch:
+    """Rows written together, in one transaction. Plain tuples in the field order of the classes above will do."""
+
+    decisions: list[tuple[Any, ...]] = field(default_factory=list)
+    orders: list[tuple[Any, ...]] = field(default_factory=list)
+    order_events: list[tuple[Any, ...]] = field(default_factory=list)
+    fills: list[tuple[Any, ...]] = field(default_factory=list)
+    account_events: list[tuple[Any, ...]] = field(default_factory=list)
+    equity: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return sum(map(len, (self.decisions, self.orders, self.order_events, self.fills, self.account_events, self.equity)))
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What a run was made of. Everything is JSON-serialisable; a run is a pure function of it.
+
+    Args:
+        kind: "backtest" or "paper".
+        strategy: its name; lines: the names of the indicator lines, in the order of `DecisionRow.saw`.
+        settings: the resolved settings, whole.
+        assumptions: the assumption card (switches and costs in force), without its hash.
+        code_version: commit of the checkout; is_dirty: whether it had uncommitted changes (None if unknown).
+        data_fingerprint: hash of every bar; data: what was read (streams, span, rows).
+        seeds, libraries: whatever else decides the outcome. determinism: "bit-exact", "device-exact" or "tolerance".
+        started_at: wall-clock UTC nanoseconds, for people only.
+    """
+
+    kind: str
+    strategy: str
+    settings: dict[str, Any]
+    assumptions: dict[str, Any]
+    data_fingerprint: str
+    data: dict[str, Any]
+    lines: tuple[str, ...] = ()
+    instruments: dict[str, dict[str, str]] = field(default_factory=dict)
+    code_version: str = "unknown"
+    is_dirty: bool | None = None
+    seeds: dict[str, int] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
+    determinism: str = "bit-exact"
+    started_at: int = 0
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended: status "completed", "failed" (the strategy or the data raised) or "interrupted"; and its result."""
+
+    status: str
+    finished_at: int
+    bars: int
+    error: str = ""
+    result: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,66 @@
+"""What a run leaves in memory: its fills as columns, its equity, and the figures every front end prints."""
+
+import hashlib
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from engine.bars import FloatArray, IntArray
+from engine.records import FillRow
+
+
+@dataclass(frozen=True)
+class EquityCurve:
+    """The portfolio at every instant, in one currency. Columns have the shape [instants].
+
+    `exposure` is net notional ÷ equity, signed. `time` is the close_time of the bars.
+    """
+
+    currency: str
+    time: IntArray
+    equity: FloatArray
+    cash: FloatArray
+    exposure: FloatArray
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Args:
+        bars: bars seen; loop_seconds: wall time of the loop, indicators and journal writing included, loading and
+            reporting not.
+        fill_keys: int64 [fills, 6]: symbol index, bar_close_time, side, price ticks, lots, fee units. What `fills_hash` hashes.
+        final_equity: cash + market value at the last closes, exact, in the account's first currency.
+        order_count, refused_count: orders made; those of them that the risk gate refused.
+        assumptions: the assumption card; statistics: filled in by engine.analysis.
+    """
+
+    run_id: int | None
+    strategy: str
+    symbols: tuple[str, ...]
+    bars: int
+    loop_seconds: float
+    fills: list[FillRow]
+    fill_keys: IntArray
+    curve: EquityCurve
+    final_equity: Decimal
+    order_count: int
+    refused_count: int
+    assumptions: dict[str, Any]
+    data_fingerprint: str
+    statistics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bars_per_second(self) -> float:
+        return self.bars / self.loop_seconds if self.loop_seconds > 0 else 0.0
+
+    @cached_property
+    def fills_hash(self) -> str:
+        """Return a SHA-256 over every fill's symbol, bar, side, price, quantity and fee, as whole increments."""
+        digest = hashlib.sha256("\n".join(self.symbols).encode())
+        digest.update(np.ascontiguousarray(self.fill_keys, dtype="<i8").tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,176 @@
+"""Equity at every instant, derived afterwards from fills and closes: the loop itself never values anything."""
+
+from decimal import Decimal
+
+import numpy as np
+
+from engine.bars import Bars, FloatArray, IntArray, Stream, Timeframe
+from engine.portfolio import Portfolio
+from engine.results import EquityCurve
+from engine.slices import dense_columns
+
+CURVE_ROWS = 2000
+"""About how many equity rows a run leaves in the journal."""
+
+
+def base_streams(streams: tuple[Stream, ...]) -> dict[str, Stream]:
+    """Return the stream of each symbol that orders meet and positions are valued at: its shortest timeframe."""
+    base: dict[str, Stream] = {}
+    for stream in streams:
+        known = base.get(stream.symbol)
+        if known is None or Timeframe.parse(stream.timeframe) < Timeframe.parse(known.timeframe):
+            base[stream.symbol] = stream
+    return base
+
+
+class EquityTracker:
+    """Values the portfolio chunk by chunk, in the currency results are reported in.
+
+    Positions quoted in other currencies, and cash in them, are left out.
+    """
+
+    def __init__(self, portfolio: Portfolio, streams: tuple[Stream, ...]) -> None:
+        self._currency = portfolio.currency
+        account = portfolio.accounts[self._currency]
+        self._unit = float(account.unit)
+        self._cash_units = account.cash_units
+        self._base = base_streams(streams)
+        self._symbols = tuple(portfolio.instruments)
+        positions = [portfolio.positions[symbol] for symbol in self._symbols]
+        self._value_units = np.array(
+            [p.value_units if p.instrument.quote == self._currency else 0 for p in positions], dtype=np.float64
+        )
+        self._exact_value = [p.value_units if p.instrument.quote == self._currency else 0 for p in positions]
+        self._lot_value = np.array(
+            [
+                float(p.instrument.quantity_increment * p.instrument.multiplier) if p.instrument.quote == self._currency else 0.0
+                for p in positions
+            ]
+        )
+        self._lots = np.array([p.lots for p in positions], dtype=np.float64)
+        self._closes = np.zeros(len(self._symbols))
+        self._single = len(streams) == 1
+        self._parts: list[tuple[IntArray, FloatArray, FloatArray, FloatArray]] = []
+        self._instants = 0
+
+    def add(self, bars: Bars, keys: IntArray) -> None:
+        """Value the instants of a chunk, given the fill keys (see RunResult) of the fills that happened in it."""
+        if not len(bars):
+            return
+        part = self._one_stream(bars, keys) if self._single else self._many_streams(bars, keys)
+        self._parts.append(part)
+        self._instants += len(part[0])
+
+    def _one_stream(self, bars: Bars, keys: IntArray) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+        time, close = bars.close_time, bars.close
+        lots, cash = self._steps(time, keys, len(time))
+        value = lots[:, 0] * close * self._lot_value[0]
+        return self._finished(time, cash, value, close[-1:])
+
+    def _many_streams(self, bars: Bars, keys: IntArray) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+        time = np.unique(bars.close_time)
+        closes = np.full((len(time), len(self._symbols)), np.nan)
+        for timeframe in dict.fromkeys(stream.timeframe for stream in self._base.values()):
+            symbols = tuple(s for s in self._symbols if s in self._base and self._base[s].timeframe == timeframe)
+            here = bars if set(bars.streams) <= set(self._base.values()) else _only(bars, set(self._base.values()))
+            dense = dense_columns(here, timeframe, symbols)
+            columns = [self._symbols.index(symbol) for symbol in symbols]
+            closes[np.ix_(np.searchsorted(time, dense.time), columns)] = dense.close
+        filled = _forward_filled(closes, self._closes)
+        lots, cash = self._steps(time, keys, len(time))
+        value = (lots * filled * self._lot_value).sum(axis=1)
+        return self._finished(time, cash, value, filled[-1])
+
+    def _steps(self, time: IntArray, keys: IntArray, count: int) -> tuple[FloatArray, FloatArray]:
+        """Return lots [instants, symbols] and cash [instants] after the fills of each instant."""
+        lots = np.zeros((count, len(self._symbols)))
+        cash_units = np.zeros(count)
+        if len(keys):
+            symbol, when, side, ticks, size, fee = keys.T
+            row = np.minimum(np.searchsorted(time, when), count - 1)
+            np.add.at(lots, (row, symbol), (side * size).astype(np.float64))
+            # In Python integers first: a sum of float products would lose units in a long run.
+            units = [
+                -s * t * n * self._exact_value[i] - f if self._exact_value[i] else 0
+                for i, s, t, n, f in zip(symbol.tolist(), side.tolist(), ticks.tolist(), size.tolist(), fee.tolist(), strict=True)
+            ]
+            running = self._cash_units
+            totals = []
+            for unit in units:
+                running += unit
+                totals.append(float(running))
+            cash_units[:] = float(self._cash_units)
+            # The last fill of a row decides the cash at it; rows between fills repeat the one before.
+            after = np.searchsorted(row, np.arange(count), side="right")
+            cash_units = np.array([float(self._cash_units), *totals])[after]
+            self._cash_units = running
+        else:
+            cash_units[:] = float(self._cash_units)
+        lots = np.cumsum(lots, axis=0) + self._lots if len(keys) else np.broadcast_to(self._lots, lots.shape)
+        self._lots = lots[-1].copy()
+        return lots, cash_units * self._unit
+
+    def _finished(
+        self, time: IntArray, cash: FloatArray, value: FloatArray, closes: FloatArray
+    ) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+        self._closes = np.array(closes, dtype=np.float64)
+        return time, cash + value, cash, value
+
+    def rows(self, total: int | None) -> list[tuple[int, str, float, float, float]]:
+        """Return the journal rows of the chunk added last: about CURVE_ROWS over the whole run.
+
+        Args:
+            total: how many bars the run has; None if nobody knows, then every chunk leaves its last instant.
+        """
+        if not self._parts:
+            return []
+        time, equity, cash, value = self._parts[-1]
+        step = max(1, (total or len(time)) // CURVE_ROWS)
+        first = -(self._instants - len(time)) % step
+        places = np.unique(np.append(np.arange(first, len(time), step), len(time) - 1))
+        exposure = _share(value[places], equity[places])
+        return list(
+            zip(
+                time[places].tolist(), [self._currency] * len(places), equity[places].tolist(), cash[places].tolist(),
+                exposure.tolist(), strict=True,
+            )
+        )
+
+    def curve(self) -> EquityCurve:
+        """Return the whole curve."""
+        if not self._parts:
+            empty = np.empty(0)
+            return EquityCurve(self._currency, np.empty(0, np.int64), empty, empty, empty)
+        time, equity, cash, value = (np.concatenate(columns) for columns in zip(*self._parts, strict=True))
+        return EquityCurve(self._currency, time, equity, cash, _share(value, equity))
+
+
+def _share(value: FloatArray, equity: FloatArray) -> FloatArray:
+    return np.divide(value, equity, out=np.zeros_like(value), where=equity != 0)
+
+
+def _only(bars: Bars, streams: set[Stream]) -> Bars:
+    assert bars.stream is not None
+    keep = np.array([stream in streams for stream in bars.streams])[bars.stream]
+    kept = tuple(stream for stream in bars.streams if stream in streams)
+    renumbered = np.array([kept.index(s) if s in streams else -1 for s in bars.streams], np.int32)
+    rows = np.flatnonzero(keep)
+    return Bars(
+        kept, bars.open_time[rows], bars.close_time[rows], bars.open[rows], bars.high[rows], bars.low[rows],
+        bars.close[rows], bars.volume[rows], renumbered[bars.stream[rows]],
+    )
+
+
+def _forward_filled(matrix: FloatArray, before: FloatArray) -> FloatArray:
+    """Return the matrix [instants, symbols] with NaNs replaced by the value above, the first row's by `before`."""
+    if not np.isnan(matrix).any():
+        return matrix
+    known = np.vstack([before, matrix])
+    source = np.where(np.isnan(known), 0, np.arange(len(known))[:, None])
+    np.maximum.accumulate(source, axis=0, out=source)
+    return np.asarray(np.take_along_axis(known, source, axis=0)[1:])
+
+
+def final_equity(portfolio: Portfolio, prices: dict[str, float]) -> Decimal:
+    """Return cash + market value at the last closes, exact."""
+    return portfolio.equity(portfolio.currency, prices)

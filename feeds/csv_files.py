@@ -1,0 +1,152 @@
+"""Text files with one bar a line: any delimiter, with or without a header, plain, gzipped or zipped."""
+
+import csv
+import gzip
+import io
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from engine.errors import DataError
+from feeds.arrow import Rows, table_of_columns
+from feeds.layout import BINANCE_COLUMNS, PLAIN_COLUMNS, FileLayout, find_columns
+from feeds.tables import BarTable
+
+_LONGEST_LINE = 10_000
+
+
+def read_csv(path: Path, symbol: str, timeframe: str | None, layout: FileLayout) -> BarTable:
+    """Return the rows of a CSV file, of a gzipped one, or of the one CSV file inside a zip, unchecked.
+
+    Raises:
+        DataError: the file is not text, is cut off, has no rows, or has a line of another length.
+    """
+    return table_of_text(_text_of(path), str(path), symbol, timeframe, layout)
+
+
+def table_of_text(text: bytes, origin: str, symbol: str, timeframe: str | None, layout: FileLayout) -> BarTable:
+    """Return the rows of the text of a CSV file, unchecked."""
+    body, skipped = _body(text, layout.skip_lines, origin)
+    first = _first_line(body, origin)
+    delimiter = layout.delimiter or _delimiter(first)
+    cells = next(csv.reader([first], delimiter=delimiter))
+    has_header = layout.header if layout.header is not None else not any(_begins_like_data(cell) for cell in cells)
+    names = _column_names(cells, has_header, layout, origin)
+    places = find_columns(layout, names, origin)
+    rows = Rows(origin, skipped + (2 if has_header else 1), "line")
+    table = _parse(body, delimiter, has_header, names, places, rows)
+    if not table.num_rows:
+        raise DataError(f"{origin}: there is a header but no rows; expected at least one bar; fetch the file again")
+    columns = {field: [table.column(str(place)) for place in where] for field, where in places.items()}
+    return table_of_columns(columns, {field: names[where[0]] for field, where in places.items()}, symbol, timeframe, layout, rows)
+
+
+def _parse(body: bytes, delimiter: str, has_header: bool, names: list[str], places: dict[str, tuple[int, ...]], rows: Rows) -> Any:
+    """Return an Arrow table of the needed columns, called by their place: times as text, the rest as numbers where they are."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    wrong: list[Any] = []
+
+    def refuse(row: Any) -> str:
+        wrong.append(row)
+        return "error"
+
+    def read(number: Any) -> Any:
+        kinds = {str(place): pa.string() if field == "time" else number for field, where in places.items() for place in where}
+        return arrow_csv.read_csv(
+            pa.BufferReader(body),
+            # One thread, because only then are lines counted for the handler.
+            arrow_csv.ReadOptions(use_threads=False, skip_rows=int(has_header), column_names=[str(place) for place in range(len(names))]),
+            arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=refuse),
+            arrow_csv.ConvertOptions(include_columns=list(kinds), column_types=kinds, strings_can_be_null=False, null_values=["", "NA", "null", "None"]),
+        )
+
+    try:
+        try:
+            return read(pa.float64())
+        except pa.ArrowInvalid:
+            if wrong:
+                raise
+            return read(pa.string())    # a cell is no number; it is named later
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as problem:
+        if wrong:
+            row = wrong[0]
+            line = "" if row.number is None else f" line {row.number + rows.first_row - 1 - int(has_header):,}"
+            raise DataError(f"{rows.origin}{line}: there are {row.actual_columns} cells; expected {row.expected_columns}: {row.text[:80]!r}; "
+                            f"correct the line or fetch the file again") from problem
+        raise DataError(f"{rows.origin}: the file cannot be read as text with one bar a line ({problem}); fetch it again") from problem
+
+
+def _text_of(path: Path) -> bytes:
+    data = path.read_bytes()
+    if data.startswith(b"PK\x03\x04") or path.suffix.lower() == ".zip":
+        return _unzipped(data, str(path))
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            return gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as problem:
+            raise DataError(f"{path}: the gzip file is damaged or cut off ({problem}); fetch it again") from problem
+    return data
+
+
+def _unzipped(data: bytes, origin: str) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+            if len(members) != 1:
+                raise DataError(f"{origin}: the zip holds {len(members)} files ({', '.join(members[:5])}); expected one CSV file; "
+                                f"unpack it and read the files one by one")
+            return archive.read(members[0])
+    except (zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError, NotImplementedError) as problem:
+        raise DataError(f"{origin}: the zip file is damaged or cut off ({problem}); fetch it again") from problem
+
+
+def _body(text: bytes, skip_lines: int, origin: str) -> tuple[bytes, int]:
+    """Return the text from its first line that says something, and how many lines were skipped."""
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{origin}: the file is UTF-16 text; expected UTF-8; save it again as UTF-8")
+    body = text.removeprefix(b"\xef\xbb\xbf")
+    skipped = 0
+    while body and (skipped < skip_lines or not body.split(b"\n", 1)[0].strip()):
+        body = body.partition(b"\n")[2]
+        skipped += 1
+    if not body.strip():
+        raise DataError(f"{origin}: the file is empty; expected one bar a line; fetch it again")
+    return body, skipped
+
+
+def _first_line(body: bytes, origin: str) -> str:
+    line = body.split(b"\n", 1)[0][:_LONGEST_LINE]
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{origin}: the file is not UTF-8 text (it has the byte {line[problem.start]:#04x}); expected one bar a line; "
+                        f"check which file this is, or save it again as UTF-8") from problem
+    if "\0" in text:
+        raise DataError(f"{origin}: the file is binary; expected text with one bar a line; check which file this is")
+    return text.rstrip("\r")
+
+
+def _delimiter(line: str) -> str:
+    counts = {delimiter: line.count(delimiter) for delimiter in (",", ";", "\t", "|")}
+    return max(counts, key=counts.__getitem__)
+
+
+def _begins_like_data(cell: str) -> bool:
+    """Say whether a cell of the first line is a number or a date, as no name of a column is."""
+    return cell.strip().strip('"')[:1] in {*"0123456789-+."}
+
+
+def _column_names(cells: list[str], has_header: bool, layout: FileLayout, origin: str) -> list[str]:
+    if has_header:
+        return [cell.strip() or f"column {place}" for place, cell in enumerate(cells)]
+    if len(cells) == len(BINANCE_COLUMNS):
+        return list(BINANCE_COLUMNS)
+    if len(cells) in (len(PLAIN_COLUMNS), len(PLAIN_COLUMNS) - 1):
+        return list(PLAIN_COLUMNS)[: len(cells)]
+    if isinstance(layout.open, int):
+        return [f"column {place}" for place in range(len(cells))]
+    raise DataError(f"{origin}: there is no header and there are {len(cells)} columns; expected 6 (time, open, high, low, close, volume) or the "
+                    f"12 of Binance; say the columns in the layout by place (time = 0, open = 1, …)")
