@@ -4,7 +4,7 @@ The order of things within a bar is that of docs/fills.md: expiry, the gap at th
 close, trailing stops. Prices come from engine.matching, costs from engine.costs; this file owns sequence and state.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from math import ceil
@@ -30,6 +30,7 @@ from engine.matching import (
     at_open,
     certain_after,
     on_leg,
+    over_whole_bar,
     path_points,
     stop_fill,
     trail,
@@ -157,7 +158,9 @@ class SimulatedExchange:
             self._market_order_alone(at_the_open[0], ticks, bar)  # nine bars in ten; the same as below, but shorter
             return
         self._known_after = {}
-        if at_the_open:
+        if at_the_open and self.switches.path == "queue":
+            self._whole_bar(orders, ticks, bar)
+        elif at_the_open:
             self._gap_step(at_the_open, ticks, bar)
             if self.switches.trail_reference == "high_same_bar":
                 self._follow(orders, ticks, bar)
@@ -246,6 +249,25 @@ class SimulatedExchange:
             self._execute(order, level, bar.close_time, bar.close_time, liquidity)
             self._activate_children(order, level, ticks, bar)
 
+    def _whole_bar(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
+        """Let each order in the queue meet the whole bar at once; children that wake join its end."""
+        done: set[int] = set()
+        while True:
+            order = next((o for o in orders.values() if o.id not in done and self._meets_path(o, bar)), None)
+            if order is None:
+                return
+            done.add(order.id)
+            was_triggered = order.is_triggered
+            price = over_whole_bar(order, _seen_by(order, ticks), self.switches)
+            if order.is_triggered and not was_triggered:
+                self._events.append(OrderTriggered(order, bar.close_time))
+            if price is None or (order.type is OrderType.MARKET and self.switches.market_fill == "next_close"):
+                continue
+            level = price * order.side
+            liquidity = Liquidity.MAKER if order.type is OrderType.LIMIT and order.has_rested else Liquidity.TAKER
+            self._execute(order, level, bar.open_time if level == ticks.open else bar.close_time, bar.close_time, liquidity)
+            self._activate_children(order, level, ticks, bar)
+
     def _next_untried(self, orders: dict[int, Order], done: set[int], bar: Bar) -> Order | None:
         """Return the first stop, else the first limit, that is live after the open and not yet tried in this bar."""
         first_limit = None
@@ -258,6 +280,8 @@ class SimulatedExchange:
         return first_limit
 
     def _meets_path(self, order: Order, bar: Bar) -> bool:
+        if order.type is OrderType.TRAILING_STOP and order.stop_ticks is None:
+            return False  # it has nothing to trail from yet
         if order.id in self._known_after:
             return True
         expires = order.expire_at is not None and order.expire_at < bar.close_time
@@ -343,10 +367,11 @@ class SimulatedExchange:
 
     def _follow(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
         """Move the trailing stops that were there during the bar."""
+        from_entry = self.switches.trail_reference == "close_after_entry"
         for order in orders.values():
-            if order.type is OrderType.TRAILING_STOP and not order.is_triggered and order.decided_at < bar.close_time:
-                known = self._known_after.get(order.id, ticks)
-                trail(order, trail_point(order, known, self.switches))
+            if order.type is OrderType.TRAILING_STOP and not order.is_triggered:
+                if order.decided_at < bar.close_time or order.id in self._known_after or from_entry:
+                    trail(order, trail_point(order, self._known_after.get(order.id, ticks), self.switches))
 
     # ── children, siblings, expiry ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -358,29 +383,32 @@ class SimulatedExchange:
         """
         if parent.status is not OrderStatus.FILLED:
             return
-        rule = self.switches.children_same_bar
-        for child in self._children.pop(parent.id, ()):
+        children = self._children.pop(parent.id, ())
+        known = None if later else self._known_to_children(parent, children, entry, ticks)
+        for child in children:
             if not child.is_open:
                 continue
             self._enlist(child)
-            entry_ticks = ticks.open if entry is None else entry
-            if child.type is OrderType.TRAILING_STOP:
-                trail(child, entry_ticks)
-            if later or rule == "next_bar":
-                child.decided_at = child.arrives_at = bar.close_time
-            elif entry is None:
-                child.decided_at = child.arrives_at = bar.open_time
-                self._known_after[child.id] = ticks
-                if child.type in _STOPS:
-                    self._meet_open(child, ticks, bar)
-            else:
-                child.decided_at = child.arrives_at = bar.close_time
-                if rule == "always":
-                    self._known_after[child.id] = ticks
-                elif self.switches.path == "worst":
-                    self._known_after[child.id] = certain_after(entry, ticks)
-                else:
-                    self._known_after[child.id] = ticks
+            if child.type is OrderType.TRAILING_STOP and self.switches.trail_reference != "close_after_entry":
+                is_lagging = self.switches.trail_reference == "close"
+                trail(child, child.decision_ticks if is_lagging else ticks.open if entry is None else entry)
+            child.decided_at = child.arrives_at = bar.close_time
+            if known is not None:
+                self._known_after[child.id] = known
+                if entry is None and child.type in _STOPS and child.stop_ticks is not None:
+                    self._meet_open(child, ticks, bar)  # a stop that the open is already beyond fills there
+
+    def _known_to_children(self, parent: Order, children: Sequence[Order], entry: int | None, ticks: TickBar) -> TickBar | None:
+        """Return the prices of this bar that children may meet, or None if they have to wait for the next."""
+        rule = self.switches.children_same_bar
+        if rule == "next_bar":
+            return None
+        if rule == "if_unambiguous":
+            is_alone = parent.type is OrderType.STOP and _target_alone_in_range(children, ticks)
+            return ticks if parent.type is OrderType.MARKET or is_alone else None
+        if entry is None or rule == "always" or self.switches.path != "worst":
+            return ticks
+        return certain_after(entry, ticks)
 
     def _withdraw(self, order: Order, time: int, reason: str) -> None:
         order.become(OrderStatus.CANCELLED, "OrderCancelled")
@@ -568,6 +596,12 @@ def _seen_by(order: Order, ticks: TickBar) -> TickBar:
     return ticks if order.side is Side.BUY else ticks.mirrored()
 
 
-def open_orders(orders: Collection[Order], symbol: str | None) -> list[Order]:
-    """Return those of a symbol, or all."""
-    return [order for order in orders if symbol is None or order.symbol == symbol]
+def _target_alone_in_range(children: Sequence[Order], ticks: TickBar) -> bool:
+    """Return whether a target lies in the bar's range while no stop does."""
+    reached = {
+        child.type: ticks.low <= level <= ticks.high
+        for child in children
+        if (level := child.limit_ticks if child.type is OrderType.LIMIT else child.stop_ticks) is not None
+    }
+    return reached.pop(OrderType.LIMIT, False) and not any(reached.values())
+

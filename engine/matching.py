@@ -123,22 +123,62 @@ def within_range(order: Order, bar: TickBar, is_lucky: bool, switches: Switches)
         order.is_triggered = True
         if limit is None:
             return stop_fill(stop, False, bar, switches)
-        return _stop_limit_same_bar(limit, stop, bar, is_lucky, switches)
+        return _stop_limit_same_bar(limit, stop, bar, is_lucky or switches.limit_touch == "touch")
     if limit is None or not limit_reached(limit, bar.low, is_lucky, switches):
         return None
     return limit
 
 
-def _stop_limit_same_bar(limit: int, stop: int, bar: TickBar, is_lucky: bool, switches: Switches) -> int | None:
+def _stop_limit_same_bar(limit: int, stop: int, bar: TickBar, is_lucky: bool) -> int | None:
     """Return the fill of a stop-limit that the path triggers in this bar; only the close is known to come after."""
-    rule = switches.stop_limit_same_bar
-    if limit > stop or (limit == stop and rule != "next_bar"):
+    if limit >= stop:
         return stop
-    if rule == "if_certain":
-        return limit if limit_reached(limit, bar.close, is_lucky, switches) else None
+    certain = bar.close < limit or (bar.close == limit and is_lucky)
+    return limit if certain else None
+
+
+def over_whole_bar(order: Order, bar: TickBar, switches: Switches) -> int | None:
+    """Return the price at which the order fills if the bar is one indivisible point, or None: for `path="queue"`.
+
+    Nothing is asked about the order of high and low; which order is asked first decides. A stop that triggers is marked.
+
+    Args:
+        bar: mirrored already if the order sells.
+    """
+    limit, stop = prices_of(order)
+    if stop is not None and not order.is_triggered:
+        if not stop_triggers(bar.high, stop, switches):
+            return None
+        order.is_triggered = True
+        if limit is None:
+            return stop_fill(stop, bar.open >= stop, bar, switches)
+        return _triggered_over_whole_bar(limit, stop, bar, order.side < 0, switches)
+    if limit is None:
+        return bar.open
+    return _limit_over_whole_bar(limit, bar, switches)
+
+
+def _limit_over_whole_bar(limit: int, bar: TickBar, switches: Switches) -> int | None:
+    gapped = limit_at_open(limit, bar, True, switches)
+    if gapped is not None:
+        return gapped
+    return limit if limit_reached(limit, bar.low, False, switches) else None
+
+
+def _triggered_over_whole_bar(limit: int, stop: int, bar: TickBar, is_seller: bool, switches: Switches) -> int | None:
+    rule = switches.stop_limit_same_bar
+    if rule == "limit_beyond_stop":
+        # At the stop even where the bar opened beyond it: backtesting.py's min(stop, limit).
+        return stop if bar.low <= limit and limit > stop else None
+    if bar.open >= stop:
+        return _limit_over_whole_bar(limit, bar, switches)
+    if limit >= stop:
+        return stop
     if rule == "falling_close":
-        return limit if bar.open > bar.close and limit >= bar.close else None
-    return None
+        # backtrader takes a flat bar for one that turned round when selling, and not when buying.
+        turned_round = bar.open > bar.close or (bar.open == bar.close and is_seller)
+        return limit if turned_round and limit >= bar.close else None
+    return limit if limit_reached(limit, bar.close, False, switches) else None
 
 
 def certain_after(entry: int, bar: TickBar) -> TickBar:
@@ -171,7 +211,7 @@ def trail(order: Order, price: int) -> None:
 
 def trail_point(order: Order, bar: TickBar, switches: Switches) -> int:
     """Return the price of the bar (ticks, not mirrored) that a trailing stop follows."""
-    if switches.trail_reference == "close":
+    if switches.trail_reference in ("close", "close_after_entry"):
         return bar.close
     return bar.high if order.side < 0 else bar.low
 

@@ -1,7 +1,7 @@
 """Parameters of a strategy: declared once, validated the same for TOML, command line and sweeps."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_type_hints
 
@@ -56,12 +56,13 @@ class Parameter:
             value = float(value)
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             raise SettingsError(f"{owner}: parameter {name} is {value!r}; expected {kind.__name__}")
-        for sign, bound, holds in (
+        limits: tuple[tuple[str, float | None, Callable[[Any, Any], bool]], ...] = (
             ("≥", self.ge, operator.ge),
             (">", self.gt, operator.gt),
             ("≤", self.le, operator.le),
             ("<", self.lt, operator.lt),
-        ):
+        )
+        for sign, bound, holds in limits:
             # `not holds` also refuses NaN, which compares false to everything.
             if bound is not None and not holds(value, bound):
                 raise SettingsError(f"{owner}: parameter {name} is {value!r}; expected {sign} {bound}{self._between()}")

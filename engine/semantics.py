@@ -11,15 +11,15 @@ from engine.errors import SettingsError, nearest_name
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "market_fill": ("next_open", "same_close", "next_close"),
-    "path": ("worst", "adaptive", "ohlc", "olhc", "candle_colour", "random"),
+    "path": ("worst", "adaptive", "ohlc", "olhc", "candle_colour", "random", "queue"),
     "limit_touch": ("through", "touch", "probability"),
     "limit_gap": ("open", "limit", "bar_extreme"),
     "stop_touch": ("touch", "through"),
     "stop_price": ("trigger", "worst_of_trigger_and_close"),
     "stop_gap": ("open", "trigger"),
-    "children_same_bar": ("if_path_decides", "next_bar", "always"),
-    "trail_reference": ("high_lagged", "close", "high_same_bar"),
-    "stop_limit_same_bar": ("if_certain", "next_bar", "falling_close"),
+    "children_same_bar": ("if_path_decides", "next_bar", "always", "if_unambiguous"),
+    "trail_reference": ("high_lagged", "close", "high_same_bar", "close_after_entry"),
+    "stop_limit_same_bar": ("if_certain", "limit_beyond_stop", "falling_close"),
 }
 
 
@@ -70,15 +70,16 @@ class Switches:
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "backtesting_py": {
-        "limit_touch": "touch", "children_same_bar": "always", "trail_reference": "close",
-        "stop_limit_same_bar": "next_bar", "volume_cap": None,
+        "path": "queue", "limit_touch": "touch", "children_same_bar": "if_unambiguous", "trail_reference": "close_after_entry",
+        "stop_limit_same_bar": "limit_beyond_stop", "volume_cap": None,
     },
     "backtrader": {
-        "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "close",
+        "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "close",
         "stop_limit_same_bar": "falling_close", "volume_cap": None,
     },
     "vectorbt_next_open": {
-        "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "high_lagged", "volume_cap": None,
+        "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "high_lagged",
+        "volume_cap": None,
     },
 }
 

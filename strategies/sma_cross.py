@@ -15,7 +15,7 @@ class SmaCross(Strategy):
 
     def on_start(self) -> None:
         if self.fast >= self.slow:
-            raise SettingsError(f"SmaCross: fast is {self.fast} and slow is {self.slow}; expected fast below slow")
+            raise SettingsError(f"SmaCross: fast is {self.fast}, slow {self.slow}; expected fast below slow")
         self.fast_line = self.indicator("SMA", "close", self.fast)
         self.slow_line = self.indicator("SMA", "close", self.slow)
 

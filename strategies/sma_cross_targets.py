@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from engine import Bars, Param, SettingsError, Strategy, compute
+from engine import Bars, Param, SettingsError, Strategy
 from engine.bars import FloatArray
+from engine.indicators import compute
 
 
 class SmaCrossTargets(Strategy):
@@ -18,7 +19,7 @@ class SmaCrossTargets(Strategy):
 
     def on_start(self) -> None:
         if self.fast >= self.slow:
-            raise SettingsError(f"SmaCrossTargets: fast is {self.fast} and slow is {self.slow}; expected fast below slow")
+            raise SettingsError(f"SmaCrossTargets: fast is {self.fast}, slow {self.slow}; expected fast below slow")
 
     def targets(self, bars: Bars) -> FloatArray:
         fast = compute("SMA", bars.close, self.fast)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from types import TracebackType
 
 from engine.errors import JournalError
+from engine.journal.ending import ending_of
 from engine.journal.process import this_process
 from engine.journal.reading import ROW_TYPES, TABLE_OF, JournalReader, R, RunInfo
 from engine.records import Batch, DecisionRow, EquityRow, FillRow, OrderRow, RunEnd, RunStart
@@ -64,26 +66,59 @@ class MemoryJournal:
 
     def close(self) -> None:
         """End a run that is still open as interrupted; the rows stay readable."""
-        self._abandon("interrupted", "the journal was closed before the run ended")
+        self._abandon(None)
 
-    def snapshot(self) -> "_MemorySnapshot":
-        """Return a view of what has been written so far."""
-        return _MemorySnapshot(self._runs)
+    @contextmanager
+    def snapshot(self) -> Iterator[JournalReader]:
+        """Return a view of what was written so far."""
+        yield _Snapshot(self._runs)
 
     def __enter__(self) -> "MemoryJournal":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, Exception):
-            self._abandon("failed", f"{type(error).__name__}: {error}")
-        self.close()
+        self._abandon(error)
 
     def _run(self) -> _Run:
         if self._open is None:
             raise JournalError("no run is open; call begin() first")
         return self._open
 
-    def _abandon(self, status: str, error: str) -> None:
+    def _abandon(self, error: BaseException | None) -> None:
         if self._open:
-            self._open.info = replace(self._open.info, status=status, error=error)
+            status, text = ending_of(error)
+            self._open.info = replace(self._open.info, status=status, error=text)
             self._open = None
+
+
+class _Snapshot:
+    """Answers a JournalReader's questions by looking through the lists."""
+
+    def __init__(self, runs: list[_Run]) -> None:
+        self._runs = runs
+
+    def runs(self, limit: int | None = None) -> tuple[RunInfo, ...]:
+        return tuple(run.info for run in self._runs[::-1][:limit])
+
+    def run(self, run_id: int) -> RunInfo | None:
+        return self._runs[run_id - 1].info if 1 <= run_id <= len(self._runs) else None
+
+    def rows(self, row_type: type[R], run_id: int) -> list[R]:
+        kept = getattr(self._runs[run_id - 1].rows, TABLE_OF[row_type])
+        order = itemgetter(0, 1) if row_type is EquityRow else itemgetter(0)
+        return [row_type._make(row) for row in sorted(kept, key=order)]
+
+    def rows_between(self, row_type: type[R], run_id: int, first: int, last: int) -> list[R]:
+        return [row for row in self.rows(row_type, run_id) if first <= row[0] <= last]
+
+    def rows_where(self, row_type: type[R], run_id: int, column: str, value: int) -> list[R]:
+        return [row for row in self.rows(row_type, run_id) if getattr(row, column) == value]
+
+    def span(self, row_type: type[R], run_id: int) -> tuple[int, int] | None:
+        rows = self.rows(row_type, run_id)
+        return (rows[0][0], rows[-1][0]) if rows else None
+
+    def unresolved_fills(self, run_id: int) -> list[FillRow]:
+        decisions = {decision.id for decision in self.rows(DecisionRow, run_id)}
+        resolved = {order.id for order in self.rows(OrderRow, run_id) if order.decision_id in decisions}
+        return [fill for fill in self.rows(FillRow, run_id) if fill.order_id not in resolved]

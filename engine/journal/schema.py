@@ -44,7 +44,7 @@ def bring_up_to_date(database: Engine, schema: Schema = SCHEMA) -> None:
     with database.connect() as connection:
         if revision_of(connection) == schema.head:
             return
-    with database.begin() as connection:
+    with database.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         if (found := revision_of(connection)) != schema.head:
@@ -62,7 +62,7 @@ def _upgrade(connection: Connection, schema: Schema, found: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
     if found is not None and found not in known:
         raise JournalError(
-            f"the journal's tables are at revision {found}, which is newer than this version's {schema.head}; "
-            f"update Barcast, or name another journal"
+            f"journal {connection.engine.url.render_as_string(hide_password=True)}: its tables are at revision {found}, "
+            f"which is newer than this version's {schema.head}; update Barcast, or name another journal"
         )
     command.upgrade(settings, schema.head)

@@ -2,7 +2,9 @@
 
 These matchers are the shortest statement we have of the peers' rules. They are compared with the peers themselves, and the
 engine's two profiles are compared with both. `fill_price_*` functions return None for "not on this bar".
-Only a trailing level may fall between increments; it is kept as an exact fraction, where the peers have a float.
+
+Only a trailing level may fall between increments. It is kept as an exact fraction where the peers have a float, so they may
+miss a bar that just touches it: 90 * (1 + 0.1) is 99.00000000000001, and a high of 99 does not reach that.
 """
 
 from __future__ import annotations
@@ -26,9 +28,6 @@ class TickBar(NamedTuple):
     def mirrored(self) -> TickBar:
         """Return the bar as a seller sees it: prices negated, so that one rule written for buyers serves both."""
         return TickBar(-self.open, -self.low, -self.high, -self.close)
-
-
-# --- backtesting.py ------------------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -58,6 +57,9 @@ class Trade:
     trail_fraction: Fraction | None
     stop_order: Order | None = None
     target_order: Order | None = None
+
+
+# --- backtesting.py ------------------------------------------------------------------------------------------------
 
 
 def backtesting_py_fills(scenario: Scenario) -> list[Fill]:

@@ -14,7 +14,7 @@ Scenario = dict[str, Any]
 TickBar = tuple[int, int, int, int]    # open, high, low, close in price increments
 
 KINDS = ("market", "limit", "stop", "stop_limit", "bracket", "trailing")    # what the recorded scenarios hold
-MORE_KINDS = ("bracket_on_limit", "bracket_on_stop", "bracket_half")        # a bracket that waits, or has one child
+MORE_KINDS = ("bracket_on_limit", "bracket_on_stop", "bracket_on_stop_limit", "bracket_half")    # waits; has one child
 GAPS = (0, 0, 0, 1, -1, 2, -2, 5, -5)              # from close to next open, as in random.json
 LARGE_GAPS = (0, 0, 0, 1, -1, 5, -5, 12, -12, 20, -20)
 TRAIL_FRACTIONS = (0.02, 0.03, 0.05, 0.1)
@@ -95,6 +95,9 @@ def _random_order(rng: Random, kind: str, index: int, bars: list[TickBar], step:
             entry = order["limit"] = level(-6, 6)
         elif kind == "bracket_on_stop":
             entry = order["stop"] = level(-6, 6)
+        elif kind == "bracket_on_stop_limit":
+            order["stop"] = level(-6, 6)
+            entry = order["limit"] = max(order["stop"] + rng.randint(-4 * step, 4 * step), 1)
         below, above = max(entry - _distance(rng, step), 1), entry + _distance(rng, step)
         order["stop_loss"], order["take_profit"] = (below, above) if side == "buy" else (above, below)
         if kind == "bracket_half":

@@ -1,0 +1,68 @@
+"""The databases a journal can live in: one Protocol, chosen by URL."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Connection, Engine, Table, make_url
+from sqlalchemy.exc import ArgumentError
+
+from engine.errors import JournalError
+
+EXPECTED = "expected a file such as runs/journal.db, sqlite:///runs/journal.db or postgresql://user:password@host/database"
+
+
+class Backend(Protocol):
+    """What differs between databases. (SQLAlchemy's engine is called `database`: the engine is our loop.)"""
+
+    shown: str
+    """The URL for people, without its password."""
+    errors: tuple[type[Exception], ...]
+    """What the driver raises, besides SQLAlchemy's own."""
+
+    def open(self) -> Engine:
+        """Return the database, ready for connections whose transactions take the write lock if the connection has
+        the execution option `writes`."""
+
+    def insert(self, connection: Connection, table: Table, run_id: int, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Append rows of one run, as fast as the database allows. The rows leave out the run's number."""
+
+    def snapshot_options(self) -> dict[str, Any]:
+        """Return the execution options under which a connection sees one state of the data."""
+
+    def is_locked(self, error: BaseException) -> bool:
+        """Return whether another process was in the way, so that trying again may help."""
+
+    def way_out(self, error: BaseException) -> str:
+        """Return what the user can do about an error; "" if nothing better is known than its own text."""
+
+
+def backend_for(url: str | Path, *, durable: bool, create: bool, lock_timeout: float) -> Backend:
+    """Return the backend that a URL, or the path of an SQLite file, asks for.
+
+    Raises:
+        JournalError: the URL is not understood, or its driver is not installed.
+    """
+    from engine.journal.postgresql import PostgresBackend
+    from engine.journal.sqlite import SqliteBackend
+
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return SqliteBackend(parsed, durable=durable, create=create, lock_timeout=lock_timeout)
+    return PostgresBackend(parsed, durable=durable, lock_timeout=lock_timeout)
+
+
+def _parse(url: str | Path) -> URL:
+    if isinstance(url, Path) or "://" not in url:
+        return URL.create("sqlite", database=str(url))
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as exc:
+        # The text is not shown: it may hold a password.
+        raise JournalError(f"the journal's URL is not understood; {EXPECTED}") from exc
+    match parsed.drivername:
+        case "sqlite" | "sqlite+pysqlite":
+            return parsed.set(drivername="sqlite")
+        case "postgres" | "postgresql" | "postgresql+psycopg":
+            return parsed.set(drivername="postgresql+psycopg")
+    raise JournalError(f"a journal cannot live in {parsed.drivername!r}; {EXPECTED}")

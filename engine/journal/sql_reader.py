@@ -1,0 +1,97 @@
+"""Reads a journal over one connection: look-ups by key or index, and whole runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, func, select
+
+from engine.journal.process import ProcessMark, has_ended
+from engine.journal.reading import TABLE_OF, JournalReader, R, Row, RunInfo
+from engine.journal.tables import FACTS, decisions, fills, orders, runs
+from engine.records import FillRow, RunStart
+
+GONE = "its process ended without closing the run; what it had written is whole up to its last batch"
+"""The error text of a crashed run."""
+
+
+class SqlReader:
+    """A JournalReader over a connection; consistent as far as the connection's transaction is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[JournalReader]:
+        """Return itself, so that a connection of the caller's can be read like a journal."""
+        yield self
+
+    def runs(self, limit: int | None = None) -> tuple[RunInfo, ...]:
+        """Return the runs, newest first."""
+        query = select(runs).order_by(runs.c.id.desc()).limit(limit)
+        return tuple(_run_info(row) for row in self._connection.execute(query).mappings())
+
+    def run(self, run_id: int) -> RunInfo | None:
+        """Return one run, None if there is no such number."""
+        row = self._connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
+        return None if row is None else _run_info(row)
+
+    def rows(self, row_type: type[R], run_id: int) -> list[R]:
+        """Return all rows of one kind in the order of their ids (equity: of time and currency)."""
+        query = _all_of(row_type)
+        # Sorted here, not by the database: order_events lie by order, nearly in the order of their ids already.
+        return sorted(self._fetch(row_type, query, {"run": run_id}), key=lambda row: row[:2])
+
+    def rows_between(self, row_type: type[R], run_id: int, first: int, last: int) -> list[R]:
+        """Return the rows whose id lies in first … last, both included, in order."""
+        table = FACTS[TABLE_OF[row_type]]
+        query = _all_of(row_type).where(table.c.id.between(first, last)).order_by(table.c.id)
+        return self._fetch(row_type, query, {"run": run_id})
+
+    def rows_where(self, row_type: type[R], run_id: int, column: str, value: int) -> list[R]:
+        """Return the rows that point to something, in order of id."""
+        table = FACTS[TABLE_OF[row_type]]
+        query = _all_of(row_type).where(table.c[column] == value).order_by(table.c.id)
+        return self._fetch(row_type, query, {"run": run_id})
+
+    def span(self, row_type: type[R], run_id: int) -> tuple[int, int] | None:
+        """Return the smallest and the largest id; None if there is no row."""
+        table = FACTS[TABLE_OF[row_type]]
+        ends = [
+            # Two queries: SQLite looks up min or max in the key, but walks the table for both at once.
+            self._connection.execute(select(end(table.c.id)).where(table.c.run_id == run_id)).scalar_one()
+            for end in (func.min, func.max)
+        ]
+        return None if ends[0] is None else (ends[0], ends[1])
+
+    def unresolved_fills(self, run_id: int) -> list[FillRow]:
+        """Return the fills that lead to no order, or to an order that leads to no decision."""
+        ordered = (fills.c.run_id == orders.c.run_id) & (fills.c.order_id == orders.c.id)
+        decided = (orders.c.run_id == decisions.c.run_id) & (orders.c.decision_id == decisions.c.id)
+        query = (
+            _all_of(FillRow).select_from(fills.outerjoin(orders, ordered).outerjoin(decisions, decided))
+            .where(decisions.c.id.is_(None)).order_by(fills.c.id)
+        )
+        return self._fetch(FillRow, query, {"run": run_id})
+
+    def _fetch(self, row_type: type[R], query: Select[Any], values: dict[str, Any]) -> list[R]:
+        return list(map(row_type._make, self._connection.execute(query, values)))
+
+
+@cache
+def _all_of(row_type: type[Row]) -> Select[Any]:
+    """Return the query for all rows of a kind in the run `:run`, without the run's number."""
+    table = FACTS[TABLE_OF[row_type]]
+    return select(*table.columns[1:]).where(table.c.run_id == bindparam("run"))
+
+
+def _run_info(row: Any) -> RunInfo:
+    process = ProcessMark(row["pid"], row["host"], row["boot"], row["pid_namespace"], row["process_started"])
+    status, error = row["status"], row["error"]
+    if status == "running" and has_ended(process):
+        status, error = "crashed", GONE
+    start = RunStart(
+        **{name: row[name] for name in RunStart.__dataclass_fields__ if name != "lines"}, lines=tuple(row["lines"])
+    )
+    return RunInfo(row["id"], status, start, process, row["finished_at"], row["bars"], error, row["result"])
