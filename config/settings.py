@@ -160,6 +160,12 @@ class SyntheticData(_Data):
     symbols: Names = Field(("BTC/USDT",), min_length=1, description="names of the made-up instruments")
     bars: int = Field(100_000, ge=1, description="how many bars of each symbol, in the first timeframe")
     seed: int | None = Field(None, ge=0, description="which market; `run.seed` if left out")
+    volatility: float = Field(0.6, gt=0, le=10, description="yearly standard deviation of log returns (0.6 is 60 %)")
+    drift: float = Field(0.0, ge=-10, le=10, description="yearly log return, on average")
+    correlation: float = Field(0.5, ge=0, lt=1, description="between the returns of two symbols")
+    jumps_per_day: float = Field(0.5, ge=0, le=100, description="expected jumps of each symbol")
+    daily_volume: float = Field(
+        50_000_000.0, gt=0, allow_inf_nan=False, description="typical turnover of a day, in quote currency")
 
 
 class CatalogData(_Data):
@@ -252,8 +258,8 @@ class InstrumentSettings(Section):
         None, description="what it is paid in; the symbol's part after `/`, else the account's currency")
     price_increment: Positive | None = Field(
         None, description="step between two valid prices, in quote currency; read off the data if left out")
-    quantity_increment: Positive | None = Field(
-        None, description="step between two valid quantities, in base asset; 0.00000001 if left out")
+    quantity_increment: Positive = Field(
+        Decimal("0.00000001"), description="step between two valid quantities, in base asset")
     min_quantity: NotNegative = Field(Decimal(0), description="smallest order, in base asset; 0 for none")
     min_notional: NotNegative = Field(
         Decimal(0), description="smallest price × quantity, in quote currency; 0 for none")
@@ -452,8 +458,8 @@ class ReportSettings(Section):
 
     html: Place | None = Field(None, description="where to write it; no report if left out")
     benchmark: str = Field(
-        "buy_and_hold", description="what equity is compared with: `buy_and_hold` (equal parts of every symbol), a "
-        "symbol, or `none`")
+        "buy_and_hold", description="what equity is compared with: `buy_and_hold` (equal parts of every symbol), or one "
+        "symbol held")
 
 
 class Settings(Section):

@@ -99,6 +99,7 @@ class SimulatedExchange:
             return (OrderRejected(order, order.decided_at, f"post-only limit {order.limit} would take liquidity at {price}"),)
         order.become(OrderStatus.ACCEPTED)
         if order.parent_id is not None:
+            order.reduce_only = order.reduce_only and self.switches.children_reduce_only
             self._children.setdefault(order.parent_id, []).append(order)
             return (OrderAccepted(order, order.arrives_at),)
         if order.type is OrderType.TRAILING_STOP:
@@ -250,10 +251,15 @@ class SimulatedExchange:
             self._activate_children(order, level, ticks, bar)
 
     def _whole_bar(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
-        """Let each order in the queue meet the whole bar at once; children that wake join its end."""
+        """Let each order in the queue meet the whole bar at once.
+
+        Children that wait for the next bar stand where they were sent; children that wake at once join the queue's end.
+        """
         done: set[int] = set()
+        by_id = self.switches.children_same_bar == "next_bar"
         while True:
-            order = next((o for o in orders.values() if o.id not in done and self._meets_path(o, bar)), None)
+            waiting = (order for order in orders.values() if order.id not in done and self._meets_path(order, bar))
+            order = min(waiting, key=lambda order: order.id, default=None) if by_id else next(waiting, None)
             if order is None:
                 return
             done.add(order.id)
@@ -597,11 +603,12 @@ def _seen_by(order: Order, ticks: TickBar) -> TickBar:
 
 
 def _target_alone_in_range(children: Sequence[Order], ticks: TickBar) -> bool:
-    """Return whether a target lies in the bar's range while no stop does."""
-    reached = {
-        child.type: ticks.low <= level <= ticks.high
-        for child in children
-        if (level := child.limit_ticks if child.type is OrderType.LIMIT else child.stop_ticks) is not None
-    }
-    return reached.pop(OrderType.LIMIT, False) and not any(reached.values())
-
+    """Return whether the bar reached a target while it reached no stop."""
+    reached = {OrderType.LIMIT: False}
+    for child in children:
+        seen = _seen_by(child, ticks)
+        if child.limit_ticks is not None:
+            reached[child.type] = seen.low <= child.limit_ticks * child.side
+        elif child.stop_ticks is not None:
+            reached[child.type] = seen.high >= child.stop_ticks * child.side
+    return reached.pop(OrderType.LIMIT) and not any(reached.values())

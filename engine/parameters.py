@@ -1,13 +1,14 @@
 """Parameters of a strategy: declared once, validated the same for TOML, command line and sweeps."""
 
+import inspect
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_type_hints
+from typing import Any
 
 from engine.errors import SettingsError, nearest_name
 
-_KINDS = (int, float, bool, str)
+_KINDS: tuple[type, ...] = (int, float, bool, str)
 
 
 def Param(  # noqa: N802 it stands where a class would: fast: int = Param(20)
@@ -54,7 +55,7 @@ class Parameter:
         """
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)) or value != value:
             raise SettingsError(f"{owner}: parameter {name} is {value!r}; expected {kind.__name__}")
         limits: tuple[tuple[str, float | None, Callable[[Any, Any], bool]], ...] = (
             ("≥", self.ge, operator.ge),
@@ -89,25 +90,33 @@ def declared_parameters(owner: type) -> dict[str, tuple[type, Parameter]]:
     """Return name → (type, parameter) for every parameter of a class and its bases, bases first.
 
     Raises:
-        SettingsError: one has no type, or another than int, float, bool or str.
+        SettingsError: one has no type, or another than int, float, bool or str, or the name of something else.
     """
     declared: dict[str, tuple[type, Parameter]] = {}
-    hints: dict[str, Any] | None = None
-    for base in reversed(owner.__mro__):
+    hints: dict[str, Any] = {}
+    for place, base in enumerate(reversed(owner.__mro__)):
+        hints.update(inspect.get_annotations(base))
         for name, value in vars(base).items():
             if isinstance(value, Parameter):
-                hints = get_type_hints(owner) if hints is None else hints
-                if hints.get(name) not in _KINDS:
-                    found = f"type {hints[name]}" if name in hints else "no type"
-                    raise SettingsError(
-                        f"{owner.__name__}: parameter {name} has {found}; write {name}: int = Param(…), or float, bool "
-                        f"or str"
-                    )
-                declared[name] = (hints[name], value)
+                declared[name] = (_kind(owner, name, hints.get(name)), value)
+                for above in owner.__mro__[-place:] if place else ():
+                    if name in vars(above) and not isinstance(vars(above)[name], Parameter):
+                        raise SettingsError(
+                            f"{owner.__name__}: parameter {name} would hide {above.__name__}.{name}; choose another name"
+                        )
             elif name in declared:
-                kind, parameter = declared[name]
-                declared[name] = (kind, replace(parameter, default=value))
+                declared[name] = (declared[name][0], replace(declared[name][1], default=value))
     return declared
+
+
+def _kind(owner: type, name: str, hint: Any) -> type:
+    for kind in _KINDS:
+        if hint is kind or hint == kind.__name__:
+            return kind
+    found = "no type" if hint is None else f"type {getattr(hint, '__name__', hint)}"
+    raise SettingsError(
+        f"{owner.__name__}: parameter {name} has {found}; write {name}: int = Param(…), or float, bool or str"
+    )
 
 
 def checked_parameters(owner: type, given: Mapping[str, Any]) -> dict[str, Any]:

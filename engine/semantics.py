@@ -30,6 +30,8 @@ class Switches:
     Args:
         volume_cap: the largest share of a bar's volume that our fills may take, the rest is carried to the next bar; None
             for no cap.
+        children_reduce_only: whether a bracket's children may only reduce a position; otherwise a child whose position is gone
+            opens a new one.
         touch_probability: the chance that a limit order fills when its price is touched but not crossed, for
             `limit_touch="probability"`; seed: for that and for `path="random"`.
     Raises:
@@ -47,6 +49,7 @@ class Switches:
     trail_reference: str = "high_lagged"
     stop_limit_same_bar: str = "if_certain"
     volume_cap: float | None = 0.1
+    children_reduce_only: bool = True
     touch_probability: float = 0.5
     seed: int = 0
 
@@ -75,7 +78,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "backtrader": {
         "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "close",
-        "stop_limit_same_bar": "falling_close", "volume_cap": None,
+        "stop_limit_same_bar": "falling_close", "volume_cap": None, "children_reduce_only": False,
     },
     "vectorbt_next_open": {
         "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "high_lagged",

@@ -120,14 +120,10 @@ def _groups_between(file: Any, start: int | None, end: int | None) -> list[int]:
     for group in groups:
         times = file.metadata.row_group(group).column(0).statistics
         # An old or foreign writer may leave statistics out; then the group is read.
-        first, last = (_stamp(times.min), _stamp(times.max)) if times is not None and times.has_min_max else (None, None)
+        first, last = (int(times.min_raw), int(times.max_raw)) if times is not None and times.has_min_max else (None, None)
         if (start is None or last is None or last >= start) and (end is None or first is None or first < end):
             chosen.append(group)
     return chosen
-
-
-def _stamp(time: Any) -> int:
-    return int(np.datetime64(time.replace(tzinfo=None), "ns").astype(np.int64)) if hasattr(time, "replace") else int(time)
 
 
 def _bars_of(batch: Any, stream: Stream) -> Bars:

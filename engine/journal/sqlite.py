@@ -22,7 +22,7 @@ _BLOCK = 10_000
 _GROUPS = (50, 7, 1)
 """Rows in one statement, the largest group first. SQLite lets go of Python's lock once per statement, not once per row.
 50 rows of the widest table stay below the 999 values that an old SQLite takes in one statement."""
-_FEW = 16
+_FEW = 150
 """Up to here, one row to a statement."""
 
 _WAYS_OUT = {

@@ -6,7 +6,7 @@ float. Fills come in the order in which the peer makes them, one per executed or
 What the scenarios leave open, and what is done here:
 - a bracket enters at the market, or at its `limit` or `stop` if it has one; either child may be missing
 - an order that backtesting.py refuses (`stop_loss < entry < take_profit` does not hold) makes no fill there
-- a trailing order enters at the market; `run_backtrader` can build its stop in two ways, equal in every recorded scenario
+- a trailing order enters at the market; `run_backtrader` can build its stop in two ways, equal on what is recorded
 """
 
 from __future__ import annotations
@@ -243,13 +243,13 @@ def _place_with_backtrader(strategy: backtrader.Strategy, order: ScenarioOrder, 
 def run_vectorbt_next_open(scenario: Scenario) -> list[Fill] | None:
     """Return the fills of vectorbt 1.2.0 with signals shifted by one bar and filled at the open.
 
-    None where it cannot say: it knows no waiting orders, and this knows one order a scenario. Stops are fractions of the
-    entry price, as vectorbt wants them, so a touch to the increment may be missed.
+    None where it cannot say: it knows no waiting orders, and this knows one order a scenario. Stops are fractions of
+    the entry price, as vectorbt wants them, so a touch to the increment may be missed.
     """
     orders = scenario["orders"]
     if len(orders) != 1 or orders[0]["type"] not in EXPRESSIBLE_IN_VECTORBT or {"limit", "stop"} & orders[0].keys():
         return None
-    import vectorbt    # deferred: seconds to import, compiles on first use
+    import vectorbt  # deferred: seconds to import, compiles on first use
 
     order, frame = orders[0], _frame(scenario)
     entry_index = order["decided_at_close_of"] + 1

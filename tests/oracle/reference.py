@@ -1,10 +1,10 @@
 """What backtesting.py and backtrader do with a scenario's orders, said again without them, in whole price increments.
 
-These matchers are the shortest statement we have of the peers' rules. They are compared with the peers themselves, and the
-engine's two profiles are compared with both. `fill_price_*` functions return None for "not on this bar".
+These matchers are the shortest statement we have of the peers' rules. They are compared with the peers themselves, and
+the engine's two profiles are compared with both. `fill_price_*` functions return None for "not on this bar".
 
-Only a trailing level may fall between increments. It is kept as an exact fraction where the peers have a float, so they may
-miss a bar that just touches it: 90 * (1 + 0.1) is 99.00000000000001, and a high of 99 does not reach that.
+Only a trailing level may fall between increments. It is kept as an exact fraction where the peers have a float, so they
+may miss a bar that just touches it: 90 * (1 + 0.1) is 99.00000000000001, and a high of 99 does not reach that.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 Scenario = dict[str, Any]
 Price = int | Fraction    # in price increments
 Fill = list[Any]
+PRICE_KEYS = ("limit", "stop", "stop_loss", "take_profit")
 
 
 class TickBar(NamedTuple):
@@ -103,8 +104,8 @@ def backtesting_py_fills(scenario: Scenario) -> list[Fill]:
             if left:
                 open_trade(order, left)
                 has_children = order.stop_loss is not None or order.take_profit is not None
-                process_again |= has_children and (
-                    was_market or (stop_before is not None and order.limit is None and target_alone_in_range(order, seen)))
+                was_stop = stop_before is not None and order.limit is None
+                process_again |= has_children and (was_market or (was_stop and target_alone_in_range(order, seen)))
             queue.remove(order)
         if process_again:
             process(index)
@@ -265,7 +266,7 @@ def _read(scenario: Scenario) -> tuple[list[TickBar], dict[int, list[Order]], De
     script: dict[int, list[Order]] = {}
     for given in scenario["orders"]:
         sign = 1 if given["side"] == "buy" else -1
-        prices = {key: sign * ticks(given[key]) for key in ("limit", "stop", "stop_loss", "take_profit") if key in given}
+        prices = {key: sign * ticks(given[key]) for key in PRICE_KEYS if key in given}
         fraction = Fraction(str(given["trail_fraction"])) if "trail_fraction" in given else None
         script.setdefault(given["decided_at_close_of"], []).append(
             Order(sign > 0, given["quantity"], trail_fraction=fraction, **prices))

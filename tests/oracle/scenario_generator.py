@@ -1,7 +1,7 @@
-"""Random scenarios in the form of `shared/scenarios/random.json`: valid bars on the price grid, any order, no fills yet.
+"""Random scenarios in the form of `shared/scenarios/random.json`: valid bars on the price grid, any order, no fills.
 
-The bars are a walk in whole increments with gaps between them. Prices of orders lie near the close at which the order is
-decided; every other one is a price that a later bar touches exactly, because that is where engines differ.
+The bars are a walk in whole increments with gaps between them. Prices of orders lie near the close at which the order
+is decided; every other one is a price that a later bar touches exactly, because that is where engines differ.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _random_order(rng: Random, kind: str, index: int, bars: list[TickBar], step:
         order["stop"] = level(-8, 8)
     elif kind == "stop_limit":
         order["stop"] = level(-8, 8)
-        order["limit"] = order["stop"] if rng.random() < 0.1 else max(order["stop"] + rng.randint(-4 * step, 4 * step), 1)
+        order["limit"] = max(order["stop"] + (rng.randint(-4 * step, 4 * step) if rng.random() < 0.9 else 0), 1)
     elif kind == "trailing":
         order["trail_fraction"] = rng.choice(TRAIL_FRACTIONS)
     elif kind.startswith("bracket"):
