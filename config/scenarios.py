@@ -6,31 +6,21 @@ decided. A fill is [side, bar index, price]. Nothing costs anything and there is
 """
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from brokers.simulated import simulated_broker
-from engine import Bar, Instrument, Strategy
-from engine.bars import DAY, nanoseconds
-from engine.errors import DataError, SettingsError, nearest_name
-from engine.loop import Engine, Parts
-from engine.portfolio import Portfolio
-from engine.semantics import profile
-from feeds.memory import MemoryFeed, bars_of_arrays
+from engine import Bar, DataError, EngineError
+from engine.errors import nearest_name
+from engine.semantics import Switches, profile
+from engine.testing import ScriptedStrategy, Terms, daily_index, make_bars, run_bars
+from feeds.memory import MemoryFeed
 
 Fill = tuple[str, int, float]
+Script = Mapping[str, Any]
 
-SYMBOL = "SCENARIO"
-FIRST_DAY = nanoseconds(datetime(2024, 1, 1, tzinfo=UTC))
 AMPLE_CASH = Decimal(10**9)
-FINER = Decimal("0.000001")
-"""Under another engine's profile prices are counted this much finer: those engines know no increments, and a trailing
-stop of theirs may lie between two."""
 
 NEEDED: dict[str, tuple[str, ...]] = {
     "market": (), "limit": ("limit",), "stop": ("stop",), "stop_limit": ("limit", "stop"),
@@ -43,22 +33,6 @@ OPTIONS = {"limit": "limit", "stop": "stop", "stop_loss": "stop_loss", "take_pro
 """A scenario's word for an option → `Strategy.buy`'s. A trailing order is a market entry with a trailing stop."""
 
 
-class Script(Strategy):
-    """Places given orders after given bars."""
-
-    def __init__(self, orders: list[Mapping[str, Any]]) -> None:
-        super().__init__()
-        self._due: dict[int, list[Mapping[str, Any]]] = {}
-        for order in orders:
-            self._due.setdefault(order["decided_at_close_of"], []).append(order)
-
-    def on_bar(self, bar: Bar) -> None:
-        for order in self._due.get((bar.open_time - FIRST_DAY) // DAY, ()):
-            trade = self.buy if order["side"] == "buy" else self.sell
-            options = {OPTIONS[name]: value for name, value in order.items() if name in OPTIONS}
-            trade(bar.symbol, order["quantity"], **options)
-
-
 def run_scenarios(path: Path, profile_name: str = "default") -> list[dict[str, Any]]:
     """Return {"name", "fills"} for every scenario of a file.
 
@@ -66,7 +40,7 @@ def run_scenarios(path: Path, profile_name: str = "default") -> list[dict[str, A
         DataError: the file is not a list of scenarios, or one of them is not understood.
         SettingsError: no such profile.
     """
-    profile(profile_name)  # an unknown name is refused before any file is read
+    switches = profile(profile_name)
     try:
         scenarios = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -79,52 +53,57 @@ def run_scenarios(path: Path, profile_name: str = "default") -> list[dict[str, A
     for place, scenario in enumerate(scenarios):
         name = scenario.get("name", place) if isinstance(scenario, dict) else place
         try:
-            results.append({"name": name, "fills": run_scenario(scenario, profile_name)})
-        except (DataError, SettingsError) as exc:
+            results.append({"name": name, "fills": run_scenario(scenario, switches)})
+        except EngineError as exc:
             raise DataError(f"{path}: scenario {name}: {exc}") from exc
     return results
 
 
-def run_scenario(scenario: Mapping[str, Any], profile_name: str = "default") -> list[Fill]:
+def run_scenario(scenario: Script, switches: Switches) -> list[Fill]:
     """Return the fills of one scenario, in the order in which they happen.
-
-    Args:
-        profile_name: whose rules apply: our own, or another engine's.
 
     Raises:
         DataError: a key is missing, a type unknown, or the bars are not possible.
     """
-    bars, orders = _checked(scenario)
-    columns = np.array(bars, dtype=np.float64).reshape(-1, 5).T
-    open_time = FIRST_DAY + DAY * np.arange(len(bars), dtype=np.int64)
-    names = ("open", "high", "low", "close", "volume")
-    feed = MemoryFeed(bars_of_arrays(SYMBOL, "1d", open_time, **dict(zip(names, columns, strict=True))))
-    increment = Decimal(str(scenario.get("price_increment", "0.01"))) * (1 if profile_name == "default" else FINER)
-    instrument = Instrument(SYMBOL, price_increment=increment)
-    portfolio = Portfolio({instrument.quote: AMPLE_CASH}, [instrument])
-    engine = Engine(Parts(feed, Script(orders), simulated_broker(portfolio, profile(profile_name)), portfolio))
-    return [
-        (fill.side, (fill.bar_close_time - FIRST_DAY) // DAY - 1, fill.price)
-        for fill in engine.run().fills
-    ]
+    rows, orders = _checked(scenario)
+    terms = Terms(cash=AMPLE_CASH, switches=switches, price_increment=_increment(scenario))
+    bars = MemoryFeed(make_bars(rows)).bars  # refuses what cannot be a bar
+    strategy = ScriptedStrategy({order["decided_at_close_of"]: _step(orders, order) for order in orders})
+    return [(fill.side, daily_index(fill.bar_close_time), fill.price) for fill in run_bars(bars, strategy, terms).fills]
 
 
-def _checked(scenario: Any) -> tuple[list[list[float]], list[Mapping[str, Any]]]:
+def _step(orders: list[Script], first: Script) -> Callable[[ScriptedStrategy, Bar], None]:
+    """Return what a strategy does after a bar: place all orders decided there."""
+    due = [order for order in orders if order["decided_at_close_of"] == first["decided_at_close_of"]]
+
+    def place(strategy: ScriptedStrategy, bar: Bar) -> None:
+        for order in due:
+            trade = strategy.buy if order["side"] == "buy" else strategy.sell
+            trade(bar.symbol, order["quantity"], **{OPTIONS[name]: order[name] for name in OPTIONS if name in order})
+
+    return place
+
+
+def _checked(scenario: Any) -> tuple[list[list[float]], list[Script]]:
     if not isinstance(scenario, dict):
         raise DataError(f"it is {scenario!r}; expected a table with bars and orders")
     for key in ("bars", "orders"):
         if not isinstance(scenario.get(key), list):
             raise DataError(f"{key} is {scenario.get(key)!r}; expected a list")
-    try:
-        Decimal(str(scenario.get("price_increment", "0.01")))
-    except InvalidOperation:
-        raise DataError(f"price_increment is {scenario['price_increment']!r}; expected a number") from None
     for place, bar in enumerate(scenario["bars"]):
         if not isinstance(bar, list) or len(bar) != 5 or not all(isinstance(value, int | float) for value in bar):
             raise DataError(f"bar {place} is {bar!r}; expected [open, high, low, close, volume]")
     for place, order in enumerate(scenario["orders"]):
         _check_order(f"order {place}", order)
     return scenario["bars"], scenario["orders"]
+
+
+def _increment(scenario: Script) -> Decimal:
+    given = scenario.get("price_increment", "0.01")
+    try:
+        return Decimal(str(given))
+    except InvalidOperation:
+        raise DataError(f"price_increment is {given!r}; expected a number such as 0.01") from None
 
 
 def _check_order(name: str, order: Any) -> None:

@@ -458,8 +458,8 @@ class ReportSettings(Section):
 
     html: Place | None = Field(None, description="where to write it; no report if left out")
     benchmark: str = Field(
-        "buy_and_hold", description="what equity is compared with: `buy_and_hold` (equal parts of every symbol), or one "
-        "symbol held")
+        "buy_and_hold", description="what equity is compared with: `buy_and_hold` (equal parts of every symbol), or "
+        "one symbol held")
 
 
 class Settings(Section):

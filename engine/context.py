@@ -102,7 +102,6 @@ class EngineContext:
         self._timers: list[tuple[int, int, str, int | None]] = []
         self._timer_count = 0
         self._close_times: dict[Stream, IntArray] = {}
-        self._seen: dict[Stream, dict[str, list[float]]] = {}
 
     @property
     def now(self) -> int:
@@ -125,13 +124,17 @@ class EngineContext:
         column = self._feed.column(stream, field)
         if column is None:
             raise PluginError("history() of a live feed is not kept; declare an indicator, or keep what you need")
-        times = self._close_times.get(stream)
-        if times is None:
-            times = self._close_times[stream] = _close_times(self._feed, stream)
-        end = int(np.searchsorted(times, self._moment.time, side="right"))
+        end = self.bars_closed(stream)
         view = column[max(0, end - count) : end]
         view.flags.writeable = False
         return view
+
+    def bars_closed(self, stream: Stream) -> int:
+        """Return how many bars of a stream have closed by now."""
+        times = self._close_times.get(stream)
+        if times is None:
+            times = self._close_times[stream] = _close_times(self._feed, stream)
+        return int(np.searchsorted(times, self._moment.time, side="right"))
 
     def price(self, symbol: str) -> float:
         price = self._moment.prices.get(symbol)
@@ -194,6 +197,10 @@ class EngineContext:
         """Move repeating timers that were set in on_start to their first due time at or after the first bar."""
         for time, _, name, interval in [self._timers.pop() for _ in range(len(self._timers))][::-1]:
             self._push(name, -(-first // interval) * interval if interval else time, interval)
+
+    def next_due(self) -> int | None:
+        """Return the time of the next timer, or None."""
+        return self._timers[0][0] if self._timers else None
 
     def due(self, before: int, *, inclusive: bool) -> Timer | None:
         """Take out and return the next timer due before (or at) an instant; a repeating one is put back for later."""

@@ -82,6 +82,11 @@ class OrderDesk:
         self._on_fill: tuple[Callable[[Any], None], ...] = bus.handlers(Fill)
         self._on_order: tuple[Callable[[Any], None], ...] = bus.handlers(OrderAccepted)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether orders are sent at once and meet no risk rule beside the venue's filters."""
+        return self._latency is None and not self._risk.has_rules
+
     # ── from the strategy ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def target(self, symbol: str, exposure: float, why: str) -> None:

@@ -517,7 +517,7 @@ class SimulatedExchange:
         account = position.account
         lot_units = price * position.value_units
         if side < 0 and not self.portfolio.allow_short:
-            affordable, reason = 0, "short selling is off"
+            affordable, reason, lack = 0, "short selling is off", "short selling is off"
         else:
             free = account.free_units
             if closing:
@@ -529,9 +529,10 @@ class SimulatedExchange:
                 return lots
             affordable = self._affordable(order, position, price, closing, opening, free, liquidity, time)
             reason = f"{account.free} {account.currency} free"
+            lack = f"not enough cash: {reason}"
         lots = closing + affordable
         if not lots:
-            self._withdraw(order, time, f"not enough cash: {reason}" if affordable == 0 and side > 0 else reason)
+            self._withdraw(order, time, lack)
             return 0
         self._cut(order, lots, time, reason)
         return lots

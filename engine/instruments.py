@@ -55,13 +55,14 @@ class Instrument:
                 raise SettingsError(f"{self.symbol}: {name} is {value}; expected 0 or more")
         object.__setattr__(self, "_tick", float(self.price_increment))
         object.__setattr__(self, "_lot", float(self.quantity_increment))
-        object.__setattr__(self, "_tick_ratio", self.price_increment.as_integer_ratio())
-        object.__setattr__(self, "_lot_ratio", self.quantity_increment.as_integer_ratio())
+        object.__setattr__(self, "price_ratio", self.price_increment.as_integer_ratio())
+        object.__setattr__(self, "quantity_ratio", self.quantity_increment.as_integer_ratio())
 
     _tick: float = field(init=False, repr=False, compare=False, default=0.0)
     _lot: float = field(init=False, repr=False, compare=False, default=0.0)
-    _tick_ratio: tuple[int, int] = field(init=False, repr=False, compare=False, default=(1, 1))
-    _lot_ratio: tuple[int, int] = field(init=False, repr=False, compare=False, default=(1, 1))
+    price_ratio: tuple[int, int] = field(init=False, repr=False, compare=False, default=(1, 1))
+    """The price increment as numerator and denominator; `quantity_ratio` likewise."""
+    quantity_ratio: tuple[int, int] = field(init=False, repr=False, compare=False, default=(1, 1))
 
     @property
     def increment_value(self) -> Decimal:
@@ -82,11 +83,11 @@ class Instrument:
 
     def float_price(self, ticks: int) -> float:
         """Return the float64 nearest to the exact price of a count of price increments."""
-        return ticks * self._tick_ratio[0] / self._tick_ratio[1]
+        return ticks * self.price_ratio[0] / self.price_ratio[1]
 
     def float_quantity(self, lots: int) -> float:
         """Return the float64 nearest to the exact quantity of a count of quantity increments."""
-        return lots * self._lot_ratio[0] / self._lot_ratio[1]
+        return lots * self.quantity_ratio[0] / self.quantity_ratio[1]
 
     def to_lots(self, quantity: Decimal | float) -> int:
         """Return the quantity as a count of quantity increments, cut down towards zero.

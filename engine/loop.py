@@ -36,6 +36,7 @@ from engine.events import (
     RequestRefused,
 )
 from engine.interfaces import Broker, Clock, Feed, Journal
+from engine.jump import COMPILING_PAYS, Jumper, bar_at, compiled_terms, run_compiled, target_rows
 from engine.moment import ManyMoment, Moment, SingleMoment
 from engine.orders import Order
 from engine.portfolio import Portfolio
@@ -53,6 +54,9 @@ Progress = Callable[[int, int | None], None]
 _ORDER_EVENTS = (
     OrderAccepted, OrderRejected, RequestRefused, OrderTriggered, OrderReduced, OrderAmended, OrderCancelled, OrderExpired
 )
+
+JUMP_CHUNK = 262_144
+"""Bars between two flushes of a jumping run."""
 
 CHUNK = 4096
 """Bars made at a time: large enough that its cost per bar vanishes, small enough to stay in cache (measured: 2 048 … 16 384 alike)."""
@@ -73,6 +77,10 @@ class Parts:
     latency: Latency | None = None
     headroom: float = 1.0
     """The largest share of equity a target may use, so that fees fit beside it (see engine.risk.headroom)."""
+    mode: str = "auto"
+    """"step" visits every bar; "jump" skips those at which nothing can happen, where the strategy allows it; "auto" jumps too."""
+    compile_from: int = COMPILING_PAYS
+    """Rows from which a jumping run of simple terms is handed to the compiled one."""
 
 
 class Engine:
@@ -197,8 +205,11 @@ class Engine:
     # ── chunks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _run_chunks(self, progress: Progress | None) -> None:
-        step = self._chunk_stepper()
         total = self.feed.row_count
+        if self._can_jump():
+            self._run_jumping(progress, total)
+            return
+        step = self._chunk_stepper()
         for whole_chunk in self.feed.chunks():
             for bars in _pieces(whole_chunk):
                 self._guarded("", lambda bars=bars: step(bars))  # type: ignore[misc]
@@ -207,6 +218,16 @@ class Engine:
                 self._recorder.flush()
                 if progress is not None:
                     progress(self._bars_seen, total)
+
+    def _can_jump(self) -> bool:
+        """Return whether the strategy acts on targets or timers alone, so that most bars need not be visited."""
+        strategy = self.strategy
+        acts_between = self._exposures is not None or overrides(strategy, "on_timer")
+        acts_on_bars = any(overrides(strategy, handler) for handler in ("on_bar", "on_slice", "on_forecast"))
+        is_known_ahead = len(self.feed.streams) == 1 and self.feed.row_count is not None
+        return (
+            self._parts.mode != "step" and acts_between and not acts_on_bars and is_known_ahead and not self.broker.needs_every_bar
+        )
 
     def _chunk_stepper(self) -> Callable[[Bars], None]:
         """Return how to run a chunk: bar by bar where there is one stream and nothing but bars to tell of, else by instants."""
@@ -221,7 +242,74 @@ class Engine:
         self._keys_valued += len(keys)
         self._tracker.add(bars, keys)
         if self._parts.journal is not None:
-            self._recorder.rows("equity", self._tracker.rows(total))
+            self._recorder.equity(self._tracker.rows(total))
+
+    # ── one stream, jumping ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run_jumping(self, progress: Progress | None, total: int | None) -> None:
+        bars = whole(self.feed)
+        first = self._warm_up[self.feed.streams[0]]
+        if self._exposures is not None and self._run_compiled(bars, self._exposures, first):
+            self._bars_seen = len(bars)
+            self._value(bars, total)
+            if progress is not None:
+                progress(len(bars), total)
+            return
+        if len(bars):
+            self._context.start_timers(int(bars.open_time[0]))
+        rows = target_rows(self._exposures, first) if self._exposures is not None else []
+        jumper = Jumper(bars, self.broker.working, rows, self._visit, self._match_bar, self._take_up_target, self._context.next_due, self._fire_timers)
+        for start in range(0, len(bars), JUMP_CHUNK):
+            piece = bars[start : start + JUMP_CHUNK]
+            self._guarded("", lambda start=start, piece=piece: jumper.run(start, start + len(piece)))  # type: ignore[misc]
+            self._visit(bar_at(piece, len(piece) - 1))
+            self._bars_seen += len(piece)
+            self.clock.advance_to(int(piece.close_time[-1]))
+            self._value(piece, total)
+            self._recorder.flush()
+            if progress is not None:
+                progress(self._bars_seen, total)
+
+    def _run_compiled(self, bars: Bars, exposures: FloatArray, first: int) -> bool:
+        """Hand the run to the compiled loop if its terms are simple enough; return whether that was so."""
+        strategy, symbol = self.strategy, self.feed.streams[0].symbol
+        watches = any(overrides(strategy, handler) for handler in ("on_fill", "on_order", "on_timer"))
+        has_lines = any(self.lines.of_stream.values())
+        if len(bars) < max(self._parts.compile_from, 1) or watches or has_lines or not self._desk.is_plain:
+            return False
+        terms = compiled_terms(self.broker, self.portfolio.instruments[symbol])
+        if terms is None:
+            return False
+        done = run_compiled(
+            bars, exposures, first, self.portfolio, terms, self._parts.headroom, self._recorder, type(strategy).__name__
+        )
+        if done:
+            self._visit(bar_at(bars, len(bars) - 1))
+            self.clock.advance_to(int(bars.close_time[-1]))
+        return done
+
+    def _visit(self, bar: Bar) -> None:
+        """Make a bar the current one, and let the lines catch up with it."""
+        stream = self.feed.streams[0]
+        moment = self.moment
+        if isinstance(moment, SingleMoment):
+            moment.bar = bar
+        else:
+            moment.time = bar.close_time
+            moment.prices[bar.symbol] = bar.close
+            moment.bar_close_times[bar.symbol] = bar.close_time
+        for entry in self.lines.of_stream[stream]:
+            seen = self._context.bars_closed(stream)
+            entry.line.extend(_values(entry)[len(entry.line) : seen].tolist())
+
+    def _match_bar(self, bar: Bar) -> None:
+        events = self.broker.on_bar(bar)
+        if events:
+            self._desk.handle(events)
+
+    def _take_up_target(self, bar: Bar, row: int) -> None:
+        assert self._exposures is not None
+        self.strategy.target(bar.symbol, float(self._exposures[row]), why="target")
 
     # ── one stream, bar by bar ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -102,7 +102,7 @@ def declared_parameters(owner: type) -> dict[str, tuple[type, Parameter]]:
                 for above in owner.__mro__[-place:] if place else ():
                     if name in vars(above) and not isinstance(vars(above)[name], Parameter):
                         raise SettingsError(
-                            f"{owner.__name__}: parameter {name} would hide {above.__name__}.{name}; choose another name"
+                            f"{owner.__name__}: parameter {name} would hide {above.__name__}.{name}; take another name"
                         )
             elif name in declared:
                 declared[name] = (declared[name][0], replace(declared[name][1], default=value))

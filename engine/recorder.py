@@ -119,9 +119,29 @@ class Recorder:
         self.account_event_count = number = self.account_event_count + 1
         self._batch.account_events.append((number, time, kind, currency, float(amount), note))
 
-    def rows(self, table: str, rows: list[tuple[Any, ...]]) -> None:
-        """Add rows that were made elsewhere, in bulk."""
-        getattr(self._batch, table).extend(rows)
+    def equity(self, rows: list[tuple[Any, ...]]) -> None:
+        """Note valuations."""
+        self._batch.equity.extend(rows)
+
+    # ── rows made elsewhere, in bulk and numbered from 1 ────────────────────────────────────────────────────────────────────
+
+    def bulk_decisions(self, rows: list[tuple[Any, ...]]) -> None:
+        self._batch.decisions.extend(rows)
+        self.decision_count += len(rows)
+
+    def bulk_orders(self, rows: list[tuple[Any, ...]]) -> None:
+        self._batch.orders.extend(rows)
+        self.order_count += len(rows)
+
+    def bulk_order_events(self, rows: list[tuple[Any, ...]]) -> None:
+        self._batch.order_events.extend(rows)
+        self.order_event_count += len(rows)
+
+    def bulk_fills(self, rows: list[tuple[Any, ...]], keys: IntArray) -> None:
+        """Add fills, with their keys int64 [fills, 6]."""
+        self._batch.fills.extend(rows)
+        self._fills.extend(rows)
+        self._keys.frombytes(np.ascontiguousarray(keys).tobytes())
 
     # ── handing over ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

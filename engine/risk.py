@@ -45,6 +45,11 @@ class RiskGate:
         self._filters = VenueFilters()
         self._rules = tuple(rules)
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether there is any rule beside the venue's own filters."""
+        return bool(self._rules)
+
     def refusal(self, order: Order, price: float, portfolio: Portfolio) -> str | None:
         """Return why an order must not be sent, or None."""
         instrument = order.instrument

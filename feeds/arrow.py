@@ -80,13 +80,13 @@ def numbers_of(column: Any, name: str, rows: Rows) -> FloatArray:
     if _is_text(column.type):
         column = pc.utf8_trim_whitespace(column)
     try:
-        numbers = column.cast(pa.float64(), safe=False).to_numpy()
+        numbers = floats_of(column.cast(pa.float64(), safe=False))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
         for row, value in enumerate(column):
             if not _is_number(value.as_py()):
                 raise DataError(f"{rows.name(row)}: column {name} is {_short(value.as_py())}; expected a number; correct or remove the row") from problem
         raise DataError(f"{rows.origin}: column {name} is of type {column.type}; expected numbers") from problem
-    return np.ascontiguousarray(numbers, np.float64)
+    return numbers
 
 
 def times_of(columns: list[Any], layout: FileLayout, rows: Rows) -> IntArray:
@@ -112,10 +112,26 @@ def times_of(columns: list[Any], layout: FileLayout, rows: Rows) -> IntArray:
     if pa.types.is_date(kind):
         return _nanoseconds(_zoned(column.cast(pa.timestamp("s")), layout, rows), rows)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return _counts(column.to_numpy(), layout, rows)
+        return _counts(integers_of(column) if pa.types.is_integer(kind) else floats_of(column), layout, rows)
     if _is_text(kind):
         return _written(pc.utf8_trim_whitespace(column), layout, rows)
     raise DataError(f"{rows.origin}: the time column is of type {kind}; expected times, counts since 1970 or text; choose another column")
+
+
+def floats_of(column: Any) -> FloatArray:
+    """Return an Arrow column of numbers as float64; empty cells become NaN."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = column.cast(pa.float64(), safe=False)
+    return _buffer_of(pc.fill_null(column, float("nan")) if column.null_count else column, np.float64)
+
+
+def integers_of(column: Any) -> IntArray:
+    """Return an Arrow column of whole numbers or times, without empty cells, as int64."""
+    import pyarrow as pa
+
+    return _buffer_of(column.cast(pa.int64()), np.int64)
 
 
 def infer_timeframe(stamps: IntArray, origin: str) -> str:
@@ -132,10 +148,14 @@ def infer_timeframe(stamps: IntArray, origin: str) -> str:
     return timeframe
 
 
+def _buffer_of(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    # What Arrow's own to_numpy does, without its import of pandas (0.3 s).
+    array = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)] if len(array) else np.empty(0, dtype)
+
+
 def _counts(counts: npt.NDArray[Any], layout: FileLayout, rows: Rows) -> IntArray:
     check_unit(layout.time_unit)
-    if counts.dtype.kind == "u":
-        counts = counts.astype(np.int64)
     return epoch_nanoseconds(counts, unit=layout.time_unit, origin=rows.origin, first_row=rows.first_row, row_word=rows.row_word)
 
 
@@ -145,9 +165,9 @@ def _written(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
     import pyarrow.compute as pc
 
     if layout.time_format is None:
-        for kind in (pa.int64(), pa.float64()):
+        for kind, values_of in ((pa.int64(), integers_of), (pa.float64(), floats_of)):
             try:
-                return _counts(column.cast(kind).to_numpy(), layout, rows)
+                return _counts(values_of(column.cast(kind)), layout, rows)
             except pa.ArrowInvalid:
                 continue
     zoned = pc.match_substring_regex(column, _ZONE).to_numpy()
@@ -229,11 +249,8 @@ def _first_unclear_time(column: Any, timezone: str) -> int:
 
 
 def _nanoseconds(column: Any, rows: Rows) -> IntArray:
-    import pyarrow as pa
-
     unit = column.type.unit
-    counts = column.cast(pa.int64()).to_numpy()
-    return epoch_nanoseconds(counts, unit=unit, origin=rows.origin, first_row=rows.first_row, row_word=rows.row_word)
+    return epoch_nanoseconds(integers_of(column), unit=unit, origin=rows.origin, first_row=rows.first_row, row_word=rows.row_word)
 
 
 def _is_text(kind: Any) -> bool:

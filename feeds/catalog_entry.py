@@ -49,7 +49,7 @@ def load_entry(storage: Storage, stream: Stream) -> CatalogEntry | None:
 
 def load_entries(storage: Storage) -> tuple[CatalogEntry, ...]:
     """Return every stream of the catalog, by symbol, then timeframe."""
-    found = (_load(storage, name) for name in storage.names(f"/{_FILE}"))
+    found = (_load(storage, name) for name in storage.names(_FILE))
     return tuple(sorted((entry for entry in found if entry is not None), key=lambda entry: entry.stream))
 
 

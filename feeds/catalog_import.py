@@ -70,16 +70,17 @@ class StreamImport:
         self._conflicts: list[Conflict] = []
 
     def add(self, bars: Bars) -> None:
-        """Take bars later than those before.
+        """Take bars; best in the order of time, for then each file is written once.
 
         Raises:
             DataError: a bar is there with other values, and on_conflict is "error".
         """
         for period, rows in periods_of(bars.open_time, self._stream.timeframe):
-            if self._held and period != self._held_period:
+            later = bars[rows]
+            if self._held and (period != self._held_period or later.open_time[0] < self._held[-1].close_time[-1]):
                 self._merge_held()
             self._held_period = period
-            self._held.append(bars[rows])
+            self._held.append(later)
 
     def commit(self) -> ImportResult:
         """Make what was taken count, and say what it did.
@@ -168,9 +169,8 @@ class StreamImport:
 
     def _remove_unused(self, used: tuple[Part, ...]) -> None:
         names = {part.name for part in used}
-        folder = folder_of(self._stream)
-        for name in self._storage.names(".parquet", under=folder):
-            if name.startswith(f"{folder}/") and name not in names:
+        for name in self._storage.names(".parquet", under=folder_of(self._stream)):
+            if name not in names:
                 self._storage.remove(name)
 
     def _result(self, entry: CatalogEntry) -> ImportResult:

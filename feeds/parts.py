@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.bars import MINUTE, Bars, FloatArray, IntArray, Stream, Timeframe
 from engine.errors import DataError
+from feeds.arrow import floats_of, integers_of
 from feeds.chunks import no_bars
 from feeds.fingerprints import digest_of
 from feeds.storage import Storage
@@ -86,14 +87,13 @@ def read_times(storage: Storage, part: Part) -> tuple[IntArray, IntArray]:
     """Return the open and close times of a file, int64 [rows]; prices are not read."""
     with _opened(storage, part) as file:
         table = file.read(columns=["open_time", "close_time"], use_threads=False)
-        return _times(table.column("open_time")), _times(table.column("close_time"))
+        return integers_of(table.column("open_time")), integers_of(table.column("close_time"))
 
 
 def read_field(storage: Storage, part: Part, field: str) -> FloatArray:
     """Return one column of prices or volume, float64 [rows]."""
     with _opened(storage, part) as file:
-        column: FloatArray = file.read(columns=[field], use_threads=False).column(field).to_numpy()
-        return column
+        return floats_of(file.read(columns=[field], use_threads=False).column(field))
 
 
 @contextmanager
@@ -127,12 +127,5 @@ def _groups_between(file: Any, start: int | None, end: int | None) -> list[int]:
 
 
 def _bars_of(batch: Any, stream: Stream) -> Bars:
-    o, h, l, c, v = (batch.column(field).to_numpy(zero_copy_only=False) for field in _PRICES)   # noqa: E741
-    return Bars((stream,), _times(batch.column("open_time")), _times(batch.column("close_time")), o, h, l, c, v)
-
-
-def _times(column: Any) -> IntArray:
-    import pyarrow as pa
-
-    times: IntArray = column.cast(pa.int64()).to_numpy()
-    return times
+    o, h, l, c, v = (floats_of(batch.column(field)) for field in _PRICES)   # noqa: E741
+    return Bars((stream,), integers_of(batch.column("open_time")), integers_of(batch.column("close_time")), o, h, l, c, v)

@@ -30,8 +30,8 @@ class Storage(Protocol):
     def open(self, name: str) -> Any:
         """Open a file to read at any place. pyarrow takes what is returned."""
 
-    def names(self, suffix: str) -> list[str]:
-        """Return the names of all files that end so, sorted."""
+    def names(self, suffix: str, *, under: str = "") -> list[str]:
+        """Return the names of all files in a folder, and in those below, that end so, sorted."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -85,8 +85,9 @@ class FolderStorage:
     def open(self, name: str) -> Any:
         return str(self._folder / name)
 
-    def names(self, suffix: str) -> list[str]:
-        return sorted(path.relative_to(self._folder).as_posix() for path in self._folder.rglob(f"*{suffix}") if not path.name.startswith("."))
+    def names(self, suffix: str, *, under: str = "") -> list[str]:
+        files = (path for path in (self._folder / under).rglob(f"*{suffix}") if not path.name.startswith("."))
+        return sorted(path.relative_to(self._folder).as_posix() for path in files)
 
     def remove(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
@@ -138,11 +139,11 @@ class RemoteStorage:
     def open(self, name: str) -> Any:
         return self._files.open(self._path(name), "rb")
 
-    def names(self, suffix: str) -> list[str]:
-        if not self._files.exists(self._base):
+    def names(self, suffix: str, *, under: str = "") -> list[str]:
+        folder = self._path(under) if under else self._base
+        if not self._files.exists(folder):
             return []
-        found = (path for path in self._files.find(self._base) if path.endswith(suffix))
-        return sorted(path[len(self._base):].lstrip("/") if path.startswith(self._base) else path.lstrip("/") for path in found)
+        return sorted(path.removeprefix(self._base).lstrip("/") for path in self._files.find(folder) if path.endswith(suffix))
 
     def remove(self, name: str) -> None:
         if self._files.exists(self._path(name)):

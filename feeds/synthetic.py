@@ -166,7 +166,8 @@ def _blocks(market: SyntheticMarket) -> Iterator[Bars]:
         shared = common.take(season)
         columns = [symbol.take(season, shared) for symbol in symbols]
         if len(symbols) == 1:
-            yield Bars(streams, opens, opens + duration, *columns[0])
+            o, h, l, c, v = columns[0]      # noqa: E741
+            yield Bars(streams, opens, opens + duration, o, h, l, c, v)
             continue
         opens = np.repeat(opens, len(symbols))
         o, h, l, c, v = (np.stack(column, axis=1).ravel() for column in zip(*columns, strict=True))     # noqa: E741

@@ -12,7 +12,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from engine.bars import DAY, iso
-from engine.semantics import CHOICES, PROFILES
+from engine.semantics import PROFILES
+from engine.semantics import profile as profile_switches
 
 _STALE_FILTERS = 90 * DAY
 
@@ -155,9 +156,8 @@ def _canonical(value: Any) -> Any:
 
 def profile_of(switches: Mapping[str, Any]) -> str:
     """Return the profile that the switches equal, else "custom"."""
-    defaults = {name: choices[0] for name, choices in CHOICES.items()} | {"volume_cap": 0.1}
-    for name, changes in PROFILES.items():
-        if all(switches.get(switch, value) == value for switch, value in {**defaults, **changes}.items()):
+    for name in PROFILES:
+        if all(switches.get(switch, value) == value for switch, value in profile_switches(name).card().items()):
             return name
     return "custom"
 

@@ -72,10 +72,12 @@ def equity_figure(data: ReportData) -> Figure:
         _line(times, fall[places], "Drawdown", "--loss", 1.2, "%{y:.2%}")
         | {"yaxis": "y2", "fill": "tozeroy", "fillcolor": "--loss-soft", "showlegend": False}
     )
+    depths = [fall] if held is None else [fall, _drawdown(held)]
+    floor = min([-0.001, *(float(np.nanmin(depth)) for depth in depths if np.isfinite(depth).any())])
     deepest = int(np.nanargmin(fall)) if np.isfinite(fall).any() else 0
     marks = [] if not len(fall) or not fall[deepest] < 0 else [{
         "x": int(curve.time[deepest]) // _MILLISECOND, "y": float(fall[deepest]), "yref": "y2", "text": percent(float(fall[deepest])),
-        "showarrow": True, "arrowhead": 0, "arrowcolor": "--loss", "ax": 34, "ay": -14, "font": {"color": "--loss"},
+        "showarrow": False, "yanchor": "top", "yshift": -3, "font": {"color": "--loss", "size": 11}, "bgcolor": "--panel", "opacity": 0.9,
     }]
     return {
         "data": traces,
@@ -83,7 +85,9 @@ def equity_figure(data: ReportData) -> Figure:
             "height": 520, "hovermode": "x unified", "annotations": marks,
             "xaxis": {"type": "date", "anchor": "y2"},
             "yaxis": {"domain": [0.34, 1], "title": {"text": _text(curve.currency)}, "tickformat": ",~s"},
-            "yaxis2": {"domain": [0, 0.27], "title": {"text": "Drawdown"}, "tickformat": ".0%", "rangemode": "tozero"},
+            "yaxis2": {
+                "domain": [0, 0.27], "title": {"text": "Drawdown"}, "tickformat": ".0%" if floor < -0.05 else ".1%", "range": [1.22 * floor, -0.02 * floor],
+            },
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         },
     }
@@ -357,9 +361,11 @@ def _marks(trades: list[Trade], axis: _Axis, data: ReportData, start: int, end: 
         }
         for colour, (xs, ys) in ways.items() if xs
     ]
+    size = 8.0 if len(trades) <= 60 else 5.0
+    # Exits are hollow, so that the entry of a reversal shows inside them.
     kinds: Iterable[tuple[str, str, str, list[tuple[Any, float, str]]]] = (
         ("Long entry", "triangle-up", "--accent", entries[1]), ("Short entry", "triangle-down", "--warn", entries[-1]),
-        ("Exit, profit", "circle", "--gain", exits["--gain"]), ("Exit, loss", "x", "--loss", exits["--loss"]),
+        ("Exit, profit", "circle-open", "--gain", exits["--gain"]), ("Exit, loss", "square-open", "--loss", exits["--loss"]),
     )
     for name, symbol, colour, points in kinds:
         if points:
@@ -367,7 +373,8 @@ def _marks(trades: list[Trade], axis: _Axis, data: ReportData, start: int, end: 
                 "type": "scatter", "mode": "markers", "name": name, "x": [point[0] for point in points],
                 "y": _numbers(np.array([point[1] for point in points])), "text": [point[2] for point in points],
                 "hovertemplate": "%{text}<extra></extra>",
-                "marker": {"symbol": symbol, "size": 9 if symbol != "x" else 7, "color": colour, "line": {"color": "--panel", "width": 1}},
+                "marker": {"symbol": symbol, "size": 1.5 * size, "color": colour, "line": {"width": 1.8, "color": colour}} if symbol.endswith("open") else
+                {"symbol": symbol, "size": size, "color": colour},
             })
     return traces
 
@@ -403,7 +410,7 @@ def _upright(x: float, colour: str, dash: str) -> dict[str, Any]:
 def _flag(x: float, text: str, colour: str, anchor: str, height: float) -> dict[str, Any]:
     return {
         "x": x, "y": height, "yref": "paper", "text": text, "showarrow": False, "xanchor": anchor, "yanchor": "top", "xshift": 4 if anchor == "left" else -4,
-        "font": {"color": colour, "size": 11},
+        "font": {"color": colour, "size": 11}, "bgcolor": "--panel", "opacity": 0.9,
     }
 
 

@@ -22,7 +22,7 @@ def money(value: float | None, currency: str = "", *, signed: bool = False) -> s
     if value is None or not isfinite(value):
         return NOTHING
     size = abs(value)
-    decimals = 0 if size >= 100_000 else 2 if size >= 1 or size == 0 else 4 if size >= 0.01 else 8
+    decimals = 0 if size >= 10_000 else 2 if size >= 1 or size == 0 else 4 if size >= 0.01 else 8
     text = _no_negative_zero(f"{value:{'+' if signed else ''},.{decimals}f}")
     return f"{text} {currency}" if currency else text
 

@@ -246,9 +246,9 @@ def sample(time: IntArray, *, frequency: str = "auto", periods_per_year: float |
     if frequency == "auto":
         frequency = "daily" if is_intraday and span >= SHORTEST_FOR_DAILY else "bar"
         reason = (
-            "daily (UTC), the span being 30 days or more" if frequency == "daily"
-            else "per bar, the span being below 30 days" if is_intraday
-            else "per bar, bars being a day or longer"
+            "the span is 30 days or more" if frequency == "daily"
+            else "the span is below 30 days" if is_intraday
+            else "bars are a day or longer"
         )
     else:
         reason = "as asked for"

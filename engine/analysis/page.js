@@ -26,10 +26,15 @@
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "--muted" },
     margin: { l: 56, r: 16, t: 28, b: 36 }, dragmode: "zoom",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: "--muted", activecolor: "--ink" },
     hoverlabel: { bgcolor: "--panel", bordercolor: "--line", font: { color: "--ink", size: 12 }, align: "left" },
     xaxis: axis(), yaxis: axis(), yaxis2: axis(),
   });
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
+  // The buttons are named one by one because plotly's own row has one that uploads the chart.
+  const config = {
+    displaylogo: false, responsive: true, plotlyServerURL: "", toImageButtonOptions: { format: "svg" },
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  };
 
   const draw = (element, figure) => {
     drawn.set(element, figure);

@@ -19,10 +19,14 @@ from engine.analysis.formatting import NOTHING, duration, money, number, percent
 from engine.analysis.metrics import DEFINITIONS, GROUPS, sample
 from engine.analysis.report_data import Reason, ReportData
 from engine.analysis.trades import Trade
-from engine.bars import DAY, iso
+from engine.bars import DAY, SECOND, iso
+from engine.semantics import Switches
 
 LISTED_TRADES = 500
 """Trades in the list: the first of them, the best and the worst 25 always among them."""
+
+LAST = 2**53
+"""Sorts trades without an exit behind all others."""
 
 _HERE = Path(__file__).parent
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -56,7 +60,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>
@@ -94,8 +98,9 @@ def _sections(data: ReportData, figures: Mapping[str, Any], candles: list[dict[s
     yield _tiles(data)
     yield _findings(data)
     yield _equity(data, figures)
+    yield _chart(figures, "exposure", "Exposure", "Net notional ÷ equity at every close: 100 % is fully invested, below 0 is short.", "No position was held.")
     yield _candles(data, candles)
-    yield _pair(_calendar(data), _chart(figures, "exposure", "Exposure", "Net notional ÷ equity at every close: 100 % is fully invested, below 0 is short.", "No position was held."))
+    yield _calendar(data)
     yield _costs(data, figures)
     yield _pair(
         _chart(figures, "returns", "Trade returns", "Net profit ÷ entry notional of finished trades; the outermost half percent is in the end bars.", "Fewer than two trades were finished."),
@@ -304,19 +309,20 @@ def _trade_list(data: ReportData) -> str:
     if not len(trades):
         return '<section id="trades"><h2>Trade list</h2><p class="muted">There were no trades.</p></section>'
     chosen = _listed(data)
+    kind = "long one" if len(trades.symbols) == 1 else "long"
     rows = "".join(_trade_row(trade, data.reasons) for place, trade in enumerate(trades.rows()) if chosen[place])
     note = f"{len(trades):,} trades"
     if len(trades) > LISTED_TRADES:
         note = f"the first {LISTED_TRADES - 50} of {len(trades):,}, and the 25 best and 25 worst; all of them are in the journal"
     names = (
-        ("#", "n"), ("Symbol", ""), ("Side", ""), ("Entry", ""), ("Exit", ""), ("Held", "n"), ("Quantity", "n"), ("Entry price", "n"), ("Exit price", "n"),
-        ("Return", "n"), ("Net", "n"), ("Costs", "n"), ("Worst", "n"), ("Best", "n"), ("Why in", ""), ("Why out", ""),
+        ("#", "n"), ("Symbol", ""), ("Side", ""), ("Entry", ""), ("Exit", ""), ("Held", "n"), ("Quantity", "n"), ("Return", "n"), ("Net", "n"), ("Costs", "n"),
+        ("Worst", "n"), ("Best", "n"), ("Why in", ""), ("Why out", ""),
     )
     head = "".join(f'<th class="{kind}" scope="col"><button type="button">{name}</button></th>' for name, kind in names)
     return (
         f'<section id="trades"><div class="head"><h2>Trade list</h2><span class="muted small">{note}; {escape(data.curve.currency)}</span><span class="space"></span>'
         f'<input id="trade-filter" type="search" placeholder="Filter" aria-label="Filter trades"></div>'
-        f'<div class="long"><table id="trade-list"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'
+        f'<div class="{kind}"><table id="trade-list"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'
     )
 
 
@@ -336,10 +342,10 @@ def _trade_row(trade: Trade, reasons: Mapping[int, Reason]) -> str:
     held = trade.duration
     return (
         f"<tr>{_cell(trade.id, str(trade.id))}<td>{escape(trade.symbol)}</td><td>{'long' if trade.direction > 0 else 'short'}</td>"
-        f"<td class='t' data-v='{trade.entry_time // 1_000_000_000}'>{_minute(trade.entry_time)}</td>"
-        f"<td class='t' data-v='{(trade.exit_time or 2**62) // 1_000_000_000}'>{_minute(trade.exit_time) if trade.exit_time is not None else 'open'}</td>"
-        f"{_cell((held or 0) // 1_000_000_000, duration(held))}{_cell(trade.quantity, price(trade.quantity))}"
-        f"{_cell(trade.entry_price, price(trade.entry_price))}{_cell(trade.exit_price, price(trade.exit_price))}"
+        f"<td class='t' data-v='{trade.entry_time // SECOND}'>{_minute(trade.entry_time)}<small>{price(trade.entry_price)}</small></td>"
+        f"<td class='t' data-v='{LAST if trade.exit_time is None else trade.exit_time // SECOND}'>"
+        f"{'open' if trade.exit_time is None else _minute(trade.exit_time)}<small>{price(trade.exit_price)}</small></td>"
+        f"{_cell((held or 0) // SECOND, duration(held))}{_cell(trade.quantity, price(trade.quantity))}"
         f"{_cell(trade.return_on_entry, percent(trade.return_on_entry, signed=True), _tone(trade.net_profit))}"
         f"{_cell(trade.net_profit, money(trade.net_profit, signed=True), _tone(trade.net_profit))}{_cell(trade.costs, money(trade.costs))}"
         f"{_cell(trade.worst_excursion, percent(trade.worst_excursion))}{_cell(trade.best_excursion, percent(trade.best_excursion))}"
@@ -361,6 +367,9 @@ def _why(reason: Reason | None) -> str:
 
 def _statistics(data: ReportData) -> str:
     figures, currency = data.statistics, data.curve.currency
+    sampling = figures.sampling
+    period = "day" if sampling.frequency == "daily" else "bar"
+    basis = f"Returns are per {period}{' (UTC)' if period == 'day' else ''}: {sampling.reason}. {sampling.periods:,} of them, {sampling.periods_per_year:,.6g} to a year."
     blocks = []
     for group in GROUPS:
         rows = []
@@ -370,15 +379,13 @@ def _statistics(data: ReportData) -> str:
             reason = figures.undefined.get(name, "")
             why = f" <em>No value: {escape(reason)}.</em>" if reason else ""
             rows.append(
-                f"<div><dt>{definition.label}</dt><dd>{escape(statistic(name, figures.get(name), currency))}</dd>"
+                f"<div><dt>{definition.label.replace('period', period)}</dt><dd>{escape(statistic(name, figures.get(name), currency))}</dd>"
                 f"<small>{escape(definition.text)}{why}</small></div>"
             )
         blocks.append(f"<div><h3>{group}</h3><dl>{''.join(rows)}</dl></div>")
-    sampling = figures.sampling
-    period = "A period is a day (UTC)" if sampling.frequency == "daily" else "A period is a bar"
     return (
-        f'<section id="statistics"><div class="head"><h2>Statistics</h2><span class="muted small">{period}: {escape(sampling.reason)}. {sampling.periods:,} periods, '
-        f'{sampling.periods_per_year:,.6g} to a year. Drawdowns are taken at every close.</span></div><div class="columns">{"".join(blocks)}</div></section>'
+        f'<section id="statistics"><div class="head"><h2>Statistics</h2><span class="muted small">{escape(basis)} '
+        f'Drawdowns are taken at every close.</span></div><div class="columns">{"".join(blocks)}</div></section>'
     )
 
 
@@ -392,7 +399,7 @@ def _assumptions(data: ReportData) -> str:
         f'{escape(str(warning["value"]))}</b> {escape(warning["text"])}.</div>'
         for warning in card.get("warnings", ())
     ) or '<p class="muted">No setting in force is known to flatter the result.</p>'
-    left = _table_of("Switch", card.get("switches", {})) + _table_of("Data", card.get("data", {}))
+    left = _table_of("Switch", card.get("switches", {}), Switches().card()) + _table_of("Data", card.get("data", {}))
     right = _table_of("Cost", card.get("costs", {})) + _instruments(card.get("instruments", {}))
     rows = "".join(
         f"<tr><td>{escape(line.assumption)}</td><td>{escape(line.reality)}</td><td>{escape(line.effect)}</td><td>{escape(line.what_to_do)}</td></tr>"
@@ -407,11 +414,15 @@ def _assumptions(data: ReportData) -> str:
     )
 
 
-def _table_of(title: str, entries: Mapping[str, Any]) -> str:
+def _table_of(title: str, entries: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> str:
     if not entries:
         return ""
-    rows = "".join(f"<tr><td>{escape(str(name))}</td><td class='mono'>{escape(_said(name, value))}</td></tr>" for name, value in entries.items())
-    return f'<table style="margin-bottom:16px"><thead><tr><th>{title}</th><th>In force</th></tr></thead><tbody>{rows}</tbody></table>'
+    rows = []
+    for name, value in entries.items():
+        differs = defaults is not None and name in defaults and defaults[name] != value
+        note = f" <span class='chip warn'>default {escape(_said(name, defaults[name]))}</span>" if defaults is not None and differs else ""
+        rows.append(f"<tr><td>{escape(str(name))}</td><td class='mono'>{escape(_said(name, value))}{note}</td></tr>")
+    return f'<table style="margin-bottom:16px"><thead><tr><th>{title}</th><th>In force</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _said(name: str, value: Any) -> str:

@@ -8,6 +8,8 @@ from sqlalchemy import URL, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError
 
 from engine.errors import JournalError
+from engine.journal.postgresql import PostgresBackend
+from engine.journal.sqlite import SqliteBackend
 
 EXPECTED = "expected a file such as runs/journal.db, sqlite:///runs/journal.db or postgresql://user:password@host/database"
 
@@ -41,11 +43,8 @@ def backend_for(url: str | Path, *, durable: bool, create: bool, lock_timeout: f
     """Return the backend that a URL, or the path of an SQLite file, asks for.
 
     Raises:
-        JournalError: the URL is not understood, or its driver is not installed.
+        JournalError: the URL is not understood, or there is no such file.
     """
-    from engine.journal.postgresql import PostgresBackend
-    from engine.journal.sqlite import SqliteBackend
-
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return SqliteBackend(parsed, durable=durable, create=create, lock_timeout=lock_timeout)

@@ -60,7 +60,8 @@ class MemoryJournal:
         """
         run = self._run()
         run.info = replace(
-            run.info, status=end.status, finished_at=end.finished_at, bars=end.bars, error=end.error, result=dict(end.result)
+            run.info, status=end.status, finished_at=end.finished_at, bars=end.bars, error=end.error,
+            result=dict(end.result),
         )
         self._open = None
 
@@ -76,7 +77,7 @@ class MemoryJournal:
     def __enter__(self) -> "MemoryJournal":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._abandon(error)
 
     def _run(self) -> _Run:

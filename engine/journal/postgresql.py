@@ -31,29 +31,32 @@ class PostgresBackend:
             last commits, whole.
         lock_timeout: seconds to wait for another process's write.
     Raises:
-        JournalError: psycopg is not installed.
+        JournalError: psycopg is not installed (from `open`).
     """
 
     def __init__(self, url: URL, *, durable: bool, lock_timeout: float) -> None:
-        try:
-            import psycopg
-        except ModuleNotFoundError as exc:
-            raise JournalError("a PostgreSQL journal needs psycopg; run pip install 'psycopg[binary]'") from exc
-        self.errors: tuple[type[Exception], ...] = (psycopg.Error,)
+        self.errors: tuple[type[Exception], ...] = ()
         self.shown = _without_password(url)
         self._url = url
         self._options = (
-            f"-c synchronous_commit={'on' if durable else 'off'} -c lock_timeout={int(lock_timeout * 1000)} -c timezone=UTC"
+            f"-c synchronous_commit={'on' if durable else 'off'} -c lock_timeout={int(lock_timeout * 1000)}"
         )
 
     def open(self) -> Engine:
         """Return the database; see Backend."""
         options = f"{self._url.query.get('options', '')} {self._options}".strip()
-        return create_engine(
-            self._url.difference_update_query(["options"]),
-            json_serializer=to_json,
-            connect_args={"connect_timeout": 10, "application_name": "barcast", "options": options},
-        )
+        try:
+            database = create_engine(
+                self._url.difference_update_query(["options"]),
+                json_serializer=to_json,
+                connect_args={"connect_timeout": 10, "application_name": "barcast", "options": options},
+            )
+        except ModuleNotFoundError as exc:
+            raise JournalError("a PostgreSQL journal needs psycopg; run pip install 'psycopg[binary]'") from exc
+        driver = database.dialect.loaded_dbapi
+        self.errors = (driver.Error,)
+        self._no_answer = driver.OperationalError
+        return database
 
     def insert(self, connection: Connection, table: Table, run_id: int, rows: Sequence[tuple[Any, ...]]) -> None:
         """Append rows; see Backend."""
@@ -71,20 +74,17 @@ class PostgresBackend:
 
     def is_locked(self, error: BaseException) -> bool:
         """Return whether the server asked to try again."""
-        return _state_of(error) in _LOCKED
+        return self._state_of(error) in _LOCKED
 
     def way_out(self, error: BaseException) -> str:
         """Return what the user can do."""
-        state = _state_of(error)
+        state = self._state_of(error)
         return next((way for prefix, way in _WAYS_OUT.items() if state.startswith(prefix)), "")
 
-
-def _state_of(error: BaseException) -> str:
-    """Return the SQLSTATE code; "08000" (no connection) for what carries none because the server did not answer."""
-    from psycopg import OperationalError
-
-    cause = getattr(error, "orig", None) or error
-    return getattr(cause, "sqlstate", None) or ("08000" if isinstance(cause, OperationalError) else "")
+    def _state_of(self, error: BaseException) -> str:
+        """Return the SQLSTATE code; "08000" (no connection) for what carries none because the server did not answer."""
+        cause = getattr(error, "orig", None) or error
+        return getattr(cause, "sqlstate", None) or ("08000" if isinstance(cause, self._no_answer) else "")
 
 
 def _without_password(url: URL) -> str:

@@ -40,7 +40,7 @@ def this_process() -> ProcessMark:
 
 
 def has_ended(mark: ProcessMark) -> bool:
-    """Return whether the process is certainly gone. False when nobody here can know: another host, another container."""
+    """Return whether the process is certainly gone; False where nobody here can know: another host or container."""
     boot, namespace = _machine()
     if mark.host != socket.gethostname():
         return False

@@ -14,7 +14,13 @@ import numpy.typing as npt
 from engine.errors import JournalError
 from engine.journal.process import ProcessMark
 from engine.records import (
-    AccountEventRow, DecisionRow, EquityRow, FillRow, OrderEventRow, OrderRow, RunStart,
+    AccountEventRow,
+    DecisionRow,
+    EquityRow,
+    FillRow,
+    OrderEventRow,
+    OrderRow,
+    RunStart,
 )
 
 Row = DecisionRow | OrderRow | OrderEventRow | FillRow | AccountEventRow | EquityRow

@@ -61,8 +61,9 @@ def _upgrade(connection: Connection, schema: Schema, found: str | None) -> None:
     settings.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
     if found is not None and found not in known:
+        shown = connection.engine.url.render_as_string(hide_password=True)
         raise JournalError(
-            f"journal {connection.engine.url.render_as_string(hide_password=True)}: its tables are at revision {found}, "
-            f"which is newer than this version's {schema.head}; update Barcast, or name another journal"
+            f"journal {shown}: its tables are at revision {found}, which is newer than this version's {schema.head}; "
+            f"update Barcast, or name another journal"
         )
     command.upgrade(settings, schema.head)

@@ -1,6 +1,7 @@
 """The journal in SQL: SQLite by path or URL, PostgreSQL by URL.
 
-The loop hands over batches; one thread appends each in a transaction of its own, so a run that dies leaves whole batches.
+The loop hands over batches; one thread appends each in a transaction of its own, so that a run that dies leaves whole
+batches.
 """
 
 import atexit
@@ -37,13 +38,13 @@ _LONGEST_PAUSE = 1.0
 class SqlJournal:
     """Appends runs to a database and reads them back. Satisfies engine.interfaces.Journal and reading.Readable.
 
-    Opening it creates or upgrades the tables and marks runs whose process is gone as crashed. One run at a time; several
-    processes may write runs into one journal at once.
+    Opening it creates or upgrades the tables and marks runs whose process is gone as crashed. One run at a time;
+    several processes may write runs into one journal at once.
 
     Args:
         url: a path, sqlite:///path, or postgresql://user:password@host/database.
-        durable: a batch survives a power cut once `flush` or `end` returned. False is for backtests, which can be run again: a
-            batch survives the death of the process, and a power cut may take the last ones, whole.
+        durable: a batch survives a power cut once `flush` or `end` returned. False is for backtests, which can be run
+            again: a batch survives the death of the process, and a power cut may take the last ones, whole.
         create: make a journal if there is none (SQLite; a PostgreSQL database must exist).
         lock_timeout: seconds to wait while another process writes.
         schema: the migrations; given by tests.
@@ -52,19 +53,25 @@ class SqlJournal:
     """
 
     def __init__(
-        self, url: str | Path, *, durable: bool = False, create: bool = True, lock_timeout: float = 30.0, schema: Schema = SCHEMA
+        self,
+        url: str | Path,
+        *,
+        durable: bool = False,
+        create: bool = True,
+        lock_timeout: float = 30.0,
+        schema: Schema = SCHEMA,
     ) -> None:
         self._backend = backend_for(url, durable=durable, create=create, lock_timeout=lock_timeout)
-        self._errors = (SQLAlchemyError, OSError, *self._backend.errors)
         self._lock_timeout = lock_timeout
         self._pid = os.getpid()
         self._run_id: int | None = None
         self._writer: Writer[Job] | None = None
         self._write_connection: Connection | None = None
         self._broken: JournalError | None = None
+        self._database = self._backend.open()
+        self._writing = self._database.execution_options(writes=True)
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, *self._backend.errors)
         with self._reporting("open it"):
-            self._database = self._backend.open()
-            self._writing = self._database.execution_options(writes=True)
             self._retry(lambda: bring_up_to_date(self._database, schema))
             self._mark_crashed()
 
@@ -121,7 +128,8 @@ class SqlJournal:
         """
         writer, run_id = self._running()
         values = {
-            "status": end.status, "finished_at": end.finished_at, "bars": end.bars, "error": end.error, "result": end.result,
+            "status": end.status, "finished_at": end.finished_at, "bars": end.bars, "error": end.error,
+            "result": end.result,
         }
         writer.put(lambda connection: _update_run(connection, run_id, values))
         writer.flush()
@@ -145,11 +153,11 @@ class SqlJournal:
     def __enter__(self) -> "SqlJournal":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._shut(error)
 
     def mark_crashed(self, run_id: int) -> None:
-        """Mark a run that still says running, for one whose machine or container is gone for good: nobody else can know.
+        """Mark a run that still says running, because its machine or container is gone for good: only you can know.
 
         Raises:
             JournalError: the database does not take it.

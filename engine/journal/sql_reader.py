@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select
@@ -14,6 +13,12 @@ from engine.records import FillRow, RunStart
 
 GONE = "its process ended without closing the run; what it had written is whole up to its last batch"
 """The error text of a crashed run."""
+
+_ALL_OF: dict[type[Row], Select[Any]] = {
+    row_type: select(*FACTS[table].columns[1:]).where(FACTS[table].c.run_id == bindparam("run"))
+    for row_type, table in TABLE_OF.items()
+}
+"""Queries for all rows of a kind in the run `:run`, without the run's number."""
 
 
 class SqlReader:
@@ -39,20 +44,20 @@ class SqlReader:
 
     def rows(self, row_type: type[R], run_id: int) -> list[R]:
         """Return all rows of one kind in the order of their ids (equity: of time and currency)."""
-        query = _all_of(row_type)
+        query = _ALL_OF[row_type]
         # Sorted here, not by the database: order_events lie by order, nearly in the order of their ids already.
         return sorted(self._fetch(row_type, query, {"run": run_id}), key=lambda row: row[:2])
 
     def rows_between(self, row_type: type[R], run_id: int, first: int, last: int) -> list[R]:
         """Return the rows whose id lies in first … last, both included, in order."""
         table = FACTS[TABLE_OF[row_type]]
-        query = _all_of(row_type).where(table.c.id.between(first, last)).order_by(table.c.id)
+        query = _ALL_OF[row_type].where(table.c.id.between(first, last)).order_by(table.c.id)
         return self._fetch(row_type, query, {"run": run_id})
 
     def rows_where(self, row_type: type[R], run_id: int, column: str, value: int) -> list[R]:
         """Return the rows that point to something, in order of id."""
         table = FACTS[TABLE_OF[row_type]]
-        query = _all_of(row_type).where(table.c[column] == value).order_by(table.c.id)
+        query = _ALL_OF[row_type].where(table.c[column] == value).order_by(table.c.id)
         return self._fetch(row_type, query, {"run": run_id})
 
     def span(self, row_type: type[R], run_id: int) -> tuple[int, int] | None:
@@ -70,20 +75,13 @@ class SqlReader:
         ordered = (fills.c.run_id == orders.c.run_id) & (fills.c.order_id == orders.c.id)
         decided = (orders.c.run_id == decisions.c.run_id) & (orders.c.decision_id == decisions.c.id)
         query = (
-            _all_of(FillRow).select_from(fills.outerjoin(orders, ordered).outerjoin(decisions, decided))
+            _ALL_OF[FillRow].select_from(fills.outerjoin(orders, ordered).outerjoin(decisions, decided))
             .where(decisions.c.id.is_(None)).order_by(fills.c.id)
         )
         return self._fetch(FillRow, query, {"run": run_id})
 
     def _fetch(self, row_type: type[R], query: Select[Any], values: dict[str, Any]) -> list[R]:
         return list(map(row_type._make, self._connection.execute(query, values)))
-
-
-@cache
-def _all_of(row_type: type[Row]) -> Select[Any]:
-    """Return the query for all rows of a kind in the run `:run`, without the run's number."""
-    table = FACTS[TABLE_OF[row_type]]
-    return select(*table.columns[1:]).where(table.c.run_id == bindparam("run"))
 
 
 def _run_info(row: Any) -> RunInfo:

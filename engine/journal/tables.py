@@ -1,14 +1,26 @@
 """The journal's tables. Times are UTC nanoseconds; money, prices and quantities are float64 that name whole increments.
 
-Every table but `runs` is one NamedTuple of engine.records with the run's number in front; a test holds them equal. A change
-here needs a migration (migrations/README.md); another test holds the two equal.
+Every table but `runs` is one NamedTuple of engine.records with the run's number in front; a test holds them equal. A
+change here needs a migration (migrations/README.md); another test holds the two equal.
 """
 
 from typing import Any
 
 from sqlalchemy import (
-    JSON, BigInteger, Boolean, CheckConstraint, Column, Double, ForeignKey, ForeignKeyConstraint, Index, Integer, MetaData,
-    PrimaryKeyConstraint, Table, Text, text,
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
 )
 
 metadata = MetaData(
@@ -74,7 +86,8 @@ runs = Table(
     # References such as r3-7 stand in people's notes: the number of a deleted run is never given again.
     sqlite_autoincrement=True,
 )
-Index("ix_runs_running", runs.c.id, sqlite_where=text("status = 'running'"), postgresql_where=text("status = 'running'"))
+_is_running = text("status = 'running'")
+Index("ix_runs_running", runs.c.id, sqlite_where=_is_running, postgresql_where=_is_running)
 
 decisions = _facts(
     "decisions",

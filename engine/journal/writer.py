@@ -50,5 +50,5 @@ class Writer(Generic[T]):
             elif self.error is None:
                 try:
                     self._work(piece)
-                except BaseException as exc:    # the edge of a thread: whatever it is, the loop's thread must hear of it
+                except BaseException as exc:  # noqa: BLE001  the edge of a thread: the other one must hear of it
                     self.error = exc

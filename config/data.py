@@ -1,0 +1,141 @@
+"""Data: the feed that settings describe."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from config.settings import CatalogData, FileData, Settings, SyntheticData
+from engine.bars import Bars, Timeframe, iso, nanoseconds
+from engine.errors import DataError, SettingsError
+from engine.interfaces import Feed
+from feeds.catalog import Catalog
+from feeds.chunks import join
+from feeds.files import read_bars
+from feeds.layout import FileLayout, names_in_path
+from feeds.memory import MemoryFeed
+from feeds.resample import ResampledFeed
+from feeds.synthetic import SyntheticFeed, SyntheticMarket
+
+MOST_BARS_TO_SHOW = 5_000_000
+"""Of more bars than these a report has no candles, excursions and benchmark: they would all have to be in memory."""
+
+FILE_ENDINGS = ("csv", "csv.gz", "feather", "json", "parquet", "txt", "zip")
+"""What files of bars may be called."""
+
+
+def make_feed(settings: Settings) -> Feed:
+    """Return the feed, checked.
+
+    Raises:
+        DataError: bars are missing or cannot be bars.
+    """
+    data = settings.data
+    feed: Feed
+    match data:
+        case SyntheticData():
+            feed = SyntheticFeed(make_market(data, settings.run.seed))
+        case CatalogData():
+            feed = Catalog(data.folder).feed(
+                data.symbols, data.timeframe, start=data.start, end=data.end, gap_policy=data.gap_policy,
+                calendar=data.calendar,
+            )
+        case FileData():
+            feed = MemoryFeed(_bars_of_files(data), gap_policy=data.gap_policy, calendar=data.calendar)
+    for timeframe in data.resample:
+        feed = ResampledFeed(feed, timeframe)
+    return feed
+
+
+def make_market(data: SyntheticData, seed: int) -> SyntheticMarket:
+    """Return the made-up market."""
+    if len(data.timeframe) > 1:
+        raise SettingsError(
+            f"data.timeframe is {list(data.timeframe)}; a synthetic market has one; make the others with data.resample")
+    chosen: dict[str, Any] = {"start": data.start} if data.start else {}
+    market = SyntheticMarket(
+        data.symbols, data.timeframe[0], data.bars, seed=seed if data.seed is None else data.seed,
+        volatility=data.volatility, drift=data.drift, correlation=data.correlation, jumps_per_day=data.jumps_per_day,
+        daily_volume=data.daily_volume, **chosen,
+    )
+    if data.end is None:
+        return market
+    duration = Timeframe.parse(market.timeframe).duration
+    rows = (nanoseconds(data.end) - nanoseconds(market.start)) // duration
+    return replace(market, rows=max(min(rows, market.rows), 1))
+
+
+def bars_of(feed: Feed) -> Bars | None:
+    """Return all bars of a feed, None if they are too many to have in memory."""
+    if feed.row_count is None or feed.row_count > MOST_BARS_TO_SHOW:
+        return None
+    return join(list(feed.chunks()))
+
+
+def span_of(feed: Feed) -> tuple[int, int]:
+    """Return the first open time and the last close time, UTC nanoseconds."""
+    first, last = None, 0
+    for chunk in feed.chunks():
+        first = int(chunk.open_time.min()) if first is None else first
+        last = int(chunk.close_time[-1])
+    return first or 0, last
+
+
+def expand(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that paths, folders and patterns mean, sorted within each.
+
+    Raises:
+        DataError: a folder or pattern has no file of bars in it.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(file for ending in FILE_ENDINGS for file in path.glob(f"*.{ending}"))
+        elif glob.has_magic(str(path)):
+            found = [Path(name) for name in sorted(glob.glob(str(path)))]
+        else:
+            found = [path]
+        if not found:
+            raise DataError(f"{path}: no file of bars is there; expected one of {', '.join(FILE_ENDINGS)}")
+        files.extend(found)
+    return files
+
+
+def _bars_of_files(data: FileData) -> list[Bars]:
+    files = expand(data.paths)
+    if len(data.symbols) not in (0, 1, len(files)):
+        raise SettingsError(
+            f"data.symbols names {len(data.symbols)} symbols for {len(files)} files; expected none, one, or one a file")
+    if len(data.timeframe) > 1:
+        raise SettingsError(
+            f"data.timeframe is {list(data.timeframe)}; files of one setting have one; make others with data.resample")
+    symbols = data.symbols or (None,)
+    layout = FileLayout(**data.layout.model_dump())
+    timeframe = data.timeframe[0] if data.timeframe else None
+    parts: dict[str, list[Path]] = {}
+    for place, file in enumerate(files):
+        parts.setdefault(symbols[place % len(symbols)] or names_in_path(str(file))[0], []).append(file)
+    return [
+        _between(
+            read_bars(
+                of_symbol, symbol=symbol, timeframe=timeframe, layout=layout, sort=data.sort, bad_rows=data.bad_rows,
+            ),
+            data.start, data.end,
+        )
+        for symbol, of_symbol in parts.items()
+    ]
+
+
+def _between(bars: Bars, start: datetime | None, end: datetime | None) -> Bars:
+    first = np.searchsorted(bars.open_time, nanoseconds(start)) if start else 0
+    last = np.searchsorted(bars.close_time, nanoseconds(end), side="right") if end else len(bars)
+    if first >= last:
+        stream = bars.streams[0]
+        raise DataError(
+            f"{stream.symbol} {stream.timeframe}: no bars within data.start and data.end; there are some from "
+            f"{iso(int(bars.open_time[0]))} to {iso(int(bars.close_time[-1]))}")
+    return bars[int(first) : int(last)]

@@ -1,0 +1,309 @@
+"""The same run, skipping to the next instant at which something can happen.
+
+For strategies that need no Python at every bar: they act on a column of targets, on timers, or on forecasts. Between
+two instants at which they act, only resting orders matter, and a compiled scan finds the next bar that reaches one. The
+desk, the exchange and the books are those of the stepping loop; where terms are simple enough, a compiled run stands in for them.
+Tests hold stepping, jumping and compiled equal, journal row by journal row.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from engine.bars import Bar, Bars, FloatArray
+from engine.exchange import SimulatedExchange
+from engine.instruments import Instrument
+from engine.orders import Order, OrderType
+from engine.portfolio import Portfolio
+from engine.recorder import KEY_FIELDS, Recorder
+from engine.semantics import Switches
+
+COMPILING_PAYS = 100_000
+"""Rows from which loading the compiled run (about half a second, once) costs less than it saves."""
+
+
+# ── when can something happen? ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def target_rows(exposures: FloatArray, first: int) -> list[int]:
+    """Return the rows from `first` on at which the target differs from the one before; NaN is no opinion."""
+    asked = np.flatnonzero(~np.isnan(exposures[first:])) + first
+    if not len(asked):
+        return []
+    values = exposures[asked]
+    changes = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
+    return [int(row) for row in asked[changes]]
+
+
+def next_reached(bars: Bars, orders: Sequence[Order], row: int) -> int:
+    """Return the first row ≥ `row` in which a working order may act: fill, trigger, expire, or follow the price.
+
+    Never too late, sometimes too early: the exchange decides what really happens there.
+    """
+    upper, lower = np.inf, -np.inf
+    last = len(bars)
+    for order in orders:
+        if order.type in (OrderType.MARKET, OrderType.TRAILING_STOP) or not order.has_rested or order.is_triggered:
+            return row
+        instrument = order.instrument
+        # Half an increment of slack: a price is snapped to the grid before it is compared.
+        slack = 0.5 * float(instrument.price_increment)
+        for ticks, rises in ((order.limit_ticks, order.side < 0), (order.stop_ticks, order.side > 0)):
+            if ticks is None:
+                continue
+            price = instrument.float_price(ticks)
+            if rises:
+                upper = min(upper, price - slack)
+            else:
+                lower = max(lower, price + slack)
+        if order.expire_at is not None:
+            last = min(last, max(row, int(np.searchsorted(bars.close_time, order.expire_at))))
+    return min(last, _scan(bars, row, upper, lower))
+
+
+def _scan(bars: Bars, row: int, upper: float, lower: float) -> int:
+    if len(bars) - row >= COMPILING_PAYS:
+        from engine.kernel import next_touch
+
+        return int(next_touch(bars.high, bars.low, row, upper, lower))
+    step = 512
+    for start in range(row, len(bars), step):
+        reached = np.flatnonzero((bars.high[start : start + step] >= upper) | (bars.low[start : start + step] <= lower))
+        if len(reached):
+            return start + int(reached[0])
+    return len(bars)
+
+
+def bar_at(bars: Bars, row: int) -> Bar:
+    """Return one row as a Bar."""
+    stream = bars.streams[0 if bars.stream is None else int(bars.stream[row])]
+    return Bar(
+        stream.symbol, int(bars.open_time[row]), int(bars.close_time[row]), float(bars.open[row]), float(bars.high[row]),
+        float(bars.low[row]), float(bars.close[row]), float(bars.volume[row]), stream.timeframe,
+        0 if bars.flags is None else int(bars.flags[row]),
+    )
+
+
+# ── jumping, one stream ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Jumper:
+    """Visits only the rows of one stream at which something can happen.
+
+    Args:
+        bars: the whole run's; working: the broker's working orders, by id.
+        rows: at which the strategy acts, ascending; `act` is called there with the bar and the row.
+        visit: makes a bar the current one; match: lets the working orders meet it.
+        next_due: gives the time of the next timer, or None; fire: fires those due up to an instant.
+    """
+
+    bars: Bars
+    working: Mapping[int, Order]
+    rows: Sequence[int]
+    visit: Callable[[Bar], None]
+    match: Callable[[Bar], None]
+    act: Callable[[Bar, int], None]
+    next_due: Callable[[], int | None]
+    fire: Callable[..., None]
+    _place: int = 0
+
+    def run(self, start: int, end: int) -> None:
+        """Run the rows in [start, end)."""
+        row = start
+        while True:
+            row = self._next_row(row, end)
+            if row >= end:
+                return
+            self._step(row)
+            row += 1
+
+    def _next_row(self, row: int, end: int) -> int:
+        if self._place < len(self.rows):
+            end = min(end, self.rows[self._place])
+        due = self.next_due()
+        if due is not None:
+            end = min(end, max(row, int(np.searchsorted(self.bars.close_time, due))))
+        if self.working and row < end:
+            end = min(end, next_reached(self.bars, list(self.working.values()), row))
+        return end
+
+    def _step(self, row: int) -> None:
+        bar = bar_at(self.bars, row)
+        due = self.next_due()
+        if due is not None and due < bar.close_time:
+            if row:
+                self.visit(bar_at(self.bars, row - 1))  # a timer before this bar's close knows the bar before
+            self.fire(bar.close_time, inclusive=False)
+        self.visit(bar)
+        if self.working:
+            self.match(bar)
+        if self._place < len(self.rows) and self.rows[self._place] == row:
+            self._place += 1
+            self.act(bar, row)
+        if due is not None:
+            self.fire(bar.close_time, inclusive=True)
+
+
+# ── the compiled run ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class CompiledTerms:
+    """What the compiled run needs to know of costs and switches."""
+
+    rate: Fraction
+    half_spread_points: float
+    slippage_points: float
+    volume_cap: float
+
+
+def compiled_terms(broker: Any, instrument: Instrument) -> CompiledTerms | None:
+    """Return the terms of a broker if they are simple enough to be compiled, else None."""
+    if type(broker) is not SimulatedExchange or broker.working or instrument.min_notional or instrument.min_quantity:
+        return None
+    switches: Switches = broker.switches
+    rates, points = broker.fees.constant_rates(), broker.slippage.constant_basis_points()
+    if rates is None or points is None or switches.market_fill != "next_open":
+        return None
+    return CompiledTerms(rates[1], points[0], points[1], -1.0 if switches.volume_cap is None else switches.volume_cap)
+
+
+def run_compiled(
+    bars: Bars, exposures: FloatArray, first: int, portfolio: Portfolio, terms: CompiledTerms, headroom: float, recorder: Recorder,
+    strategy: str,
+) -> bool:
+    """Run all rows; record rows, move the books. Return False, with nothing changed, if int64 would not hold a sum.
+
+    Args:
+        first: the first row at which targets are taken up.
+    """
+    from engine.kernel import DONE, run_targets
+
+    symbol = bars.streams[0].symbol
+    position = portfolio.positions[symbol]
+    account, instrument = position.account, position.instrument
+    if position.lots or abs(account.cash_units) > 2**53 or terms.rate < 0:
+        return False
+    flags = bars.flags if bars.flags is not None else np.empty(0, np.uint8)
+    status, decisions, fills, costs, events, _, _ = run_targets(
+        exposures, first, bars.open, bars.close, bars.volume, flags, float(instrument.price_increment),
+        float(instrument.quantity_increment), position.value_units, account.cash_units, terms.rate.numerator,
+        terms.rate.denominator, headroom, terms.half_spread_points, terms.slippage_points, terms.volume_cap,
+        portfolio.allow_short, instrument.price_ratio,
+    )
+    if status != DONE or (len(fills) and int(np.abs(fills[:, 8]).max()) > 2**53):
+        return False
+    _Rows(bars, exposures, instrument, portfolio, strategy).record(recorder, decisions, fills, costs, events)
+    for side, price, lots, fee in fills[:, [2, 4, 5, 6]].tolist():
+        position.apply(side, price, lots, fee)
+    return True
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Turns the compiled run's columns into journal rows, in bulk."""
+
+    bars: Bars
+    exposures: FloatArray
+    instrument: Instrument
+    portfolio: Portfolio
+    strategy: str
+
+    def record(self, recorder: Recorder, decisions: Any, fills: Any, costs: Any, events: Any) -> None:
+        recorder.bulk_decisions(self._decisions(decisions))
+        recorder.bulk_orders(self._orders(decisions))
+        recorder.bulk_order_events(self._events(events, fills))
+        symbol = list(self.portfolio.instruments).index(self.instrument.symbol)
+        keys = np.empty((len(fills), KEY_FIELDS), np.int64)
+        keys[:, 0] = symbol
+        keys[:, 1] = self.bars.close_time[fills[:, 0]]
+        keys[:, 2:] = fills[:, [2, 4, 5, 6]]
+        recorder.bulk_fills(self._fills(fills, costs), keys)
+
+    def _decisions(self, decisions: Any) -> list[tuple[Any, ...]]:
+        rows = decisions[:, 0]
+        time = self.bars.close_time[rows].tolist()
+        text = {exposure: f"target {exposure:g}" for exposure in np.unique(self.exposures[rows]).tolist()}
+        actions = [text[exposure] for exposure in self.exposures[rows].tolist()]
+        count = len(rows)
+        return list(zip(
+            range(1, count + 1), time, [self.strategy] * count, [self.instrument.symbol] * count, time,
+            self.bars.close[rows].tolist(), actions, [None] * count, ["target"] * count, strict=True,
+        ))
+
+    def _orders(self, decisions: Any) -> list[tuple[Any, ...]]:
+        lots = decisions[:, 1]
+        count = len(lots)
+        numbers = range(1, count + 1)
+        constant = [[value] * count for value in (None, None, None, "gtc", None, False, False, None, None)]
+        return list(zip(
+            numbers, numbers, self.bars.close_time[decisions[:, 0]].tolist(), [self.instrument.symbol] * count, _sides(lots),
+            ["market"] * count, self._quantities(np.abs(lots)), *constant, strict=True,
+        ))
+
+    def _fills(self, fills: Any, costs: Any) -> list[tuple[Any, ...]]:
+        row, order, side, reference, price, lots, fee, held, cash = fills.T
+        count = len(fills)
+        size = np.asarray(self._quantities(lots)) * float(self.instrument.multiplier) if count else np.empty(0)
+        unit = self.portfolio.accounts[self.instrument.quote].unit.as_integer_ratio()
+        close_time = self.bars.close_time[row].tolist()
+        return list(zip(
+            range(1, count + 1), order.tolist(), self.bars.open_time[row].tolist(), close_time,
+            [self.instrument.symbol] * count, _sides(side), self._prices(price), self._quantities(lots), ["taker"] * count,
+            _scaled(fee, unit), [self.instrument.quote] * count, self._prices(reference), (costs[:, 0] * size).tolist(),
+            (costs[:, 1] * size).tolist(), [0.0] * count, self._quantities(held), _scaled(cash, unit), strict=True,
+        ))
+
+    def _events(self, events: Any, fills: Any) -> list[tuple[Any, ...]]:
+        from engine import kernel
+
+        row, order, kind = events[:, 0], events[:, 1], events[:, 2]
+        # What is decided happens at the bar's close; what fills, or is cut when it would, at its open.
+        at_close = (kind == kernel.ACCEPTED) | (kind == kernel.CANCELLED_REPLACED)
+        time = np.where(at_close, self.bars.close_time[row], self.bars.open_time[row])
+        words = {
+            kernel.ACCEPTED: "accepted", kernel.REDUCED: "reduced", kernel.REDUCED_NO_SHORT: "reduced",
+            kernel.PARTIALLY_FILLED: "partially_filled", kernel.FILLED: "filled", kernel.CANCELLED_NO_CASH: "cancelled",
+            kernel.CANCELLED_NO_SHORT: "cancelled", kernel.CANCELLED_REPLACED: "cancelled",
+        }
+        names = list(map(words.__getitem__, kind.tolist()))
+        reasons = [""] * len(events)
+        for place in np.flatnonzero(~np.isin(kind, (kernel.ACCEPTED, kernel.FILLED, kernel.PARTIALLY_FILLED))).tolist():
+            reasons[place] = self._reason(*events[place, 2:].tolist())
+        return list(zip(range(1, len(events) + 1), order.tolist(), time.tolist(), names, reasons, strict=True))
+
+    def _reason(self, kind: int, before: int, after: int, free: int) -> str:
+        from engine import kernel
+
+        account = self.portfolio.accounts[self.instrument.quote]
+        cash = f"{free * account.unit} {account.currency} free"
+        quantity = self.instrument.to_quantity
+        return {
+            kernel.CANCELLED_REPLACED: "replaced by a newer target",
+            kernel.CANCELLED_NO_CASH: f"not enough cash: {cash}",
+            kernel.CANCELLED_NO_SHORT: "short selling is off",
+            kernel.REDUCED: f"from {quantity(before)} to {quantity(after)}: {cash}",
+            kernel.REDUCED_NO_SHORT: f"from {quantity(before)} to {quantity(after)}: short selling is off",
+        }[kind]
+
+    def _prices(self, ticks: Any) -> list[float]:
+        return _scaled(ticks, self.instrument.price_ratio)
+
+    def _quantities(self, lots: Any) -> list[float]:
+        return _scaled(lots, self.instrument.quantity_ratio)
+
+
+def _scaled(counts: Any, ratio: tuple[int, int]) -> list[float]:
+    """Return counts × ratio as the nearest floats, as Instrument.float_price does for one."""
+    product = counts * ratio[0]
+    if len(product) and (np.abs(product).max() > 2**53 or ratio[1] > 2**53):
+        return [count * ratio[0] / ratio[1] for count in counts.tolist()]
+    return list((product / ratio[1]).tolist())
+
+
+def _sides(signed: Any) -> list[str]:
+    return ["buy" if sign > 0 else "sell" for sign in signed.tolist()]
