@@ -3,9 +3,11 @@
 Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
 
+import dataclasses
 import functools
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,19 +17,31 @@ ROOT = Path(__file__).resolve().parent
 DEMO = ROOT / "config" / "examples" / "demo.toml"
 
 app = typer.Typer(
-    help="Barcast: backtest and paper-trade, and prove every result.",
+    help="Barcast: backtest strategies, and prove every result.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )
-data = typer.Typer(
-    help="Import bars into the catalog, list them, check files, show gaps.", no_args_is_help=True, rich_markup_mode=None,
-)
+data = typer.Typer(help="Import bars, list them, check them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
 
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, such as data.seed=7.")]
-JournalUrl = Annotated[str | None, typer.Option("--journal", metavar="URL", envvar="BARCAST_JOURNAL", help="Which journal; runs/journal.db if left out.")]
-CatalogFolder = Annotated[Path | None, typer.Option("--catalog", metavar="DIR", help="Which catalog; data/catalog if left out.")]
-Folders = Annotated[list[Path] | None, typer.Option("--folder", metavar="DIR", help="A further folder with strategy files.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, such as data.seed=7.")
+]
+Journal = Annotated[
+    str | None, typer.Option(
+        "--journal", metavar="URL", envvar="BARCAST_JOURNAL", help="Which journal; runs/journal.db if left out.")
+]
+CatalogFolder = Annotated[
+    Path | None, typer.Option("--catalog", metavar="DIR", help="Which catalog; data/catalog if left out.")
+]
+Symbol = Annotated[str | None, typer.Option(help="The symbol; read off each file's name if left out.")]
+Timeframe = Annotated[str | None, typer.Option(help="The length of a bar; read off each file if left out.")]
+Calendar = Annotated[str | None, typer.Option(help="24/7 or sessions: when bars are to be expected.")]
+Layout = Annotated[
+    list[str] | None, typer.Option(
+        "--layout", metavar="KEY=VALUE", help="How a file is laid out, as in [data.layout]: timezone=UTC, stamp=close, …")
+]
+Files = Annotated[list[Path], typer.Argument(help="Files, folders, or patterns in quotes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -46,14 +60,295 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Ca
             except KeyboardInterrupt:
                 typer.echo("stopped", err=True)
                 raise typer.Exit(130) from None
-            except BrokenPipeError:
-                sys.stderr.close()  # whoever read our output has gone; there is nobody to tell
-                raise typer.Exit(0) from None
 
         group.command(name)(told)
         return run
 
     return register
+
+
+# ── runs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@command(app, "backtest")
+def backtest(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The settings; config/examples has some.")],
+    changes: Set = None,
+    json_path: Annotated[
+        str | None, typer.Option("--json", metavar="PATH", help="Write the result as JSON; - for the output.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the HTML report.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Fill as another engine does; the same as --set fills.profile=NAME.")
+    ] = None,
+    journal: Journal = None,
+    no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record the run.")] = False,
+) -> None:
+    """Run a strategy over historical bars."""
+    overrides = list(changes or ())
+    if profile:
+        overrides.append(f"fills.profile={json.dumps(profile)}")
+    if report:
+        overrides.append(f"report.html={json.dumps(str(report.resolve()))}")
+    if journal:
+        overrides.append(f"journal.url={json.dumps(journal)}")
+    if no_journal:
+        overrides.append("journal.enabled=false")
+    _backtest(config, overrides, json_path)
+
+
+@command(app, "demo")
+def demo() -> None:
+    """Run a sample strategy on a made-up market, journal it and write its report."""
+    from config.settings import RUNS
+
+    page = RUNS / "demo.html"
+    next_steps = (
+        (f"open {page}", "the report, in a browser"),
+        ("python main.py why 1", "why the first order was made"),
+        ("python main.py runs", "every run so far"),
+        ("python main.py strategies", "what else there is to run"),
+        ("python main.py backtest config/examples/pairs.toml", "another example; docs/settings.md explains the file"),
+        ("python main.py data import FILE", "bars of your own: CSV, Parquet, zips of klines"),
+    )
+    _backtest(DEMO, [f"report.html={json.dumps(str(page))}"], None, next_steps)
+
+
+def _backtest(
+    config: Path, overrides: list[str], json_path: str | None, next_steps: Sequence[tuple[str, str]] = (),
+) -> None:
+    from config.assembly import run_backtest
+    from config.settings import load_settings
+    from config.terminal import progress, screen
+
+    settings = load_settings(config, overrides)
+    with progress(settings.run.name, "bars") as told:
+        done = run_backtest(settings, told)
+    if settings.report.html is not None:
+        from engine.analysis.report import write_report
+
+        write_report(done.report, settings.report.html)
+    if json_path is not None:
+        _write_json(done.summary(), json_path)
+    if json_path != "-":
+        from engine.analysis.summary import print_summary
+
+        print_summary(done.report, console=screen, next_steps=next_steps)
+
+
+@command(app, "scenarios")
+def scenarios(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="A list of scenarios; see config/scenarios.py.")],
+    profile: Annotated[str, typer.Option(metavar="NAME", help="Whose fills to make.")] = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Run small scenarios of bars and orders, and print their fills."""
+    from config.scenarios import run_scenarios
+    from config.terminal import screen, table
+
+    results = run_scenarios(file, profile)
+    if as_json:
+        _write_json(results, "-")
+        return
+    rows = [
+        (result["name"], "  ".join(f"{side} @{bar} {price:g}" for side, bar, price in result["fills"]))
+        for result in results
+    ]
+    screen.print(table(("scenario", "fills (side @bar price)"), rows))
+
+
+@command(app, "strategies")
+def strategies(
+    folder: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="A further folder with strategy files.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the strategies there are, with their parameters."""
+    from config.terminal import screen, strategy_lines
+    from strategies.registry import available
+
+    found = available(folder or ())
+    if as_json:
+        _write_json([dataclasses.asdict(info) for info in found], "-")
+        return
+    for info in found:
+        screen.print(*strategy_lines(info), sep="\n")
+
+
+# ── the journal ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@command(app, "runs")
+def runs(
+    journal: Journal = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs in the journal, newest first."""
+    from config.assembly import open_journal
+    from config.terminal import run_table, screen
+    from engine.journal.lineage import list_runs
+
+    with open_journal(journal) as opened:
+        found = list_runs(opened, limit)
+    if as_json:
+        _write_json([dataclasses.asdict(info) for info in found], "-")
+    else:
+        screen.print(run_table(found))
+
+
+@command(app, "why")
+def why(
+    reference: Annotated[
+        str, typer.Argument(metavar="ORDER_OR_FILL", help="r3-7: order 7 of run 3; r3-f12: its fill 12; 7: of the last run.")
+    ],
+    journal: Journal = None,
+) -> None:
+    """Tell why an order was made: fill, order, decision, what was seen, bar."""
+    from config.assembly import open_journal
+    from engine.journal import lineage
+
+    with open_journal(journal) as opened:
+        typer.echo(str(lineage.why(opened, reference)))
+
+
+@command(app, "report")
+def report(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's number; the last if left out.")] = "last",
+    html: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Where to write it; runs/run-NUMBER.html if left out.")
+    ] = None,
+    journal: Journal = None,
+) -> None:
+    """Write the HTML report of a run in the journal, and print its summary."""
+    from config.assembly import open_journal, report_of_run
+    from config.settings import RUNS
+    from config.terminal import screen
+    from engine.analysis.report import write_report
+    from engine.analysis.summary import print_summary
+    from engine.errors import JournalError
+
+    if run != "last" and not run.removeprefix("r").isdecimal():
+        raise JournalError(f"{run!r} is no run; expected its number, such as 3, or last")
+    with open_journal(journal) as opened:
+        made = report_of_run(opened, None if run == "last" else int(run.removeprefix("r")))
+    page = write_report(made, html or RUNS / f"run-{made.run_id}.html")
+    print_summary(made, console=screen, next_steps=((f"open {page}", "the report, in a browser"),))
+
+
+# ── data ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@command(data, "import")
+def import_data(
+    files: Files,
+    symbol: Symbol = None,
+    timeframe: Timeframe = None,
+    catalog: CatalogFolder = None,
+    on_conflict: Annotated[
+        str, typer.Option(help="Bars that the catalog has with other values: error, keep or replace.")
+    ] = "error",
+    calendar: Calendar = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Put rows into time order instead of refusing them.")] = False,
+    drop_bad_rows: Annotated[
+        bool, typer.Option("--drop-bad-rows", help="Leave impossible rows out instead of refusing the file.")
+    ] = False,
+    layout: Layout = None,
+) -> None:
+    """Bring bars from files into the catalog: CSV, Parquet, Feather, klines (CSV or zip), ccxt's lists."""
+    from config.data import expand, import_files, layout_from, open_catalog
+    from config.terminal import progress, screen
+
+    opened = open_catalog(catalog)
+    with progress("importing", "files") as told:
+        for one in import_files(
+            opened, expand(files), symbol=symbol, timeframe=timeframe, layout=layout_from(layout or ()), sort=sort,
+            bad_rows="drop" if drop_bad_rows else "error", on_conflict=on_conflict, calendar=calendar, progress=told,
+        ):
+            changed = f", {one.conflicting:,} differing" if one.conflicting else ""
+            screen.print(
+                f"{one.stream.symbol} {one.stream.timeframe}: {one.added:,} bars added, {one.known:,} known{changed}; "
+                f"{one.entry.rows:,} in all")
+
+
+@command(data, "list")
+def list_data(catalog: CatalogFolder = None, as_json: AsJson = False) -> None:
+    """List what the catalog has."""
+    from config.data import open_catalog
+    from config.terminal import catalog_table, screen
+
+    opened = open_catalog(catalog)
+    entries = opened.entries()
+    if as_json:
+        _write_json([{**entry.stream._asdict(), **dataclasses.asdict(entry)} for entry in entries], "-")
+    elif entries:
+        screen.print(catalog_table(entries))
+    else:
+        screen.print(f"{opened.root}: the catalog is empty; python main.py data import FILE puts something in")
+
+
+@command(data, "check")
+def check_data(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files or folders; the whole catalog if left out.")] = None,
+    symbol: Symbol = None,
+    timeframe: Timeframe = None,
+    catalog: CatalogFolder = None,
+    calendar: Calendar = None,
+    layout: Layout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what is really in files or in the catalog. Ends with 1 if something cannot be read at all."""
+    from config.data import expand, layout_from, open_catalog
+    from config.terminal import progress
+    from engine.errors import DataError
+    from feeds.reports import check_catalog, check_files
+
+    with progress("checking", "files") as told:
+        if files:
+            reports = check_files(
+                expand(files), progress=told, symbol=symbol, timeframe=timeframe, layout=layout_from(layout or ()),
+                calendar=calendar)
+        else:
+            opened = open_catalog(catalog)
+            reports = [check_catalog(opened, *entry.stream, calendar=calendar) for entry in opened.entries()]
+    if as_json:
+        _write_json([{"error": str(one)} if isinstance(one, DataError) else one.as_dict() for one in reports], "-")
+    else:
+        for one in reports:
+            typer.echo(str(one) if isinstance(one, DataError) else "\n".join(one.lines()))
+    if any(isinstance(one, DataError) for one in reports):
+        raise typer.Exit(1)
+
+
+@command(data, "gaps")
+def gaps_of_data(
+    symbol: Annotated[str, typer.Argument(help="A symbol in the catalog.")],
+    timeframe: Annotated[str, typer.Argument(help="The length of its bars.")],
+    catalog: CatalogFolder = None,
+    calendar: Calendar = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the bars that are missing in a stream of the catalog."""
+    from config.data import open_catalog
+    from config.terminal import gap_table, screen
+
+    gaps = open_catalog(catalog).gaps(symbol, timeframe, calendar=calendar)
+    if as_json:
+        _write_json([{"start": gap.start, "end": gap.end, "missing": gap.missing} for gap in gaps], "-")
+    elif len(gaps):
+        screen.print(gap_table(gaps))
+    else:
+        screen.print(f"{symbol} {timeframe}: no bar is missing")
+
+
+def _write_json(value: Any, path: str) -> None:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1, default=str)
+    if path == "-":
+        sys.stdout.write(f"{text}\n")
+    else:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(f"{text}\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,15 @@ from brokers.simulated import simulated_broker
 from config.costs import make_fees, make_latency, make_slippage
 from config.data import bars_of, make_feed
 from config.manifest import run_manifest
-from config.settings import InstrumentSettings, Settings
+from config.settings import DEFAULT_JOURNAL, ROOT, InstrumentSettings, Settings, settings_from
 from engine.analysis.benchmark import Benchmark, buy_and_hold
-from engine.analysis.report_data import ReportData, report_from_result
+from engine.analysis.report_data import ReportData, report_from_journal, report_from_result
 from engine.bars import Bars
-from engine.errors import SettingsError, nearest_name
+from engine.errors import EngineError, SettingsError, nearest_name
 from engine.instruments import Instrument, infer_price_increment
 from engine.interfaces import Feed
+from engine.journal.lineage import load_run
+from engine.journal.reading import Readable
 from engine.journal.sql import SqlJournal
 from engine.loop import Engine, Parts, Progress
 from engine.portfolio import Portfolio
@@ -97,6 +99,7 @@ def make_parts(settings: Settings, strategy: Strategy, feed: Feed, portfolio: Po
         feed, strategy, simulated_broker(portfolio, switches, fees=fees, slippage=slippage), portfolio, latency=latency,
         headroom=min(headroom(fees, slippage, symbol) for symbol in portfolio.instruments),
         start=run_manifest(settings, strategy, feed, portfolio, switches.card(), fees, slippage, latency),
+        mode=settings.run.mode,
     )
 
 
@@ -218,6 +221,45 @@ def _finished(settings: Settings, parts: Parts, result: RunResult, held: _HeldJo
         decisions=decisions,
     )
     return Backtest(settings, replace(result, statistics=report.statistics.as_dict()), report)
+
+
+def open_journal(url: str | None) -> SqlJournal:
+    """Return a journal to read, the usual one if none is named.
+
+    Raises:
+        JournalError: there is none.
+    """
+    return SqlJournal(url or DEFAULT_JOURNAL, create=False)
+
+
+def report_of_run(journal: Readable, run_id: int | None) -> ReportData:
+    """Return the report of a run from what it left in the journal, with its bars if they are still what they were.
+
+    Args:
+        run_id: None for the newest.
+    Raises:
+        JournalError: there is no such run.
+    """
+    record = load_run(journal, run_id)
+    run = record.run
+    bars, note = _bars_again(run.start)
+    report = report_from_journal(
+        run.start, fills=record.fills, equity=record.equity, orders=record.orders, decisions=record.decisions,
+        account_events=record.account_events, result=run.result, bars=bars, run_id=run.id, status=run.status,
+        bar_count=run.bars or 0,
+    )
+    return replace(report, notes=(*report.notes, note)) if note else report
+
+
+def _bars_again(start: RunStart) -> tuple[Bars | None, str]:
+    """Return the bars of an earlier run, or None and why not."""
+    try:
+        feed = make_feed(settings_from(start.settings, folder=ROOT, origin="the run's settings"))
+    except EngineError as exc:
+        return None, f"The data cannot be read again: {exc}"
+    if feed.fingerprint != start.data_fingerprint:
+        return None, "The data have changed since the run."
+    return bars_of(feed), ""
 
 
 def _benchmark(settings: Settings, bars: Bars | None, result: RunResult) -> Benchmark | None:

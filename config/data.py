@@ -1,7 +1,7 @@
 """Data: the feed that settings describe."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -9,22 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from config.settings import CatalogData, FileData, Settings, SyntheticData
+from config.settings import CATALOG, CatalogData, FileData, LayoutSettings, Settings, SyntheticData, section_from
 from engine.bars import Bars, Timeframe, iso, nanoseconds
 from engine.errors import DataError, SettingsError
 from engine.interfaces import Feed
-from feeds.catalog import Catalog
+from feeds.catalog import Catalog, Progress
+from feeds.catalog_import import ImportResult, OnConflict
 from feeds.chunks import join
 from feeds.files import read_bars
+from feeds.gaps import Calendar
 from feeds.layout import FileLayout, names_in_path
 from feeds.memory import MemoryFeed
 from feeds.resample import ResampledFeed
 from feeds.synthetic import SyntheticFeed, SyntheticMarket
+from feeds.validation import BadRows
 
 MOST_BARS_TO_SHOW = 5_000_000
 """Of more bars than these a report has no candles, excursions and benchmark: they would all have to be in memory."""
 
-FILE_ENDINGS = ("csv", "csv.gz", "feather", "json", "parquet", "txt", "zip")
+FILE_ENDINGS = (".csv", ".csv.gz", ".feather", ".json", ".parquet", ".txt", ".zip")
 """What files of bars may be called."""
 
 
@@ -45,7 +48,7 @@ def make_feed(settings: Settings) -> Feed:
                 calendar=data.calendar,
             )
         case FileData():
-            feed = MemoryFeed(_bars_of_files(data), gap_policy=data.gap_policy, calendar=data.calendar)
+            feed = MemoryFeed(_bars_of_files(data), gap_policy=data.gap_policy, calendar=data.calendar or "24/7")
     for timeframe in data.resample:
         feed = ResampledFeed(feed, timeframe)
     return feed
@@ -94,7 +97,7 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for ending in FILE_ENDINGS for file in path.glob(f"*.{ending}"))
+            found = sorted(file for file in path.rglob("*") if file.name.lower().endswith(FILE_ENDINGS))
         elif glob.has_magic(str(path)):
             found = [Path(name) for name in sorted(glob.glob(str(path)))]
         else:
@@ -103,6 +106,44 @@ def expand(paths: Sequence[Path]) -> list[Path]:
             raise DataError(f"{path}: no file of bars is there; expected one of {', '.join(FILE_ENDINGS)}")
         files.extend(found)
     return files
+
+
+def open_catalog(folder: Path | None) -> Catalog:
+    """Return the catalog in a folder, or the usual one."""
+    return Catalog(folder or CATALOG)
+
+
+def import_files(
+    catalog: Catalog, files: Sequence[Path], *, symbol: str | None = None, timeframe: str | None = None,
+    layout: FileLayout, sort: bool, bad_rows: BadRows, on_conflict: OnConflict, calendar: Calendar | None,
+    progress: Progress | None = None,
+) -> Iterator[ImportResult]:
+    """Bring files into a catalog, one after the other, and yield what each did to its stream.
+
+    A file is imported whole or not at all; those before it stay imported.
+
+    Raises:
+        DataError: a file cannot be read, or differs from what the catalog has.
+    """
+    for done, file in enumerate(files, 1):
+        bars = read_bars(file, symbol=symbol, timeframe=timeframe, layout=layout, sort=sort, bad_rows=bad_rows)
+        yield from catalog.write(bars, origin=str(file), on_conflict=on_conflict, calendar=calendar)
+        if progress is not None:
+            progress(done, len(files))
+
+
+def layout_from(options: Sequence[str]) -> FileLayout:
+    """Return the layout that "key=value" options describe.
+
+    Raises:
+        SettingsError: an option is unknown or has no such value.
+    """
+    return make_layout(section_from(LayoutSettings, options, option="--layout"))
+
+
+def make_layout(settings: LayoutSettings) -> FileLayout:
+    """Return how files are laid out."""
+    return FileLayout(**settings.model_dump())
 
 
 def _bars_of_files(data: FileData) -> list[Bars]:
@@ -114,7 +155,7 @@ def _bars_of_files(data: FileData) -> list[Bars]:
         raise SettingsError(
             f"data.timeframe is {list(data.timeframe)}; files of one setting have one; make others with data.resample")
     symbols = data.symbols or (None,)
-    layout = FileLayout(**data.layout.model_dump())
+    layout = make_layout(data.layout)
     timeframe = data.timeframe[0] if data.timeframe else None
     parts: dict[str, list[Path]] = {}
     for place, file in enumerate(files):

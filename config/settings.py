@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
 RUNS = ROOT / "runs"
 """Where journals and reports go by default."""
+DEFAULT_JOURNAL = f"sqlite:///{RUNS}/journal.db"
 CATALOG = ROOT / "data" / "catalog"
 """Where imported bars are kept by default."""
 
@@ -70,13 +71,20 @@ def _instant(value: Any) -> Any:
 
 def _cash(value: Any) -> Any:
     """Return one amount or a table of them, checked here so that a fault is told once and not for each kind."""
-    amounts = value.values() if isinstance(value, Mapping) else (value,)
-    for amount in amounts:
-        if isinstance(amount, bool) or not isinstance(amount, int | float | Decimal) or not Decimal(str(amount)) >= 0:
-            raise ValueError("expected an amount, 0 or more, or a table of them such as { USDT = 10000 }")
+    try:
+        amounts = [_amount(amount) for amount in (value.values() if isinstance(value, Mapping) else (value,))]
+    except (ArithmeticError, ValueError):
+        raise ValueError("expected an amount, 0 or more, or a table of them such as { USDT = 10000 }") from None
     if not any(amounts):
         raise ValueError("expected an amount above 0 in at least one currency")
-    return value
+    return dict(zip(value, amounts, strict=True)) if isinstance(value, Mapping) else amounts[0]
+
+
+def _amount(value: Any) -> Decimal:
+    amount = Decimal(str(value))
+    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
+        raise ValueError
+    return amount
 
 
 def _volume_cap(value: Any) -> Any:
@@ -102,6 +110,9 @@ Rate = Annotated[Decimal, Field(gt=Decimal("-0.1"), lt=Decimal("0.1"))]
 BasisPoints = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]
 NotNegative = Annotated[Decimal, Field(ge=0)]
 Positive = Annotated[Decimal, Field(gt=0)]
+
+
+S = TypeVar("S", bound="Section")
 
 
 class Section(BaseModel):
@@ -138,8 +149,9 @@ class _Data(Section):
     gap_policy: Literal["error", "mark", "forward_fill"] = Field(
         "error", description="missing bars: refuse the data, report them, or repeat the last close with volume 0 and a "
         "flag")
-    calendar: Literal["24/7", "sessions"] = Field(
-        "24/7", description="when bars are to be expected: always, or within the sessions that the data show")
+    calendar: Literal["24/7", "sessions"] | None = Field(
+        None, description="when bars are to be expected: always (`24/7`), or within the `sessions` that the data show; "
+        "if left out, what the catalog knows, else `24/7`")
 
     @model_validator(mode="after")
     def _check(self) -> "_Data":
@@ -439,7 +451,7 @@ class JournalSettings(Section):
 
     enabled: bool = Field(True, description="whether the run is recorded")
     url: str = Field(
-        f"sqlite:///{RUNS}/journal.db", description="where: `sqlite:///runs/journal.db`, or "
+        DEFAULT_JOURNAL, description="where: `sqlite:///runs/journal.db`, or "
         "`postgresql+psycopg://user@host/database` with the password in the environment (PGPASSWORD); runs/journal.db "
         "in the checkout if left out")
 
@@ -536,7 +548,24 @@ def settings_from(
     raise SettingsError("\n".join(dict.fromkeys(lines)))
 
 
-def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
+def section_from(section: type[S], options: Sequence[str], *, option: str) -> S:
+    """Return one section made of "key=value" texts, as a command line gives them.
+
+    Raises:
+        SettingsError: an unknown key, or a value that is not of its kind.
+    """
+    given: dict[str, Any] = {}
+    for text in options:
+        keys, value = _parse_override(text, option)
+        _put(given, keys, value, text)
+    try:
+        return section.model_validate(given)
+    except ValidationError as exc:
+        faults = without_followers([fault_of(error, given, section) for error in exc.errors(include_url=False)])
+        raise SettingsError("\n".join(f"{option}: {fault.text}" for fault in faults)) from None
+
+
+def _parse_override(override: str, option: str = "--set") -> tuple[tuple[str, ...], Any]:
     key, equals, text = override.partition("=")
     # A quoted key may hold an equals sign; TOML itself says where the key ends.
     try:
@@ -544,7 +573,7 @@ def _parse_override(override: str) -> tuple[tuple[str, ...], Any]:
     except tomllib.TOMLDecodeError:
         node = None
     if not equals or node is None:
-        raise SettingsError(f"--set {override}: expected key.name=value, such as data.seed=7")
+        raise SettingsError(f"{option} {override}: expected KEY=VALUE, such as data.seed=7")
     keys = []
     while isinstance(node, dict):
         [(name, node)] = node.items()

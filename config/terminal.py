@@ -8,6 +8,13 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from engine.analysis.formatting import NOTHING, number, percent
+from engine.bars import SECOND, iso
+from engine.journal.reading import RunInfo
+from feeds.catalog_entry import CatalogEntry
+from feeds.gaps import Gaps
+from strategies.registry import StrategyInfo
+
 Report = Callable[[int, int | None], None]
 """Told how much is done, and of how much where that is known."""
 
@@ -47,3 +54,47 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers:
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
+
+
+def strategy_lines(info: StrategyInfo) -> list[Text | Table]:
+    """Return a strategy's name, what it does, and its parameters."""
+    lines: list[Text | Table] = [Text.assemble((info.name, "bold"), f"  {info.doc}")]
+    if info.fault:
+        lines.append(Text(f"  cannot be used: {info.fault}", style="red"))
+    if info.parameters:
+        rows = [(f"  {one.name}", one.type, repr(one.default), one.range, one.help) for one in info.parameters]
+        lines.append(table(("  parameter", "type", "default", "range", "meaning"), rows))
+    return [*lines, Text("")]
+
+
+def run_table(runs: Iterable[RunInfo]) -> Table:
+    """Return the runs, one a row."""
+    rows = []
+    for run in runs:
+        result = run.result
+        figures = result.get("statistics", {})
+        rows.append((
+            run.id, iso(run.start.started_at // SECOND * SECOND), run.status, run.start.settings.get("run", {}).get("name", ""),
+            run.start.strategy, f"{run.bars:,}" if run.bars is not None else NOTHING, f"{result.get('fills', 0):,}",
+            percent(figures.get("total_return"), signed=True), number(figures.get("sharpe")),
+            percent(figures.get("max_drawdown")),
+        ))
+    headings = ("run", "started", "status", "name", "strategy", "bars", "fills", "return", "Sharpe", "drawdown")
+    return table(headings, rows, numbers=("run", "bars", "fills", "return", "Sharpe", "drawdown"))
+
+
+def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
+    """Return the streams of a catalog, one a row."""
+    rows = [
+        (*entry.stream, f"{entry.rows:,}", iso(entry.first_open), iso(entry.last_close), f"{entry.missing_bars:,}",
+         entry.calendar, entry.digest[:12])
+        for entry in entries
+    ]
+    headings = ("symbol", "timeframe", "bars", "from", "to", "missing", "calendar", "digest")
+    return table(headings, rows, numbers=("bars", "missing"))
+
+
+def gap_table(gaps: Gaps) -> Table:
+    """Return gaps, one a row."""
+    rows = [(iso(gap.start), iso(gap.end), f"{gap.missing:,}") for gap in gaps]
+    return table(("from", "to", "missing bars"), rows, numbers=("missing bars",))

@@ -13,6 +13,8 @@ from engine.orders import Order, Side
 class Liquidity(Enum):
     """Whether a fill took liquidity from the book or had been resting in it."""
 
+    __hash__ = object.__hash__  # as for engine.orders.OrderType
+
     MAKER = "maker"
     TAKER = "taker"
 

@@ -40,6 +40,12 @@ def _whole_lots(quantity: float, lot: float) -> int:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def _share_of_cost(cost: int, closing: int, held: int) -> int:
+    """Return cost × closing // held, of which the first product alone may not fit into int64."""
+    return cost // held * closing + cost % held * closing // held
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def run_targets(
     exposures: Any, first: int, open_: Any, close: Any, volume: Any, flags: Any, tick: float, lot: float, value_units: int,
     cash: int, fee_numerator: int, fee_denominator: int, headroom: float, spread_points: float, slippage_points: float,
@@ -95,7 +101,8 @@ def run_targets(
                     paid = abs(price - reference) * float_ratio[0] / float_ratio[1]
                     slip = slip + max(0.0, paid - total)
                 lot_units = price * value_units
-                if float(lots) * float(lot_units) * max(float(fee_numerator), 2.0) > _LARGEST:
+                largest = float(max(lots, abs(held)))
+                if largest * float(lot_units) * max(float(fee_numerator), 2.0) > _LARGEST or largest * largest > _LARGEST:
                     return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], held, cash
                 closing = min(lots, max(0, -held * side))
                 opening = lots - closing
@@ -110,9 +117,7 @@ def run_targets(
                             if held > 0:
                                 free += closing * lot_units
                             else:
-                                if float(cost) * float(closing) > _LARGEST:
-                                    return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], held, cash
-                                free += 2 * (cost * closing // -held) - closing * lot_units
+                                free += 2 * _share_of_cost(cost, closing, -held) - closing * lot_units
                         affordable = opening
                         if opening * lot_units + _fee(lots * lot_units, fee_numerator, fee_denominator) > free:
                             low = 0
@@ -150,9 +155,7 @@ def run_targets(
                             locked += 2 * notional
                     else:
                         closing = min(lots, abs(held))
-                        if float(cost) * float(closing) > _LARGEST:
-                            return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], held, cash
-                        removed = cost * closing // abs(held)
+                        removed = _share_of_cost(cost, closing, abs(held))
                         cost -= removed
                         if held < 0:
                             locked -= 2 * removed

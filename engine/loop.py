@@ -5,11 +5,13 @@ the bars, the cross-sections, the timers of T. What strategies ask for on the wa
 prices only. Nothing here reads a file, a socket or the wall clock's date.
 """
 
+import gc
 import sys
 import time as wall_time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -125,6 +127,11 @@ class Engine:
             EngineError: the data or the journal failed.
         """
         started = wall_time.perf_counter()
+        with _rare_collection():
+            result = self._run(progress)
+        return replace(result, loop_seconds=wall_time.perf_counter() - started)
+
+    def _run(self, progress: Progress | None) -> RunResult:
         self._prepare()
         try:
             self._begin_journal()
@@ -139,7 +146,7 @@ class Engine:
         self._recorder.flush()
         result = self._result()
         self._end_journal("completed", "", result)
-        return replace(result, loop_seconds=wall_time.perf_counter() - started)
+        return result
 
     def _prepare(self) -> None:
         strategy, bus = self.strategy, self.bus
@@ -349,7 +356,8 @@ class Engine:
 
     def _target_stepper(self, handlers: Sequence[Callable[[Any], None]]) -> Callable[[Bar], None]:
         assert self._exposures is not None
-        exposures = iter(self._exposures[self._bars_seen + self._cold_left() :].tolist())
+        begin = self._bars_seen + self._cold_left()
+        exposures = iter(self._exposures[begin : self._bars_seen + CHUNK].tolist())
         target = self.strategy.target
 
         def step(bar: Bar) -> None:
@@ -510,6 +518,22 @@ class Engine:
 
     def _curve(self) -> EquityCurve:
         return self._tracker.curve()
+
+
+@contextmanager
+def _rare_collection() -> Iterator[None]:
+    """Let Python look for garbage cycles a hundred times more rarely, and not among what exists already.
+
+    Every bar is an object; at the usual threshold of 700 the collector took a quarter of the loop's time to find nothing.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(70_000, before[1], before[2])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 class _Rows:

@@ -18,6 +18,9 @@ class Side(IntEnum):
     BUY = 1
     SELL = -1
 
+    # Enum hashes by name, in Python; the number's own hash is made in C, and agrees with ==.
+    __hash__ = int.__hash__
+
     @property
     def opposite(self) -> "Side":
         return Side(-self.value)
@@ -30,6 +33,8 @@ class Side(IntEnum):
 
 class OrderType(Enum):
     """How an order decides at which prices it may fill."""
+
+    __hash__ = object.__hash__  # members are unique: Enum's own hash, by name and in Python, is ten times slower
 
     MARKET = "market"
     LIMIT = "limit"
@@ -58,6 +63,8 @@ class TimeInForce(Enum):
 
 class OrderStatus(Enum):
     """Where an order stands. The words are those of STYLE: we refuse and cancel, the venue rejects and accepts."""
+
+    __hash__ = object.__hash__  # as for OrderType
 
     CREATED = "created"
     REFUSED = "refused"

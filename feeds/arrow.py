@@ -41,13 +41,22 @@ def table_of_arrow(table: Any, symbol: str, timeframe: str | None, layout: FileL
     names = table.column_names
     places = find_columns(layout, names, rows.origin)
     if not table.num_rows:
-        raise DataError(f"{rows.origin}: there are columns but no rows; expected at least one bar; fetch the data again")
+        raise DataError(
+            f"{rows.origin}: there are columns but no rows; expected at least one bar; fetch the data again"
+        )
     columns = {field: [table.column(place) for place in where] for field, where in places.items()}
-    return table_of_columns(columns, {field: names[where[0]] for field, where in places.items()}, symbol, timeframe, layout, rows)
+    return table_of_columns(
+        columns, {field: names[where[0]] for field, where in places.items()}, symbol, timeframe, layout, rows
+    )
 
 
 def table_of_columns(
-    columns: Mapping[str, list[Any]], names: Mapping[str, str], symbol: str, timeframe: str | None, layout: FileLayout, rows: Rows,
+    columns: Mapping[str, list[Any]],
+    names: Mapping[str, str],
+    symbol: str,
+    timeframe: str | None,
+    layout: FileLayout,
+    rows: Rows,
 ) -> BarTable:
     """Return Arrow columns, by field, as unchecked bars.
 
@@ -62,8 +71,18 @@ def table_of_columns(
     timeframe = timeframe or infer_timeframe(stamps, rows.origin)
     duration = Timeframe.parse(timeframe).duration
     opens = stamps - duration if layout.stamp == "close" else stamps
-    return BarTable(rows.origin, Stream(symbol, timeframe), opens, numbers["open"], numbers["high"], numbers["low"], numbers["close"],
-                    numbers["volume"], first_row=rows.first_row, row_word=rows.row_word)
+    return BarTable(
+        rows.origin,
+        Stream(symbol, timeframe),
+        opens,
+        numbers["open"],
+        numbers["high"],
+        numbers["low"],
+        numbers["close"],
+        numbers["volume"],
+        first_row=rows.first_row,
+        row_word=rows.row_word,
+    )
 
 
 def numbers_of(column: Any, name: str, rows: Rows) -> FloatArray:
@@ -84,7 +103,10 @@ def numbers_of(column: Any, name: str, rows: Rows) -> FloatArray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
         for row, value in enumerate(column):
             if not _is_number(value.as_py()):
-                raise DataError(f"{rows.name(row)}: column {name} is {_short(value.as_py())}; expected a number; correct or remove the row") from problem
+                raise DataError(
+                    f"{rows.name(row)}: column {name} is {_short(value.as_py())}; expected a number; correct or remove "
+                    "the row"
+                ) from problem
         raise DataError(f"{rows.origin}: column {name} is of type {column.type}; expected numbers") from problem
     return numbers
 
@@ -115,7 +137,10 @@ def times_of(columns: list[Any], layout: FileLayout, rows: Rows) -> IntArray:
         return _counts(integers_of(column) if pa.types.is_integer(kind) else floats_of(column), layout, rows)
     if _is_text(kind):
         return _written(pc.utf8_trim_whitespace(column), layout, rows)
-    raise DataError(f"{rows.origin}: the time column is of type {kind}; expected times, counts since 1970 or text; choose another column")
+    raise DataError(
+        f"{rows.origin}: the time column is of type {kind}; expected times, counts since 1970 or text; choose another "
+        "column"
+    )
 
 
 def floats_of(column: Any) -> FloatArray:
@@ -143,20 +168,32 @@ def infer_timeframe(stamps: IntArray, origin: str) -> str:
     step = modal_step(stamps)
     timeframe = timeframe_of(step) if step else None
     if timeframe is None:
-        found = "fewer than two different times" if step is None else f"rows {step} ns apart, the first at {iso(int(stamps[0]))}"
-        raise DataError(f"{origin}: the timeframe cannot be told from {found}; expected whole seconds; say it: timeframe = \"1h\"")
+        found = (
+            "fewer than two different times"
+            if step is None
+            else f"rows {step} ns apart, the first at {iso(int(stamps[0]))}"
+        )
+        raise DataError(
+            f'{origin}: the timeframe cannot be told from {found}; expected whole seconds; say it: timeframe = "1h"'
+        )
     return timeframe
 
 
 def _buffer_of(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
     # What Arrow's own to_numpy does, without its import of pandas (0.3 s).
     array = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)] if len(array) else np.empty(0, dtype)
+    return (
+        np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
+        if len(array)
+        else np.empty(0, dtype)
+    )
 
 
 def _counts(counts: npt.NDArray[Any], layout: FileLayout, rows: Rows) -> IntArray:
     check_unit(layout.time_unit)
-    return epoch_nanoseconds(counts, unit=layout.time_unit, origin=rows.origin, first_row=rows.first_row, row_word=rows.row_word)
+    return epoch_nanoseconds(
+        counts, unit=layout.time_unit, origin=rows.origin, first_row=rows.first_row, row_word=rows.row_word
+    )
 
 
 def _written(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
@@ -176,8 +213,11 @@ def _written(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
     if zoned.any() and not zoned.all():
         row = int(np.argmax(zoned != zoned[0]))
         having, lacking = ("has a", "has none") if zoned[row] else ("has no", "has one")
-        raise DataError(f"{rows.name(row)}: time {_short(column[row].as_py())} {having} timezone, but that of {rows.row_word} {rows.first_row:,} "
-                        f"({_short(column[0].as_py())}) {lacking}; expected a zone in all rows or in none; correct the file")
+        raise DataError(
+            f"{rows.name(row)}: time {_short(column[row].as_py())} {having} timezone, but that of {rows.row_word} "
+            f"{rows.first_row:,} ({_short(column[0].as_py())}) {lacking}; expected a zone in all rows or in none; "
+            "correct the file"
+        )
     if layout.time_format is not None:
         return _by_format(column, layout, rows)
     if zoned.all():
@@ -197,8 +237,10 @@ def _cast(column: Any, kind: Any, shown: Any, rows: Rows) -> Any:
             try:
                 column.slice(row, 1).cast(kind)
             except pa.ArrowInvalid:
-                raise DataError(f"{rows.name(row)}: time {_short(shown[row].as_py())} is not understood; expected ISO 8601, such as "
-                                f"2024-03-31T01:00Z, or a count since 1970; correct the row or set time_format") from problem
+                raise DataError(
+                    f"{rows.name(row)}: time {_short(shown[row].as_py())} is not understood; expected ISO 8601, such "
+                    "as 2024-03-31T01:00Z, or a count since 1970; correct the row or set time_format"
+                ) from problem
         raise DataError(f"{rows.origin}: times are not understood: {problem}") from problem
 
 
@@ -212,9 +254,13 @@ def _by_format(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
         raise DataError(f"{rows.origin}: time_format {layout.time_format!r} is not understood: {problem}") from problem
     if parsed.null_count:
         row = int(np.argmax(parsed.is_null().to_numpy()))
-        raise DataError(f"{rows.name(row)}: time {_short(column[row].as_py())} does not have the form {layout.time_format}; "
-                        f"correct the row or the time_format")
-    return _nanoseconds(parsed if parsed.type.tz or "%z" in str(layout.time_format) else _zoned(parsed, layout, rows), rows)
+        raise DataError(
+            f"{rows.name(row)}: time {_short(column[row].as_py())} does not have the form {layout.time_format}; "
+            "correct the row or the time_format"
+        )
+    return _nanoseconds(
+        parsed if parsed.type.tz or "%z" in str(layout.time_format) else _zoned(parsed, layout, rows), rows
+    )
 
 
 def _zoned(column: Any, layout: FileLayout, rows: Rows) -> Any:
@@ -224,16 +270,23 @@ def _zoned(column: Any, layout: FileLayout, rows: Rows) -> Any:
 
     if layout.timezone is None:
         shown = str(column[0].as_py()) if len(column) else ""
-        raise DataError(f"{rows.name(0)}: time {_short(shown)} has no timezone, so that the instant it means is unknown; "
-                        f'say which: timezone = "UTC" (or "America/New_York", …)')
+        raise DataError(
+            f"{rows.name(0)}: time {_short(shown)} has no timezone, so that the instant it means is unknown; "
+            f'say which: timezone = "UTC" (or "America/New_York", …)'
+        )
     try:
         return pc.assume_timezone(column, layout.timezone)
     except pa.ArrowInvalid as problem:
         if "database" in str(problem) or "locate" in str(problem).lower():
-            raise DataError(f"{rows.origin}: timezone {layout.timezone!r} is not known; expected a name such as UTC or America/New_York") from problem
+            raise DataError(
+                f"{rows.origin}: timezone {layout.timezone!r} is not known; expected a name such as UTC or "
+                "America/New_York"
+            ) from problem
         row = _first_unclear_time(column, layout.timezone)
-        raise DataError(f"{rows.name(row)}: time {_short(str(column[row].as_py()))} occurs twice or never in {layout.timezone}, where the clocks "
-                        f"change; expected an instant; export the file in UTC") from problem
+        raise DataError(
+            f"{rows.name(row)}: time {_short(str(column[row].as_py()))} occurs twice or never in {layout.timezone}, "
+            "where the clocks change; expected an instant; export the file in UTC"
+        ) from problem
 
 
 def _first_unclear_time(column: Any, timezone: str) -> int:
@@ -250,7 +303,9 @@ def _first_unclear_time(column: Any, timezone: str) -> int:
 
 def _nanoseconds(column: Any, rows: Rows) -> IntArray:
     unit = column.type.unit
-    return epoch_nanoseconds(integers_of(column), unit=unit, origin=rows.origin, first_row=rows.first_row, row_word=rows.row_word)
+    return epoch_nanoseconds(
+        integers_of(column), unit=unit, origin=rows.origin, first_row=rows.first_row, row_word=rows.row_word
+    )
 
 
 def _is_text(kind: Any) -> bool:

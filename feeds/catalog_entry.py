@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
-from engine.bars import Stream
+from engine.bars import Stream, iso
 from engine.errors import DataError
-from feeds.gaps import Calendar, Gap
+from feeds.gaps import Calendar, Gap, counted
 from feeds.parts import Part
 from feeds.storage import Storage
 
@@ -31,6 +31,14 @@ class CatalogEntry:
     parts: tuple[Part, ...]
     origins: tuple[str, ...]
     """The files it was imported from, in the order of import."""
+
+    def __str__(self) -> str:
+        missing = (
+            f"{counted(self.missing_bars, 'bar', 'bars')} missing in {counted(self.gap_count, 'gap', 'gaps')}"
+            if self.gap_count
+            else "no gaps"
+        )
+        return f"{counted(self.rows, 'bar', 'bars')}, {iso(self.first_open)} to {iso(self.last_close)}, {missing}"
 
 
 def folder_of(stream: Stream) -> str:
@@ -56,7 +64,11 @@ def load_entries(storage: Storage) -> tuple[CatalogEntry, ...]:
 def save_entry(storage: Storage, entry: CatalogEntry) -> None:
     """Replace what the catalog says of a stream. From here on the files named in it are the ones that count."""
     content = {"form": FORM, **asdict(entry), "stream": entry.stream._asdict()}
-    content["largest_gap"] = None if entry.largest_gap is None else [entry.largest_gap.start, entry.largest_gap.end, entry.largest_gap.missing]
+    content["largest_gap"] = (
+        None
+        if entry.largest_gap is None
+        else [entry.largest_gap.start, entry.largest_gap.end, entry.largest_gap.missing]
+    )
     with storage.replacing(f"{folder_of(entry.stream)}/{_FILE}") as file:
         file.write(json.dumps(content, indent=1).encode())
 
@@ -71,9 +83,17 @@ def _load(storage: Storage, name: str) -> CatalogEntry | None:
             raise ValueError(f"not of the form {FORM!r}")
         stream = Stream(**content["stream"])
         largest = content["largest_gap"]
-        return CatalogEntry(**{
-            **content, "stream": stream, "largest_gap": None if largest is None else Gap(stream, *largest),
-            "parts": tuple(Part(**part) for part in content["parts"]), "origins": tuple(content["origins"]),
-        })
+        return CatalogEntry(
+            **{
+                **content,
+                "stream": stream,
+                "largest_gap": None if largest is None else Gap(stream, *largest),
+                "parts": tuple(Part(**part) for part in content["parts"]),
+                "origins": tuple(content["origins"]),
+            }
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise DataError(f"{storage.root}/{name}: the catalog's record of this stream is damaged ({problem}); remove its folder and import it anew") from problem
+        raise DataError(
+            f"{storage.root}/{name}: the catalog's record of this stream is damaged ({problem}); remove its folder and "
+            "import it anew"
+        ) from problem

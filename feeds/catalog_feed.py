@@ -10,7 +10,18 @@ from engine.errors import DataError
 from feeds.catalog_entry import CatalogEntry
 from feeds.chunks import CHUNK_ROWS, check_chunk_rows, check_field, feed_order, place_of, rechunk
 from feeds.fingerprints import StreamDigest, fingerprint
-from feeds.gaps import Calendar, Gap, GapPolicy, Gaps, check_gap_policy, find_gaps, forward_fill, forward_fill_column, merge_gaps, refuse_gaps
+from feeds.gaps import (
+    Calendar,
+    Gap,
+    GapPolicy,
+    Gaps,
+    check_gap_policy,
+    find_gaps,
+    forward_fill,
+    forward_fill_column,
+    merge_gaps,
+    refuse_gaps,
+)
 from feeds.merge import merge_chunks
 from feeds.parts import Part, read_batches, read_field, read_times
 from feeds.storage import Storage
@@ -29,14 +40,23 @@ class CatalogFeed:
     """
 
     def __init__(
-        self, storage: Storage, entries: Sequence[CatalogEntry], *, start: int | None = None, end: int | None = None,
-        gap_policy: GapPolicy = "error", calendar: Calendar | None = None, chunk_rows: int = CHUNK_ROWS,
+        self,
+        storage: Storage,
+        entries: Sequence[CatalogEntry],
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        gap_policy: GapPolicy = "error",
+        calendar: Calendar | None = None,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         check_gap_policy(gap_policy)
         self._chunk_rows = check_chunk_rows(chunk_rows)
         self._streams = feed_order(entry.stream for entry in entries)
         by_stream = {entry.stream: entry for entry in entries}
-        self._series = [CatalogSeries(storage, by_stream[stream], start, end, gap_policy, calendar) for stream in self._streams]
+        self._series = [
+            CatalogSeries(storage, by_stream[stream], start, end, gap_policy, calendar) for stream in self._streams
+        ]
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -69,7 +89,9 @@ class CatalogFeed:
         sources = [series.batches(batch_rows) for series in self._series]
         if len(sources) == 1:
             return rechunk(sources[0], self._chunk_rows)
-        return rechunk(merge_chunks(sources, self._streams, [[place] for place in range(len(sources))]), self._chunk_rows)
+        return rechunk(
+            merge_chunks(sources, self._streams, [[place] for place in range(len(sources))]), self._chunk_rows
+        )
 
     def column(self, stream: Stream, field: str) -> FloatArray:
         """Return a whole column of one stream, float64 [rows of the stream]; 10 M rows are 80 MB."""
@@ -80,7 +102,13 @@ class CatalogSeries:
     """The bars of one stream of a catalog in a range, with its gap policy."""
 
     def __init__(
-        self, storage: Storage, entry: CatalogEntry, start: int | None, end: int | None, gap_policy: GapPolicy, calendar: Calendar | None,
+        self,
+        storage: Storage,
+        entry: CatalogEntry,
+        start: int | None,
+        end: int | None,
+        gap_policy: GapPolicy,
+        calendar: Calendar | None,
     ) -> None:
         self._storage = storage
         self._entry = entry
@@ -93,15 +121,26 @@ class CatalogSeries:
             if known_whole:
                 self._before, self._rows, self.gaps = 0, slice(0, entry.rows), _no_gaps(entry.stream)
                 return
-        # Under "sessions" gaps are found in the whole stream: what is usual at a time of day must not depend on the range.
+        # Under "sessions" gaps are found in the whole stream: what is usual at a time of day must not depend on the
+        # range.
         parts = entry.parts if calendar == "sessions" and not known_whole else self._parts()
         opens, closes = times_of_parts(storage, parts)
         self._rows = _rows_between(entry, opens, closes, start, end)
         skipped = sum(part.rows for part in parts[: parts.index(self._parts()[0])])
-        self._before = self._rows.start - skipped      # rows of the first file that is read, before the range
-        self.gaps = _no_gaps(entry.stream) if known_whole else _gaps_between(find_gaps(entry.stream, opens, closes, calendar=calendar), self._rows)
+        self._before = self._rows.start - skipped  # rows of the first file that is read, before the range
+        self.gaps = (
+            _no_gaps(entry.stream)
+            if known_whole
+            else _gaps_between(find_gaps(entry.stream, opens, closes, calendar=calendar), self._rows)
+        )
         if gap_policy == "error":
-            refuse_gaps(self.gaps, calendar=calendar, open_time=opens[self._rows], close_time=closes[self._rows], origin=storage.root)
+            refuse_gaps(
+                self.gaps,
+                calendar=calendar,
+                open_time=opens[self._rows],
+                close_time=closes[self._rows],
+                origin=storage.root,
+            )
 
     @property
     def row_count(self) -> int:
@@ -112,7 +151,9 @@ class CatalogSeries:
         """Yield the bars, some at a time."""
         row = 0
         for part in self._parts():
-            for bars in read_batches(self._storage, part, self._entry.stream, batch_rows=batch_rows, start=self._start, end=self._end):
+            for bars in read_batches(
+                self._storage, part, self._entry.stream, batch_rows=batch_rows, start=self._start, end=self._end
+            ):
                 yield forward_fill(bars, self.gaps, first_row=row) if self._fills else bars
                 row += len(bars)
 
@@ -130,15 +171,21 @@ class CatalogSeries:
         column = self._stored_column(field)
         if not (self._fills and len(self.gaps)):
             return column
-        return forward_fill_column(column, field, column if field == "close" else self._stored_column("close"), self.gaps)
+        return forward_fill_column(
+            column, field, column if field == "close" else self._stored_column("close"), self.gaps
+        )
 
     def _stored_column(self, field: str) -> FloatArray:
         column = np.concatenate([read_field(self._storage, part, field) for part in self._parts()])
         return column[self._before : self._before + self._rows.stop - self._rows.start]
 
     def _parts(self) -> tuple[Part, ...]:
-        return tuple(part for part in self._entry.parts
-                     if (self._start is None or part.last_close > self._start) and (self._end is None or part.first_open < self._end))
+        return tuple(
+            part
+            for part in self._entry.parts
+            if (self._start is None or part.last_close > self._start)
+            and (self._end is None or part.first_open < self._end)
+        )
 
 
 def times_of_parts(storage: Storage, parts: Sequence[Part]) -> tuple[IntArray, IntArray]:
@@ -153,9 +200,13 @@ def _rows_between(entry: CatalogEntry, opens: IntArray, closes: IntArray, start:
     first = 0 if start is None else int(np.searchsorted(opens, start))
     last = len(opens) if end is None else int(np.searchsorted(closes, end, side="right"))
     if first >= last:
-        asked = f"from {iso(start) if start is not None else 'the first'} to {iso(end) if end is not None else 'the last'}"
-        raise DataError(f"{entry.stream.symbol} {entry.stream.timeframe}: there are no bars {asked}; the catalog has {iso(entry.first_open)} to "
-                        f"{iso(entry.last_close)}; choose a range within, or import more")
+        asked = (
+            f"from {iso(start) if start is not None else 'the first'} to {iso(end) if end is not None else 'the last'}"
+        )
+        raise DataError(
+            f"{entry.stream.symbol} {entry.stream.timeframe}: there are no bars {asked}; the catalog has "
+            f"{iso(entry.first_open)} to {iso(entry.last_close)}; choose a range within, or import more"
+        )
     return slice(first, last)
 
 
@@ -168,4 +219,6 @@ def _gaps_between(gaps: Gaps, rows: slice) -> Gaps:
     """Return the gaps with both neighbours among the rows, counted from the first of them."""
     first, last = np.searchsorted(gaps.after, (rows.start, rows.stop - 1))
     inside = slice(int(first), int(last))
-    return Gaps(gaps.stream, gaps.after[inside] - rows.start, gaps.start[inside], gaps.end[inside], gaps.missing[inside])
+    return Gaps(
+        gaps.stream, gaps.after[inside] - rows.start, gaps.start[inside], gaps.end[inside], gaps.missing[inside]
+    )

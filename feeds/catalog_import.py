@@ -30,8 +30,13 @@ class Conflict(NamedTuple):
     new: tuple[float, ...]
 
     def __str__(self) -> str:
-        differing = [f"{name} {old} there, {new} here" for name, old, new in zip(FIELDS, self.old, self.new, strict=True) if old != new]
-        return f"{self.stream.symbol} {self.stream.timeframe} {iso(self.open_time)}: {', '.join(differing) or 'another close time'}"
+        differing = [
+            f"{name} {old} there, {new} here"
+            for name, old, new in zip(FIELDS, self.old, self.new, strict=True)
+            if old != new
+        ]
+        what = ", ".join(differing) or "another close time"
+        return f"{self.stream.symbol} {self.stream.timeframe} {iso(self.open_time)}: {what}"
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class ImportResult:
     """What an import did to one stream.
 
     Args:
-        added: bars that were not there; known: bars that were there, the same; conflicting: there with other values, and
-            kept or replaced as asked. `conflicts` shows the first hundred.
+        added: bars that were not there; known: bars that were there, the same; conflicting: there with other values,
+            and kept or replaced as asked. `conflicts` shows the first hundred.
         entry: the stream as the catalog now has it.
     """
 
@@ -51,17 +56,26 @@ class ImportResult:
     conflicts: tuple[Conflict, ...]
     entry: CatalogEntry
 
+    def __str__(self) -> str:
+        known = f", {self.known:,} known" if self.known else ""
+        differing = f", {self.conflicting:,} in conflict" if self.conflicting else ""
+        name = f"{self.stream.symbol} {self.stream.timeframe}"
+        return f"{name}: {self.added:,} added{known}{differing}; now {self.entry}"
+
 
 class StreamImport:
     """Takes checked, sorted bars of one stream, then commits them. Until then nothing that counts has changed."""
 
-    def __init__(self, storage: Storage, stream: Stream, *, origin: str, on_conflict: OnConflict = "error", calendar: Calendar | None = None) -> None:
+    def __init__(
+        self, storage: Storage, stream: Stream, *, on_conflict: OnConflict = "error", calendar: Calendar | None = None
+    ) -> None:
         check_on_conflict(on_conflict)
         self._storage = storage
         self._stream = stream
-        self._origin = origin
         self._on_conflict = on_conflict
         self._old = load_entry(storage, stream)
+        self._origins = list(self._old.origins) if self._old else []
+        self._origin = ""
         self._calendar: Calendar = calendar or (self._old.calendar if self._old else "24/7")
         self._parts = {part.period: part for part in self._old.parts} if self._old else {}
         self._held: list[Bars] = []
@@ -69,12 +83,17 @@ class StreamImport:
         self._added, self._known, self._conflicting = 0, 0, 0
         self._conflicts: list[Conflict] = []
 
-    def add(self, bars: Bars) -> None:
+    def add(self, bars: Bars, origin: str) -> None:
         """Take bars; best in the order of time, for then each file is written once.
 
         Raises:
             DataError: a bar is there with other values, and on_conflict is "error".
         """
+        if origin != self._origin and self._held:
+            self._merge_held()  # so that a conflict names the file it is in
+        self._origin = origin
+        if origin not in self._origins:
+            self._origins.append(origin)
         for period, rows in periods_of(bars.open_time, self._stream.timeframe):
             later = bars[rows]
             if self._held and (period != self._held_period or later.open_time[0] < self._held[-1].close_time[-1]):
@@ -132,12 +151,16 @@ class StreamImport:
     def _note_conflicts(self, old: Bars, new: Bars, place: IntArray, differing: IntArray) -> None:
         self._conflicting += len(differing)
         for row in differing[: _SHOWN_CONFLICTS - len(self._conflicts)]:
-            values = tuple(tuple(float(getattr(bars, name)[at]) for name in FIELDS) for bars, at in ((old, place[row]), (new, row)))
+            values = tuple(
+                tuple(float(getattr(bars, name)[at]) for name in FIELDS) for bars, at in ((old, place[row]), (new, row))
+            )
             self._conflicts.append(Conflict(self._stream, int(new.open_time[row]), values[0], values[1]))
         if self._on_conflict == "error":
             more = f" (the first of {len(differing):,} in {self._held_period})" if len(differing) > 1 else ""
-            raise DataError(f"{self._origin}: the catalog has other values: {self._conflicts[0]}{more}; nothing was imported; "
-                            f'set on_conflict = "keep" or "replace" to say which values are right')
+            raise DataError(
+                f"{self._origin}: the catalog has other values: {self._conflicts[0]}{more}; nothing was imported; "
+                f'set on_conflict = "keep" or "replace" to say which values are right'
+            )
 
     def _ordered(self) -> tuple[Part, ...]:
         return tuple(self._parts[period] for period in sorted(self._parts))
@@ -149,18 +172,31 @@ class StreamImport:
         overlapping = np.flatnonzero(opens[1:] < closes[:-1])
         if len(overlapping):
             row = overlapping[0]
-            raise DataError(f"{self._origin}: the bar of {iso(int(opens[row + 1]))} opens before that of {iso(int(opens[row]))} closes, at "
-                            f"{iso(int(closes[row]))}; expected bars that do not overlap with those in the catalog; check timeframe and stamp")
+            raise DataError(
+                f"{self._origin}: the bar of {iso(int(opens[row + 1]))} opens before that of {iso(int(opens[row]))} "
+                f"closes, at {iso(int(closes[row]))}; expected bars that do not overlap with those in the catalog; "
+                "check timeframe and stamp"
+            )
         nothing = np.empty(0)
-        table = BarTable(self._origin, self._stream, opens, nothing, nothing, nothing, nothing, nothing, closes, row_word="bar")
+        table = BarTable(
+            self._origin, self._stream, opens, nothing, nothing, nothing, nothing, nothing, closes, row_word="bar"
+        )
         gaps = find_and_judge_gaps(table, gap_policy="mark", calendar=self._calendar)
         digest = StreamDigest()
         for bars in self._bars(parts):
             digest.update(bars)
-        origins = self._old.origins if self._old else ()
         return CatalogEntry(
-            self._stream, self._calendar, len(opens), int(opens[0]), int(closes[-1]), digest.hexdigest(), len(gaps), gaps.missing_bars,
-            gaps.largest(), parts, origins if self._origin in origins else (*origins, self._origin),
+            self._stream,
+            self._calendar,
+            len(opens),
+            int(opens[0]),
+            int(closes[-1]),
+            digest.hexdigest(),
+            len(gaps),
+            gaps.missing_bars,
+            gaps.largest(),
+            parts,
+            tuple(self._origins),
         )
 
     def _bars(self, parts: tuple[Part, ...]) -> Iterator[Bars]:
@@ -180,4 +216,7 @@ class StreamImport:
 def check_on_conflict(on_conflict: str) -> None:
     """Refuse a way of settling conflicts that does not exist."""
     if on_conflict not in get_args(OnConflict):
-        raise SettingsError(f"on_conflict {on_conflict!r} is not known; expected error, keep or replace{nearest_name(on_conflict, get_args(OnConflict))}")
+        raise SettingsError(
+            f"on_conflict {on_conflict!r} is not known; expected error, keep or "
+            f"replace{nearest_name(on_conflict, get_args(OnConflict))}"
+        )

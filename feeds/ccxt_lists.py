@@ -1,6 +1,7 @@
 """Bars as ccxt's fetch_ohlcv returns them: [[milliseconds, open, high, low, close, volume], …], stamped with the open.
 
-ccxt itself is not needed. The last candle an exchange returns is usually still forming; say what "now" is, and it is left out.
+ccxt itself is not needed. The last candle an exchange returns is usually still forming; say what "now" is, and it is
+left out.
 """
 
 import json
@@ -25,7 +26,8 @@ def bars_of_ccxt(candles: CandleList, symbol: str, timeframe: str, *, now: datet
     """Return a list from fetch_ohlcv as unchecked `Bars`: `MemoryFeed` checks them.
 
     Args:
-        now: the time of the request; bars that close later are still forming and left out. None takes every row for closed.
+        now: the time of the request; bars that close later are still forming and left out. None takes every row for
+            closed.
     Raises:
         DataError: a row does not have six numbers, or its time is not in milliseconds.
     """
@@ -41,7 +43,10 @@ def read_ccxt(path: Path, symbol: str, timeframe: str | None) -> BarTable:
     try:
         candles = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as problem:
-        raise DataError(f"{path}: the file is not JSON ({problem}); expected a list of [ms, open, high, low, close, volume]; fetch it again") from problem
+        raise DataError(
+            f"{path}: the file is not JSON ({problem}); expected a list of [ms, open, high, low, close, volume]; fetch "
+            "it again"
+        ) from problem
     return table_of_candles(candles, str(path), symbol, timeframe)
 
 
@@ -49,13 +54,17 @@ def table_of_candles(candles: CandleList, origin: str, symbol: str, timeframe: s
     """Return such a list as unchecked rows; an empty cell (None) becomes NaN."""
     name = origin if origin != MEMORY else f"{symbol} {timeframe}"
     if not isinstance(candles, (list, tuple)):
-        raise DataError(f"{name}: found {type(candles).__name__}; expected a list of [ms, open, high, low, close, volume]")
+        raise DataError(
+            f"{name}: found {type(candles).__name__}; expected a list of [ms, open, high, low, close, volume]"
+        )
     if not candles:
         raise DataError(f"{name}: the list is empty; expected at least one bar; ask for another span")
     cells = _cells(candles, name)
     opens = epoch_nanoseconds(cells[:, 0], unit="ms", origin=name)
     timeframe = timeframe or infer_timeframe(opens, name)
-    return BarTable(origin, Stream(symbol, timeframe), opens, cells[:, 1], cells[:, 2], cells[:, 3], cells[:, 4], cells[:, 5])
+    return BarTable(
+        origin, Stream(symbol, timeframe), opens, cells[:, 1], cells[:, 2], cells[:, 3], cells[:, 4], cells[:, 5]
+    )
 
 
 def closed_rows(table: BarTable, now: int | None) -> BarTable:
@@ -70,13 +79,15 @@ def closed_rows(table: BarTable, now: int | None) -> BarTable:
     if closed.all():
         return table
     if not closed.any():
-        raise DataError(f"{table.name}: no bar of the {len(table)} had closed; expected at least one; ask for an earlier span")
+        raise DataError(
+            f"{table.name}: no bar of the {len(table)} had closed; expected at least one; ask for an earlier span"
+        )
     return table.take(closed)
 
 
 def _cells(candles: CandleList, name: str) -> FloatArray:
     try:
-        cells = np.array(candles, np.float64, order="F")   # None becomes NaN
+        cells = np.array(candles, np.float64, order="F")  # None becomes NaN
     except (TypeError, ValueError, OverflowError) as problem:
         raise _misfit(candles, name) from problem
     if cells.ndim != 2 or cells.shape[1] != len(_FIELDS):
@@ -87,8 +98,12 @@ def _cells(candles: CandleList, name: str) -> FloatArray:
 def _misfit(candles: CandleList, name: str) -> DataError:
     for row, candle in enumerate(candles, 1):
         if not isinstance(candle, (list, tuple)) or len(candle) != len(_FIELDS):
-            return DataError(f"{name} row {row:,}: found {str(candle)[:80]}; expected [ms, open, high, low, close, volume]")
+            return DataError(
+                f"{name} row {row:,}: found {str(candle)[:80]}; expected [ms, open, high, low, close, volume]"
+            )
         for field, value in zip(_FIELDS, candle, strict=True):
             if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
-                return DataError(f"{name} row {row:,}: {field} is {value!r}; expected a number; correct or remove the row")
+                return DataError(
+                    f"{name} row {row:,}: {field} is {value!r}; expected a number; correct or remove the row"
+                )
     return DataError(f"{name}: found {str(candles)[:80]}; expected a list of [ms, open, high, low, close, volume]")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.bars import Bars, FloatArray, IntArray, Stream, Timeframe
+from engine.bars import Bars, IntArray, Stream, Timeframe
 from engine.errors import DataError, SettingsError
 
 CHUNK_ROWS = 16_384
@@ -29,7 +29,9 @@ def feed_order(streams: Iterable[Stream]) -> tuple[Stream, ...]:
     named = tuple(streams)
     for place, stream in enumerate(named):
         if stream in named[:place]:
-            raise DataError(f"{stream.symbol} {stream.timeframe} is given twice; expected each stream once; leave one out")
+            raise DataError(
+                f"{stream.symbol} {stream.timeframe} is given twice; expected each stream once; leave one out"
+            )
     return tuple(sorted(named, key=lambda stream: Timeframe.parse(stream.timeframe)))
 
 
@@ -71,9 +73,16 @@ def join(parts: Sequence[Bars]) -> Bars:
         return parts[0]
     one_stream = all(part.stream is None for part in parts)
     return Bars(
-        parts[0].streams, _joined(parts, "open_time"), _joined(parts, "close_time"), _joined(parts, "open"), _joined(parts, "high"),
-        _joined(parts, "low"), _joined(parts, "close"), _joined(parts, "volume"),
-        None if one_stream else np.concatenate([stream_column(part) for part in parts]), _joined_flags(parts),
+        parts[0].streams,
+        _joined(parts, "open_time"),
+        _joined(parts, "close_time"),
+        _joined(parts, "open"),
+        _joined(parts, "high"),
+        _joined(parts, "low"),
+        _joined(parts, "close"),
+        _joined(parts, "volume"),
+        None if one_stream else np.concatenate([stream_column(part) for part in parts]),
+        _joined_flags(parts),
     )
 
 
@@ -95,8 +104,15 @@ def interleave(parts: Sequence[Bars], streams: tuple[Stream, ...], places: Seque
 def take(bars: Bars, rows: IntArray) -> Bars:
     """Return the rows with these numbers, in the order given; a copy."""
     return Bars(
-        bars.streams, bars.open_time[rows], bars.close_time[rows], bars.open[rows], bars.high[rows], bars.low[rows],
-        bars.close[rows], bars.volume[rows], None if bars.stream is None else bars.stream[rows],
+        bars.streams,
+        bars.open_time[rows],
+        bars.close_time[rows],
+        bars.open[rows],
+        bars.high[rows],
+        bars.low[rows],
+        bars.close[rows],
+        bars.volume[rows],
+        None if bars.stream is None else bars.stream[rows],
         None if bars.flags is None else bars.flags[rows],
     )
 
@@ -133,7 +149,9 @@ def place_of(stream: Stream, streams: tuple[Stream, ...]) -> int:
     """
     if stream not in streams:
         known = ", ".join(f"{known.symbol} {known.timeframe}" for known in streams[:10])
-        raise DataError(f"no bars of {stream.symbol} {stream.timeframe}; there are {known}{', …' if len(streams) > 10 else ''}")
+        raise DataError(
+            f"no bars of {stream.symbol} {stream.timeframe}; there are {known}{', …' if len(streams) > 10 else ''}"
+        )
     return streams.index(stream)
 
 

@@ -39,11 +39,16 @@ def table_of_text(text: bytes, origin: str, symbol: str, timeframe: str | None, 
     if not table.num_rows:
         raise DataError(f"{origin}: there is a header but no rows; expected at least one bar; fetch the file again")
     columns = {field: [table.column(str(place)) for place in where] for field, where in places.items()}
-    return table_of_columns(columns, {field: names[where[0]] for field, where in places.items()}, symbol, timeframe, layout, rows)
+    return table_of_columns(
+        columns, {field: names[where[0]] for field, where in places.items()}, symbol, timeframe, layout, rows
+    )
 
 
-def _parse(body: bytes, delimiter: str, has_header: bool, names: list[str], places: dict[str, tuple[int, ...]], rows: Rows) -> Any:
-    """Return an Arrow table of the needed columns, called by their place: times as text, the rest as numbers where they are."""
+def _parse(
+    body: bytes, delimiter: str, has_header: bool, names: list[str], places: dict[str, tuple[int, ...]], rows: Rows
+) -> Any:
+    """Return an Arrow table of the needed columns, called by their place: times as text, the rest as numbers where
+    they are."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -54,13 +59,22 @@ def _parse(body: bytes, delimiter: str, has_header: bool, names: list[str], plac
         return "error"
 
     def read(number: Any) -> Any:
-        kinds = {str(place): pa.string() if field == "time" else number for field, where in places.items() for place in where}
+        kinds = {
+            str(place): pa.string() if field == "time" else number for field, where in places.items() for place in where
+        }
         return arrow_csv.read_csv(
             pa.BufferReader(body),
             # One thread, because only then are lines counted for the handler.
-            arrow_csv.ReadOptions(use_threads=False, skip_rows=int(has_header), column_names=[str(place) for place in range(len(names))]),
+            arrow_csv.ReadOptions(
+                use_threads=False, skip_rows=int(has_header), column_names=[str(place) for place in range(len(names))]
+            ),
             arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=refuse),
-            arrow_csv.ConvertOptions(include_columns=list(kinds), column_types=kinds, strings_can_be_null=False, null_values=["", "NA", "null", "None"]),
+            arrow_csv.ConvertOptions(
+                include_columns=list(kinds),
+                column_types=kinds,
+                strings_can_be_null=False,
+                null_values=["", "NA", "null", "None"],
+            ),
         )
 
     try:
@@ -69,14 +83,18 @@ def _parse(body: bytes, delimiter: str, has_header: bool, names: list[str], plac
         except pa.ArrowInvalid:
             if wrong:
                 raise
-            return read(pa.string())    # a cell is no number; it is named later
+            return read(pa.string())  # a cell is no number; it is named later
     except (pa.ArrowInvalid, pa.ArrowKeyError) as problem:
         if wrong:
             row = wrong[0]
             line = "" if row.number is None else f" line {row.number + rows.first_row - 1 - int(has_header):,}"
-            raise DataError(f"{rows.origin}{line}: there are {row.actual_columns} cells; expected {row.expected_columns}: {row.text[:80]!r}; "
-                            f"correct the line or fetch the file again") from problem
-        raise DataError(f"{rows.origin}: the file cannot be read as text with one bar a line ({problem}); fetch it again") from problem
+            raise DataError(
+                f"{rows.origin}{line}: there are {row.actual_columns} cells; expected {row.expected_columns}: "
+                f"{row.text[:80]!r}; correct the line or fetch the file again"
+            ) from problem
+        raise DataError(
+            f"{rows.origin}: the file cannot be read as text with one bar a line ({problem}); fetch it again"
+        ) from problem
 
 
 def _text_of(path: Path) -> bytes:
@@ -94,10 +112,14 @@ def _text_of(path: Path) -> bytes:
 def _unzipped(data: bytes, origin: str) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+            members = [
+                name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")
+            ]
             if len(members) != 1:
-                raise DataError(f"{origin}: the zip holds {len(members)} files ({', '.join(members[:5])}); expected one CSV file; "
-                                f"unpack it and read the files one by one")
+                raise DataError(
+                    f"{origin}: the zip holds {len(members)} files ({', '.join(members[:5])}); expected one CSV file; "
+                    "unpack it and read the files one by one"
+                )
             return archive.read(members[0])
     except (zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError, NotImplementedError) as problem:
         raise DataError(f"{origin}: the zip file is damaged or cut off ({problem}); fetch it again") from problem
@@ -122,8 +144,10 @@ def _first_line(body: bytes, origin: str) -> str:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as problem:
-        raise DataError(f"{origin}: the file is not UTF-8 text (it has the byte {line[problem.start]:#04x}); expected one bar a line; "
-                        f"check which file this is, or save it again as UTF-8") from problem
+        raise DataError(
+            f"{origin}: the file is not UTF-8 text (it has the byte {line[problem.start]:#04x}); expected one bar a "
+            "line; check which file this is, or save it again as UTF-8"
+        ) from problem
     if "\0" in text:
         raise DataError(f"{origin}: the file is binary; expected text with one bar a line; check which file this is")
     return text.rstrip("\r")
@@ -148,5 +172,7 @@ def _column_names(cells: list[str], has_header: bool, layout: FileLayout, origin
         return list(PLAIN_COLUMNS)[: len(cells)]
     if isinstance(layout.open, int):
         return [f"column {place}" for place in range(len(cells))]
-    raise DataError(f"{origin}: there is no header and there are {len(cells)} columns; expected 6 (time, open, high, low, close, volume) or the "
-                    f"12 of Binance; say the columns in the layout by place (time = 0, open = 1, …)")
+    raise DataError(
+        f"{origin}: there is no header and there are {len(cells)} columns; expected 6 (time, open, high, low, close, "
+        "volume) or the 12 of Binance; say the columns in the layout by place (time = 0, open = 1, …)"
+    )

@@ -3,15 +3,15 @@
     bars = read_bars("BTCUSDT-1h-2024-03.zip", symbol="BTC/USDT")
     feed = MemoryFeed(bars)
 
-What a file is, is told by its first bytes; symbol and timeframe by its name and rows unless they are given. Every fault is
-a `DataError` that names the file, the row, the time and the value.
+What a file is, is told by its first bytes; symbol and timeframe by its name and rows unless they are given. Every
+fault is a `DataError` that names the file, the row, the time and the value.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
 
 from engine.bars import Bars, Timeframe, iso
 from engine.errors import DataError, nearest_name
@@ -26,8 +26,14 @@ from feeds.validation import BadRows, prepare_table
 
 
 def read_bars(
-    path: str | Path | Sequence[str | Path], *, symbol: str | None = None, timeframe: str | None = None, layout: FileLayout = FileLayout(),
-    closed_before: datetime | int | None = None, sort: bool = False, bad_rows: BadRows = "error",
+    path: str | Path | Sequence[str | Path],
+    *,
+    symbol: str | None = None,
+    timeframe: str | None = None,
+    layout: FileLayout = FileLayout(),
+    closed_before: datetime | int | None = None,
+    sort: bool = False,
+    bad_rows: BadRows = "error",
 ) -> Bars:
     """Return the bars of a file, or of several files of one stream (months, say), checked and sorted.
 
@@ -42,23 +48,30 @@ def read_bars(
     """
     if isinstance(path, (str, Path)):
         return _read_one(Path(path), symbol, timeframe, layout, closed_before, sort, bad_rows)
-    parts = []
-    for one in path:
-        parts.append((Path(one), _read_one(Path(one), symbol, timeframe, layout, closed_before, sort, bad_rows)))
+    parts = [
+        (Path(one), _read_one(Path(one), symbol, timeframe, layout, closed_before, sort, bad_rows)) for one in path
+    ]
     if not parts:
         raise DataError("there are no files to read; expected at least one")
     parts.sort(key=lambda part: part[1].open_time[0])
-    for (before, first), (after, second) in zip(parts, parts[1:], strict=False):
+    for (before, first), (after, second) in pairwise(parts):
         if first.streams != second.streams:
             names = " and ".join(f"{bars.streams[0].symbol} {bars.streams[0].timeframe}" for bars in (first, second))
-            raise DataError(f"{before} and {after} hold {names}; expected one stream; say symbol and timeframe or read them apart")
+            raise DataError(
+                f"{before} and {after} hold {names}; expected one stream; say symbol and timeframe or read them apart"
+            )
         if second.open_time[0] < first.close_time[-1]:
-            raise DataError(f"{after} begins at {iso(int(second.open_time[0]))}, before {before} ends at {iso(int(first.close_time[-1]))}; "
-                            f"expected files that do not overlap; leave one out or import both into a catalog, which merges them")
+            raise DataError(
+                f"{after} begins at {iso(int(second.open_time[0]))}, before {before} ends at "
+                f"{iso(int(first.close_time[-1]))}; expected files that do not overlap; leave one out or import both "
+                "into a catalog, which merges them"
+            )
     return join([bars for _, bars in parts])
 
 
-def read_table(path: str | Path, *, symbol: str | None = None, timeframe: str | None = None, layout: FileLayout = FileLayout()) -> BarTable:
+def read_table(
+    path: str | Path, *, symbol: str | None = None, timeframe: str | None = None, layout: FileLayout = FileLayout()
+) -> BarTable:
     """Return the rows of a file as they are, unchecked, for reports.
 
     Raises:
@@ -94,6 +107,11 @@ def read_arrow(path: Path) -> Any:
         raise DataError(f"{path}: the file is damaged or cut off ({_one_line(problem)}); fetch it again") from problem
 
 
+def is_arrow(path: Path) -> bool:
+    """Say whether a file is Parquet or Feather, by its first bytes."""
+    return _kind(path) == "arrow"
+
+
 def bars_of_frame(frame: Any, symbol: str, timeframe: str | None = None, *, layout: FileLayout = FileLayout()) -> Bars:
     """Return a pandas DataFrame as unchecked `Bars`: `MemoryFeed` checks them.
 
@@ -111,12 +129,20 @@ def bars_of_frame(frame: Any, symbol: str, timeframe: str | None = None, *, layo
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, ValueError, TypeError) as problem:
-        raise DataError(f"{name}: the data frame has a column of mixed types ({_one_line(problem)}); expected times and numbers") from problem
+        raise DataError(
+            f"{name}: the data frame has a column of mixed types ({_one_line(problem)}); expected times and numbers"
+        ) from problem
     return table_of_arrow(table, symbol, timeframe, layout, Rows(name)).bars()
 
 
 def _read_one(
-    path: Path, symbol: str | None, timeframe: str | None, layout: FileLayout, closed_before: datetime | int | None, sort: bool, bad_rows: BadRows,
+    path: Path,
+    symbol: str | None,
+    timeframe: str | None,
+    layout: FileLayout,
+    closed_before: datetime | int | None,
+    sort: bool,
+    bad_rows: BadRows,
 ) -> Bars:
     table = read_table(path, symbol=symbol, timeframe=timeframe, layout=layout)
     return prepare_table(closed_rows(table, instant(closed_before)), sort=sort, bad_rows=bad_rows).bars()
@@ -127,7 +153,9 @@ def _kind(path: Path) -> str:
     if head in (b"PAR1", b"ARRO", b"FEA1"):
         return "arrow"
     if path.suffix.lower() in (".parquet", ".pq", ".feather", ".arrow"):
-        raise DataError(f"{path}: the file does not begin as a {path.suffix[1:]} file does; expected PAR1 or ARROW1; fetch it again")
+        raise DataError(
+            f"{path}: the file does not begin as a {path.suffix[1:]} file does; expected PAR1 or ARROW1; fetch it again"
+        )
     return "json" if head.lstrip()[:1] in (b"[", b"{") else "text"
 
 
@@ -139,7 +167,9 @@ def _head(path: Path) -> bytes:
         near = _nearest_file(path)
         raise DataError(f"{path}: there is no such file{near}") from problem
     except OSError as problem:
-        raise DataError(f"{path}: the file cannot be opened ({problem.strerror}); expected a file that can be read") from problem
+        raise DataError(
+            f"{path}: the file cannot be opened ({problem.strerror}); expected a file that can be read"
+        ) from problem
     if not head:
         raise DataError(f"{path}: the file is empty; expected bars; fetch it again")
     return head

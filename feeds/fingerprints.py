@@ -1,7 +1,9 @@
 """What makes two data sets the same: hashes of content, blind to files, chunks and types of feed.
 
-The digest of a stream covers its rows, column by column, so that it can be taken chunk by chunk. The fingerprint of a feed
-covers its streams, in feed order, with their digests: equal if and only if every published bar is equal, in the same order.
+The digest of a stream covers its rows, column by column, so that it can be taken chunk by chunk. The fingerprint of a
+feed
+covers its streams, in feed order, with their digests: equal if and only if every published bar is equal, in the same
+order.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +40,7 @@ class StreamDigest:
         for name, digest in zip(COLUMNS, self._columns, strict=False):
             column = getattr(bars, name)
             if name == "volume":
-                column = column + 0.0   # -0.0 is 0.0
+                column = column + 0.0  # -0.0 is 0.0
             digest.update(_bytes(column))
         flags = np.zeros(len(bars), np.uint8) if bars.flags is None else bars.flags
         self._columns[-1].update(_bytes(flags))

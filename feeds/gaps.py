@@ -1,17 +1,19 @@
 """Missing bars: what counts as one, and what is done about it.
 
-A gap is the span between two neighbouring bars of a stream in which bars should be. What "should" means is the market's calendar:
+A gap is the span between two neighbouring bars of a stream in which bars should be. What "should" means is the
+market's calendar:
 
 - "24/7": every bar follows the one before it at once. The default, true of crypto venues.
-- "sessions": the market closes at night, at noon, at weekends, on holidays. When it does is learnt from the bars themselves:
-  a span without bars is a gap only if both its first and its last moment are usually traded at that time of day
-  (on more than half of the 20 trading days around it). Spans of a day or more pass for holidays, up to two weeks; longer ones
-  are gaps, for no exchange closes that long as a matter of course. So holidays, early closes, late openings and clock
-  changes are no gaps, and a hole inside a session is one. With fewer than 3 other trading days to compare with, a span of an
-  hour or more counts as a break.
+- "sessions": the market closes at night, at noon, at weekends, on holidays. When it does is learnt from the bars
+  themselves: a span without bars is a gap only if both its first and its last moment are usually traded at that time
+  of day (on more than half of the 20 trading days around it). Spans of a day or more pass for holidays, up to two
+  weeks; longer ones are gaps, for no exchange closes that long as a matter of course. So holidays, early closes, late
+  openings and clock changes are no gaps, and a hole inside a session is one. With fewer than 3 other trading days to
+  compare with, a span of an hour or more counts as a break.
 
 The policies: "error" refuses the data before the first bar; "mark" publishes the bars there are, and reports the gaps;
-"forward_fill" puts a bar in the place of each missing one: the last close as all four prices, volume 0, FORWARD_FILLED flag.
+"forward_fill" puts a bar in the place of each missing one: the last close as all four prices, volume 0, FORWARD_FILLED
+flag.
 """
 
 from collections.abc import Sequence
@@ -42,8 +44,8 @@ class Gap(NamedTuple):
     missing: int
 
     def __str__(self) -> str:
-        bars = "1 bar" if self.missing == 1 else f"{self.missing:,} bars"
-        return f"{self.stream.symbol} {self.stream.timeframe}: {bars} missing between {span(self.start, self.end)}"
+        missing = counted(self.missing, "bar", "bars")
+        return f"{self.stream.symbol} {self.stream.timeframe}: {missing} missing between {span(self.start, self.end)}"
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,22 @@ def forward_fill(bars: Bars, gaps: Gaps, *, first_row: int = 0) -> Bars:
         return bars
     duration = Timeframe.parse(gaps.stream.timeframe).duration
     place = np.arange(len(index))
-    nth = place - np.maximum.accumulate(np.where(made_up, 0, place))    # 0 for a bar, 1, 2, … for what is made up after it
+    nth = place - np.maximum.accumulate(
+        np.where(made_up, 0, place)
+    )  # 0 for a bar, 1, 2, … for what is made up after it
     open_time = np.where(made_up, bars.close_time[index] + (nth - 1) * duration, bars.open_time[index])
     close_time = np.where(made_up, open_time + duration, bars.close_time[index])
     last = bars.close[index]
     return Bars(
-        bars.streams, open_time, close_time, np.where(made_up, last, bars.open[index]), np.where(made_up, last, bars.high[index]),
-        np.where(made_up, last, bars.low[index]), last, np.where(made_up, 0.0, bars.volume[index]), None,
+        bars.streams,
+        open_time,
+        close_time,
+        np.where(made_up, last, bars.open[index]),
+        np.where(made_up, last, bars.high[index]),
+        np.where(made_up, last, bars.low[index]),
+        last,
+        np.where(made_up, 0.0, bars.volume[index]),
+        None,
         np.where(made_up, np.uint8(FORWARD_FILLED), np.uint8(0) if bars.flags is None else bars.flags[index]),
     )
 
@@ -156,31 +167,41 @@ def forward_fill_column(column: FloatArray, field: str, close: FloatArray, gaps:
 
 
 def guess_calendar(open_time: IntArray) -> Calendar:
-    """Return "sessions" if the bars span a Saturday (UTC) and none opens on one, else "24/7". For reports, not for runs."""
+    """Return "sessions" if the bars span a Saturday (UTC) and none opens on one, else "24/7". For reports, not for
+    runs."""
     if not len(open_time):
         return "24/7"
     days = np.unique(open_time // DAY)
-    saturdays = (days[-1] - 2) // 7 - (days[0] - 3) // 7    # day 2 since the epoch, 1970-01-03, was a Saturday
+    saturdays = (days[-1] - 2) // 7 - (days[0] - 3) // 7  # day 2 since the epoch, 1970-01-03, was a Saturday
     return "sessions" if saturdays > 0 and not np.any(days % 7 == 2) else "24/7"
 
 
 def check_calendar(calendar: str) -> None:
     """Refuse a calendar that does not exist."""
     if calendar not in get_args(Calendar):
-        raise SettingsError(f"calendar {calendar!r} is not known; expected 24/7 or sessions{nearest_name(calendar, get_args(Calendar))}")
+        raise SettingsError(
+            f"calendar {calendar!r} is not known; expected 24/7 or sessions{nearest_name(calendar, get_args(Calendar))}"
+        )
 
 
 def check_gap_policy(policy: str) -> None:
     """Refuse a gap policy that does not exist."""
     if policy not in get_args(GapPolicy):
-        raise SettingsError(f"gap_policy {policy!r} is not known; expected error, mark or forward_fill"
-                            f"{nearest_name(policy, get_args(GapPolicy))}")
+        raise SettingsError(
+            f"gap_policy {policy!r} is not known; expected error, mark or "
+            f"forward_fill{nearest_name(policy, get_args(GapPolicy))}"
+        )
 
 
 def span(start: int, end: int) -> str:
     """Return "2024-03-31T01:00Z and 04:00Z"; the date is repeated only where it differs."""
     first, last = iso(start), iso(end)
     return f"{first} and {last[11:] if first[:10] == last[:10] else last}"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Return "1 bar" or "1,234 bars"."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _inside_session(open_time: IntArray, close_time: IntArray, after: IntArray, duration: int) -> npt.NDArray[np.bool_]:
@@ -192,7 +213,7 @@ def _inside_session(open_time: IntArray, close_time: IntArray, after: IntArray, 
     if not len(short) or duration >= DAY:
         return inside
     usual = _usually_traded(open_time, np.concatenate((start[short], end[short] - duration)), duration)
-    first, last = usual[: len(short)], usual[len(short):]
+    first, last = usual[: len(short)], usual[len(short) :]
     comparable = ~(np.isnan(first) | np.isnan(last))
     inside[short] = np.where(comparable, (first > 0.5) & (last > 0.5), length[short] < HOUR)
     return inside
@@ -212,8 +233,8 @@ def _usually_traded(open_time: IntArray, moments: IntArray, duration: int) -> Fl
     hit = wanted[column] == slot_of_bar
     traded = np.zeros((len(days) + 1, len(wanted)), np.int32)
     traded[day_of_bar[hit] + 1, column[hit]] = 1
-    counts = np.cumsum(traded, axis=0, dtype=np.int32)     # [days + 1, slots]: days traded before each day
-    day = np.searchsorted(days, moments // DAY)            # the moment's own day if it is a trading day, else the next
+    counts = np.cumsum(traded, axis=0, dtype=np.int32)  # [days + 1, slots]: days traded before each day
+    day = np.searchsorted(days, moments // DAY)  # the moment's own day if it is a trading day, else the next
     own = (day < len(days)) & (days[np.minimum(day, len(days) - 1)] == moments // DAY)
     first, last = np.maximum(day - NEARBY_DAYS, 0), np.minimum(day + own + NEARBY_DAYS, len(days))
     column = np.searchsorted(wanted, slots)

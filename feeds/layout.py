@@ -17,7 +17,21 @@ Column = str | int
 
 USUAL_NAMES = {
     # In order of preference. Compared in lower case without spaces, underscores, < and >: "Open Time" is "opentime".
-    "time": ("opentime", "ts", "timestamp", "time", "datetime", "date", "gmttime", "unix", "unixtime", "epoch", "t", "index", "indexlevel0"),
+    "time": (
+        "opentime",
+        "ts",
+        "timestamp",
+        "time",
+        "datetime",
+        "date",
+        "gmttime",
+        "unix",
+        "unixtime",
+        "epoch",
+        "t",
+        "index",
+        "indexlevel0",
+    ),
     "open": ("open", "o"),
     "high": ("high", "h"),
     "low": ("low", "l"),
@@ -26,7 +40,18 @@ USUAL_NAMES = {
 }
 
 BINANCE_COLUMNS = (
-    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume", "ignore",
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "count",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+    "ignore",
 )
 """data.binance.vision klines; the files of spot have no header, those of futures do, with these names."""
 PLAIN_COLUMNS = ("time", "open", "high", "low", "close", "volume")
@@ -37,7 +62,8 @@ class FileLayout:
     """How a file is laid out. What is None is found out from the file; what cannot be is an error that says so.
 
     Args:
-        time, open, high, low, close, volume: the columns, by name or place. `time` may be two columns, a date and a time of day.
+        time, open, high, low, close, volume: the columns, by name or place. `time` may be two columns, a date and a
+            time of day.
         has_volume: False if the file has no volume; it becomes 0.
         header: whether the first line names the columns.
         delimiter: between cells of a text file.
@@ -68,7 +94,9 @@ class FileLayout:
     def __post_init__(self) -> None:
         check_unit(self.time_unit)
         if self.stamp not in get_args(Stamp):
-            raise SettingsError(f"stamp {self.stamp!r} is not known; expected open or close{nearest_name(self.stamp, get_args(Stamp))}")
+            raise SettingsError(
+                f"stamp {self.stamp!r} is not known; expected open or close{nearest_name(self.stamp, get_args(Stamp))}"
+            )
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -88,14 +116,19 @@ def find_columns(layout: FileLayout, names: Sequence[str], origin: str) -> dict[
         if wanted is None:
             places[field] = (_usual_place(field, names, origin),)
         else:
-            places[field] = tuple(_place(column, names, origin) for column in (wanted if isinstance(wanted, tuple) else (wanted,)))
+            places[field] = tuple(
+                _place(column, names, origin) for column in (wanted if isinstance(wanted, tuple) else (wanted,))
+            )
     return places
 
 
 def names_in_path(path: str) -> tuple[str, str | None]:
-    """Return symbol and timeframe as a file's name has them: "BTCUSDT-1m-2024-01.zip" is BTCUSDT, 1m; None if there is no timeframe."""
+    """Return symbol and timeframe as a file's name has them: "BTCUSDT-1m-2024-01.zip" is BTCUSDT, 1m; None if there is
+    no timeframe."""
     stem = PurePath(path).name
-    while (suffix := PurePath(stem).suffix) and re.fullmatch(r"\.(csv|txt|tsv|gz|zip|parquet|pq|feather|json)", suffix.lower()):
+    while (suffix := PurePath(stem).suffix) and re.fullmatch(
+        r"\.(csv|txt|tsv|gz|zip|parquet|pq|feather|json)", suffix.lower()
+    ):
         stem = stem[: -len(suffix)]
     match = re.fullmatch(r"(.+?)[-_ ]([1-9]\d*(?:[smhdw]|min|mo))(?:[-_ ](?:futures|spot|\d{4}(?:-\d\d){0,2}))*", stem)
     if not match:
@@ -118,17 +151,25 @@ def _usual_place(field: str, names: Sequence[str], origin: str) -> int:
     for usual in USUAL_NAMES[field]:
         if usual in plain:
             if plain.count(usual) > 1:
-                raise DataError(f"{origin}: there are two columns {names[plain.index(usual)]!r}; expected one; name the columns in the layout by place")
+                raise DataError(
+                    f"{origin}: there are two columns {names[plain.index(usual)]!r}; expected one; name the columns in "
+                    "the layout by place"
+                )
             return plain.index(usual)
-    hint = ' or, if the file has none, set has_volume = false' if field == "volume" else ""
-    raise DataError(f"{origin}: there is no column for the {field}; found {_list(names)}; expected one of {', '.join(USUAL_NAMES[field])}; "
-                    f'name it in the layout ({field} = "…"){hint}')
+    hint = " or, if the file has none, set has_volume = false" if field == "volume" else ""
+    raise DataError(
+        f"{origin}: there is no column for the {field}; found {_list(names)}; expected one of "
+        f"{', '.join(USUAL_NAMES[field])}; "
+        f'name it in the layout ({field} = "…"){hint}'
+    )
 
 
 def _place(column: Column, names: Sequence[str], origin: str) -> int:
     if isinstance(column, int):
         if not 0 <= column < len(names):
-            raise DataError(f"{origin}: there is no column {column}; found {len(names)} columns, counted from 0: {_list(names)}")
+            raise DataError(
+                f"{origin}: there is no column {column}; found {len(names)} columns, counted from 0: {_list(names)}"
+            )
         return column
     if column in names:
         return list(names).index(column)
@@ -136,7 +177,10 @@ def _place(column: Column, names: Sequence[str], origin: str) -> int:
     if plain.count(_plain(column)) == 1:
         return plain.index(_plain(column))
     close = get_close_matches(column, names, n=1)
-    raise DataError(f"{origin}: there is no column {column!r}; found {_list(names)}{f'; did you mean {close[0]!r}?' if close else ''}")
+    raise DataError(
+        f"{origin}: there is no column {column!r}; found "
+        f"{_list(names)}{f'; did you mean {close[0]!r}?' if close else ''}"
+    )
 
 
 def _plain(name: str) -> str:

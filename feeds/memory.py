@@ -20,7 +20,8 @@ class MemoryFeed:
 
     Args:
         bars: one set of bars, or several: of one or many streams each, every stream in one set only.
-        gap_policy: what is done about missing bars: refuse ("error"), publish what there is ("mark"), or "forward_fill".
+        gap_policy: what is done about missing bars: refuse ("error"), publish what there is ("mark"), or
+            "forward_fill".
         calendar: "24/7", or "sessions" for markets that close; see feeds/gaps.py.
         sort, bad_rows: see `prepare_table`.
         origin: where the bars come from, for messages.
@@ -29,8 +30,15 @@ class MemoryFeed:
     """
 
     def __init__(
-        self, bars: Bars | Sequence[Bars], *, gap_policy: GapPolicy = "error", calendar: Calendar = "24/7", sort: bool = False,
-        bad_rows: BadRows = "error", chunk_rows: int = CHUNK_ROWS, origin: str = MEMORY,
+        self,
+        bars: Bars | Sequence[Bars],
+        *,
+        gap_policy: GapPolicy = "error",
+        calendar: Calendar = "24/7",
+        sort: bool = False,
+        bad_rows: BadRows = "error",
+        chunk_rows: int = CHUNK_ROWS,
+        origin: str = MEMORY,
     ) -> None:
         sets = [bars] if isinstance(bars, Bars) else list(bars)
         self._streams = feed_order(stream for one in sets for stream in one.streams)
@@ -41,7 +49,10 @@ class MemoryFeed:
         parts, gaps = [], []
         for stream in self._streams:
             if stream not in given:
-                raise DataError(f"{stream.symbol} {stream.timeframe}: there are no rows; expected at least one bar; leave the stream out")
+                raise DataError(
+                    f"{stream.symbol} {stream.timeframe}: there are no rows; expected at least one bar; leave the "
+                    "stream out"
+                )
             table = prepare_table(BarTable.of_bars(given[stream], origin), sort=sort, bad_rows=bad_rows)
             missing = find_and_judge_gaps(table, gap_policy=gap_policy, calendar=calendar)
             parts.append(forward_fill(table.bars(), missing) if gap_policy == "forward_fill" else table.bars())
@@ -87,8 +98,16 @@ class MemoryFeed:
 
 
 def bars_of_arrays(
-    symbol: str, timeframe: str, open_time: npt.ArrayLike, *, open: npt.ArrayLike, high: npt.ArrayLike, low: npt.ArrayLike,
-    close: npt.ArrayLike, volume: npt.ArrayLike | None = None, close_time: npt.ArrayLike | None = None,
+    symbol: str,
+    timeframe: str,
+    open_time: npt.ArrayLike,
+    *,
+    open: npt.ArrayLike,
+    high: npt.ArrayLike,
+    low: npt.ArrayLike,
+    close: npt.ArrayLike,
+    volume: npt.ArrayLike | None = None,
+    close_time: npt.ArrayLike | None = None,
 ) -> Bars:
     """Return columns as `Bars` of one stream, unchecked: `MemoryFeed` checks them.
 
@@ -99,7 +118,7 @@ def bars_of_arrays(
     stream = Stream(symbol, timeframe)
     opens = _times(open_time)
     closes = opens + Timeframe.parse(timeframe).duration if close_time is None else _times(close_time)
-    o, h, l, c = (np.asarray(column) for column in (open, high, low, close))    # noqa: E741
+    o, h, l, c = (np.asarray(column) for column in (open, high, low, close))  # noqa: E741
     traded = np.zeros(len(opens)) if volume is None else np.asarray(volume)
     return Bars((stream,), opens, closes, o, h, l, c, traded)
 

@@ -14,7 +14,8 @@ from feeds.gaps import Gap
 
 
 class MergedFeed:
-    """Publish the bars of several feeds in one order: close_time, then shorter timeframes, then as the feeds were given.
+    """Publish the bars of several feeds in one order: close_time, then shorter timeframes, then as the feeds were
+    given.
 
     Raises:
         DataError: two feeds hold the same stream.
@@ -52,13 +53,17 @@ class MergedFeed:
     @property
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps of every feed that reports them, by time."""
-        return tuple(sorted((gap for feed in self._feeds for gap in getattr(feed, "gaps", ())), key=lambda gap: gap.start))
+        return tuple(
+            sorted((gap for feed in self._feeds for gap in getattr(feed, "gaps", ())), key=lambda gap: gap.start)
+        )
 
     def chunks(self) -> Iterator[Bars]:
         """Yield the bars, oldest first."""
         places = [[place_of(stream, self._streams) for stream in feed.streams] for feed in self._feeds]
         chunks = merge_chunks([feed.chunks() for feed in self._feeds], self._streams, places)
-        return chunks if self.row_count is None else rechunk(chunks, self._chunk_rows)     # a live bar does not wait for others
+        return (
+            chunks if self.row_count is None else rechunk(chunks, self._chunk_rows)
+        )  # a live bar does not wait for others
 
     def column(self, stream: Stream, field: str) -> FloatArray | None:
         """Return a whole column of one stream, float64 [rows of the stream]."""
@@ -68,12 +73,12 @@ class MergedFeed:
 
 
 def merge_chunks(
-    sources: Sequence[Iterator[Bars]], streams: tuple[Stream, ...], places: Sequence[Sequence[int]],
+    sources: Sequence[Iterator[Bars]], streams: tuple[Stream, ...], places: Sequence[Sequence[int]]
 ) -> Iterator[Bars]:
     """Yield the rows of several iterators of chunks in feed order.
 
-    Each round reads one more chunk of the sources that ran dry, and gives out all rows up to the earliest of the times that the
-    sources have reached. That is safe because a source never splits one close_time between two chunks.
+    Each round reads one more chunk of the sources that ran dry, and gives out all rows up to the earliest of the times
+    that the sources have reached. That is safe because a source never splits one close_time between two chunks.
 
     Args:
         places: for each source, the place in `streams` of each of its streams.

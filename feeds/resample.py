@@ -3,10 +3,10 @@
 The rules:
 
 - Periods begin at whole multiples of the longer timeframe since 1970-01-01T00:00Z; weeks on Monday.
-- A bar of a period is known at the period's end, and published there, after the shorter bars of that instant. Whether the
-  period traded to its last minute makes no difference.
-- The period that is still open when the feed ends is not published, nor is one that had begun before the stream's first bar:
-  so the same bar is the same whatever the start and end of the data.
+- A bar of a period is known at the period's end, and published there, after the shorter bars of that instant. Whether
+  the period traded to its last minute makes no difference.
+- The period that is still open when the feed ends is not published, nor is one that had begun before the stream's
+  first bar: so the same bar is the same whatever the start and end of the data.
 - Missing bars inside a period: "publish" makes the bar of those there are, "drop" leaves it out (asked for markets that
   never close). A period without any bar gives none.
 - A resampled bar is flagged FORWARD_FILLED if every bar in it was.
@@ -21,7 +21,19 @@ import numpy as np
 from engine.bars import DAY, FORWARD_FILLED, Bars, FloatArray, IntArray, Stream, Timeframe, iso
 from engine.errors import DataError, SettingsError, nearest_name
 from engine.interfaces import Feed
-from feeds.chunks import CHUNK_ROWS, check_chunk_rows, check_field, feed_order, interleave, join, no_bars, place_of, rechunk, split, take
+from feeds.chunks import (
+    CHUNK_ROWS,
+    check_chunk_rows,
+    check_field,
+    feed_order,
+    interleave,
+    join,
+    no_bars,
+    place_of,
+    rechunk,
+    split,
+    take,
+)
 from feeds.fingerprints import digest_of, digests_of, fingerprint
 from feeds.gaps import Gap
 
@@ -45,7 +57,13 @@ class ResampledFeed:
     """
 
     def __init__(
-        self, feed: Feed, timeframe: str, *, publish: Publish = "both", missing_bars: MissingBars = "publish", chunk_rows: int = CHUNK_ROWS,
+        self,
+        feed: Feed,
+        timeframe: str,
+        *,
+        publish: Publish = "both",
+        missing_bars: MissingBars = "publish",
+        chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         _check(publish, "publish", get_args(Publish))
         _check(missing_bars, "missing_bars", get_args(MissingBars))
@@ -58,7 +76,10 @@ class ResampledFeed:
         for source, resampled in self._resampled.items():
             _check_multiple(source, timeframe)
             if publish == "both" and resampled in feed.streams:
-                raise SettingsError(f"the feed holds {resampled.symbol} {timeframe} already; resample it with publish = \"resampled\", or not at all")
+                raise SettingsError(
+                    f'the feed holds {resampled.symbol} {timeframe} already; resample it with publish = "resampled", '
+                    f"or not at all"
+                )
         own = feed.streams if publish == "both" else ()
         self._streams = feed_order((*own, *self._resampled.values()))
 
@@ -95,7 +116,9 @@ class ResampledFeed:
     def chunks(self) -> Iterator[Bars]:
         """Yield the bars, oldest first."""
         chunks = self._chunks(both=self._publish == "both")
-        return chunks if self._feed.row_count is None else rechunk(chunks, self._chunk_rows)   # a live bar does not wait for others
+        return (
+            chunks if self._feed.row_count is None else rechunk(chunks, self._chunk_rows)
+        )  # a live bar does not wait for others
 
     def column(self, stream: Stream, field: str) -> FloatArray | None:
         """Return a whole column of one stream, float64 [rows of the stream]."""
@@ -119,7 +142,10 @@ class ResampledFeed:
     def _chunks(self, *, both: bool) -> Iterator[Bars]:
         streams = feed_order((*(self._feed.streams if both else ()), *self._resampled.values()))
         own_places = [streams.index(stream) for stream in self._feed.streams] if both else []
-        resamplers = {source: Resampler(source, stream.timeframe, missing_bars=self._missing_bars) for source, stream in self._resampled.items()}
+        resamplers = {
+            source: Resampler(source, stream.timeframe, missing_bars=self._missing_bars)
+            for source, stream in self._resampled.items()
+        }
         for chunk in self._feed.chunks():
             if not len(chunk):
                 continue
@@ -137,7 +163,8 @@ class ResampledFeed:
 
 
 class Resampler:
-    """Makes longer bars of one stream, chunk by chunk: `take` its bars, then ask for those of the periods that are over."""
+    """Makes longer bars of one stream, chunk by chunk: `take` its bars, then ask for those of the periods that are
+    over."""
 
     def __init__(self, source: Stream, timeframe: str, *, missing_bars: MissingBars = "publish") -> None:
         self._source = source
@@ -146,8 +173,8 @@ class Resampler:
         self._longer = Timeframe.parse(timeframe).duration
         self._origin = _MONDAY if timeframe.endswith("w") else 0
         self._missing_bars = missing_bars
-        self._pending = no_bars((source,))      # the bars of periods that are not over
-        self._first_period: int | None = None   # the first that the stream shows from its beginning
+        self._pending = no_bars((source,))  # the bars of periods that are not over
+        self._first_period: int | None = None  # the first that the stream shows from its beginning
 
     def take(self, bars: Bars) -> None:
         """Add bars that are later than those before.
@@ -164,10 +191,12 @@ class Resampler:
         across = bars.close_time > periods + self._longer
         if across.any():
             row = int(np.argmax(across))
-            raise DataError(f"{self._source.symbol} {self._source.timeframe}: the bar from {iso(int(bars.open_time[row]))} to "
-                            f"{iso(int(bars.close_time[row]))} lies in two periods of {self._stream.timeframe}; expected bars that end "
-                            f"with a period or before; choose a timeframe whose periods they fill")
-        self._pending = join([self._pending, bars[int(np.searchsorted(periods, self._first_period)):]])
+            raise DataError(
+                f"{self._source.symbol} {self._source.timeframe}: the bar from {iso(int(bars.open_time[row]))} to "
+                f"{iso(int(bars.close_time[row]))} lies in two periods of {self._stream.timeframe}; expected bars that "
+                "end with a period or before; choose a timeframe whose periods they fill"
+            )
+        self._pending = join([self._pending, bars[int(np.searchsorted(periods, self._first_period)) :]])
 
     def closed_until(self, time: int) -> Bars:
         """Return the bars of the periods that end at or before `time`; the bars they were made of are forgotten.
@@ -185,14 +214,22 @@ class Resampler:
 
     def _made_of(self, bars: Bars) -> Bars:
         periods = self._periods(bars.open_time)
-        first = np.flatnonzero(np.diff(periods, prepend=periods[0] - 1))    # the first row of each period
+        first = np.flatnonzero(np.diff(periods, prepend=periods[0] - 1))  # the first row of each period
         last = np.append(first[1:], len(bars)) - 1
         flags = None
         if bars.flags is not None:
             flags = np.bitwise_and.reduceat(bars.flags, first) & np.uint8(FORWARD_FILLED)
         longer = Bars(
-            (self._stream,), periods[first], periods[first] + self._longer, bars.open[first], np.maximum.reduceat(bars.high, first),
-            np.minimum.reduceat(bars.low, first), bars.close[last], np.add.reduceat(bars.volume, first), None, flags,
+            (self._stream,),
+            periods[first],
+            periods[first] + self._longer,
+            bars.open[first],
+            np.maximum.reduceat(bars.high, first),
+            np.minimum.reduceat(bars.low, first),
+            bars.close[last],
+            np.add.reduceat(bars.volume, first),
+            None,
+            flags,
         )
         if self._missing_bars == "publish":
             return longer
@@ -210,7 +247,10 @@ def _shortest(streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
 def _check_multiple(source: Stream, timeframe: str) -> None:
     shorter, longer = Timeframe.parse(source.timeframe), Timeframe.parse(timeframe)
     if longer.duration <= shorter.duration or longer.duration % shorter.duration:
-        raise SettingsError(f"{source.symbol} {shorter} cannot be resampled to {longer}; expected a whole multiple of {shorter}, 2 or more")
+        raise SettingsError(
+            f"{source.symbol} {shorter} cannot be resampled to {longer}; expected a whole multiple of {shorter}, 2 or "
+            "more"
+        )
 
 
 def _check(value: str, name: str, known: tuple[str, ...]) -> None:

@@ -1,6 +1,7 @@
 """Where a catalog lives: a folder, or any place fsspec can reach ("s3://bucket/bars", "memory://bars").
 
-A file is written under a temporary name, then moved into place, so that a reader sees the old one or the new one, whole.
+A file is written under a temporary name, then moved into place, so that a reader sees the old one or the new one,
+whole.
 """
 
 import os
@@ -78,7 +79,10 @@ class FolderStorage:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except OSError as problem:
-            raise DataError(f"{path}: the file cannot be written ({problem.strerror}); expected a folder with room that may be written to") from problem
+            raise DataError(
+                f"{path}: the file cannot be written ({problem.strerror}); expected a folder with room that may be "
+                "written to"
+            ) from problem
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -100,10 +104,13 @@ class FolderStorage:
                 if sys.platform != "win32":
                     import fcntl
 
-                    fcntl.flock(file, fcntl.LOCK_EX)    # freed by the system even if we are killed
+                    fcntl.flock(file, fcntl.LOCK_EX)  # freed by the system even if we are killed
                 yield
         except (FileExistsError, NotADirectoryError, PermissionError) as problem:
-            raise DataError(f"{self._folder}: the catalog cannot be written ({problem.strerror}); expected a folder that may be written to") from problem
+            raise DataError(
+                f"{self._folder}: the catalog cannot be written ({problem.strerror}); expected a folder that may be "
+                "written to"
+            ) from problem
 
 
 class RemoteStorage:
@@ -116,7 +123,10 @@ class RemoteStorage:
         try:
             self._files, self._base = fsspec.core.url_to_fs(self._address)
         except (ImportError, ValueError) as problem:
-            raise DataError(f"{address}: the address cannot be opened ({problem}); expected a folder, or a scheme that fsspec has installed") from problem
+            raise DataError(
+                f"{address}: the address cannot be opened ({problem}); expected a folder, or a scheme that fsspec has "
+                "installed"
+            ) from problem
 
     @property
     def root(self) -> str:
@@ -143,7 +153,9 @@ class RemoteStorage:
         folder = self._path(under) if under else self._base
         if not self._files.exists(folder):
             return []
-        return sorted(path.removeprefix(self._base).lstrip("/") for path in self._files.find(folder) if path.endswith(suffix))
+        return sorted(
+            path.removeprefix(self._base).lstrip("/") for path in self._files.find(folder) if path.endswith(suffix)
+        )
 
     def remove(self, name: str) -> None:
         if self._files.exists(self._path(name)):

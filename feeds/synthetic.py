@@ -8,11 +8,12 @@ What it has of real ones, and where the shape comes from:
 - Intraday seasonality of volatility and volume: two humps, at the European and the American opening hours, in UTC.
 - Jumps: rare, double-exponential, with a burst of volume.
 - Correlation: each symbol loads on one common factor, which has its own regimes and jumps.
-- Highs and lows are those of a Brownian bridge between open and close (exact for one side: H = (r + sqrt(r² − 2σ² ln U)) / 2).
+- Highs and lows are those of a Brownian bridge between open and close (exact for one side: H = (r + sqrt(r² − 2σ² ln
+  U)) / 2).
 - Prices lie on a price increment, volumes on a quantity increment.
 
-Same seed, same bytes: on one machine in any process, and for any chunk size. A symbol's bars depend on the seed, its name and the bar's
-place counted from the start; not on the symbols beside it, nor on how many bars are asked for.
+Same seed, same bytes: on one machine in any process, and for any chunk size. A symbol's bars depend on the seed, its
+name and the bar's place counted from the start; not on the symbols beside it, nor on how many bars are asked for.
 """
 
 from collections.abc import Iterator, Mapping
@@ -80,10 +81,18 @@ class SyntheticMarket:
 
     def __post_init__(self) -> None:
         checks = {
-            "symbols": (self.symbols, len(self.symbols) > 0 and len(set(self.symbols)) == len(self.symbols), "one or more different names"),
+            "symbols": (
+                self.symbols,
+                len(self.symbols) > 0 and len(set(self.symbols)) == len(self.symbols),
+                "one or more different names",
+            ),
             "rows": (self.rows, self.rows >= 1, "1 or more"),
             "seed": (self.seed, self.seed >= 0, "0 or more"),
-            "volatility": (self.volatility, 0 < self.volatility <= 10, "a yearly fraction above 0, up to 10 (0.6 is 60 %)"),
+            "volatility": (
+                self.volatility,
+                0 < self.volatility <= 10,
+                "a yearly fraction above 0, up to 10 (0.6 is 60 %)",
+            ),
             "drift": (self.drift, abs(self.drift) <= 10, "a yearly log return between -10 and 10"),
             "correlation": (self.correlation, 0 <= self.correlation < 1, "0 or more and below 1"),
             "jumps_per_day": (self.jumps_per_day, 0 <= self.jumps_per_day <= 100, "0 to 100"),
@@ -104,7 +113,8 @@ class SyntheticMarket:
 
 
 class SyntheticFeed:
-    """Publish a `SyntheticMarket`. Up to two million bars are kept in memory; more are made anew, block by block, each time."""
+    """Publish a `SyntheticMarket`. Up to two million bars are kept in memory; more are made anew, block by block, each
+    time."""
 
     def __init__(self, market: SyntheticMarket, *, chunk_rows: int = CHUNK_ROWS) -> None:
         self._market = market
@@ -166,37 +176,52 @@ def _blocks(market: SyntheticMarket) -> Iterator[Bars]:
         shared = common.take(season)
         columns = [symbol.take(season, shared) for symbol in symbols]
         if len(symbols) == 1:
-            o, h, l, c, v = columns[0]      # noqa: E741
+            o, h, l, c, v = columns[0]  # noqa: E741
             yield Bars(streams, opens, opens + duration, o, h, l, c, v)
             continue
         opens = np.repeat(opens, len(symbols))
-        o, h, l, c, v = (np.stack(column, axis=1).ravel() for column in zip(*columns, strict=True))     # noqa: E741
-        yield Bars(streams, opens, opens + duration, o, h, l, c, v, np.tile(np.arange(len(symbols), dtype=np.int32), count))
+        o, h, l, c, v = (np.stack(column, axis=1).ravel() for column in zip(*columns, strict=True))  # noqa: E741
+        yield Bars(
+            streams, opens, opens + duration, o, h, l, c, v, np.tile(np.arange(len(symbols), dtype=np.int32), count)
+        )
 
 
 class _ReturnPath:
-    """Log returns of one source of risk, scaled to the market's volatility: regimes × clustering × season, and jumps."""
+    """Log returns of one source of risk, scaled to the market's volatility: regimes × clustering × season, and
+    jumps."""
 
     def __init__(self, market: SyntheticMarket, name: str, jumps_per_day: float) -> None:
         seeds = np.random.SeedSequence([market.seed, int.from_bytes(sha256(name.encode()).digest()[:8])])
-        self.shocks, self._fast, self._slow, self._jumps, self._sizes, regimes = (np.random.Generator(np.random.PCG64DXSM(seed)) for seed in seeds.spawn(6))
+        self.shocks, self._fast, self._slow, self._jumps, self._sizes, regimes = (
+            np.random.Generator(np.random.PCG64DXSM(seed)) for seed in seeds.spawn(6)
+        )
         bar_days = Timeframe.parse(market.timeframe).duration / DAY
         self._regimes = _Regimes(regimes, bar_days)
         self._fast_volatility = _Autoregression(self._fast, 0.5 ** (bar_days / _FAST_HALF_LIFE), _FAST_SPREAD)
         self._slow_volatility = _Autoregression(self._slow, 0.5 ** (bar_days / _SLOW_HALF_LIFE), _SLOW_SPREAD)
         self._day_volatility = market.volatility / sqrt(365)
         # E[exp(2x)] = exp(2 var x): without it, clustering would raise the volatility that was asked for.
-        self._scale = self._day_volatility * sqrt(bar_days) / (exp(_FAST_SPREAD**2 + _SLOW_SPREAD**2) * _Regimes.root_mean_square)
+        self._scale = (
+            self._day_volatility * sqrt(bar_days) / (exp(_FAST_SPREAD**2 + _SLOW_SPREAD**2) * _Regimes.root_mean_square)
+        )
         self._trend = _TREND * self._day_volatility * bar_days
         self._drift = market.drift / 365 * bar_days
         self._jump_rate = jumps_per_day * bar_days
 
     def take(self, season: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the next log returns, their conditional standard deviations and the part that jumps made, float64 [bars]."""
+        """Return the next log returns, their conditional standard deviations and the part that jumps made, float64
+        [bars]."""
         count = len(season)
         volatility_of, trend_of = self._regimes.take(count)
-        deviation = self._scale * season * volatility_of * np.exp(self._fast_volatility.take(count) + self._slow_volatility.take(count))
-        jumps = np.sqrt(self._jumps.poisson(self._jump_rate, count)) * self._sizes.laplace(0, _JUMP_SIZE * self._day_volatility, count)
+        deviation = (
+            self._scale
+            * season
+            * volatility_of
+            * np.exp(self._fast_volatility.take(count) + self._slow_volatility.take(count))
+        )
+        jumps = np.sqrt(self._jumps.poisson(self._jump_rate, count)) * self._sizes.laplace(
+            0, _JUMP_SIZE * self._day_volatility, count
+        )
         returns = self._drift + self._trend * trend_of + deviation * self.shocks.standard_normal(count) + jumps
         return returns, deviation, jumps
 
@@ -207,7 +232,9 @@ class _SymbolPath:
     def __init__(self, market: SyntheticMarket, symbol: str) -> None:
         self._own = _ReturnPath(market, symbol, market.jumps_per_day)
         seeds = np.random.SeedSequence([market.seed, int.from_bytes(sha256(symbol.encode()).digest()[8:16])])
-        self._highs, self._lows, self._opens, self._volumes = (np.random.Generator(np.random.PCG64DXSM(seed)) for seed in seeds.spawn(4))
+        self._highs, self._lows, self._opens, self._volumes = (
+            np.random.Generator(np.random.PCG64DXSM(seed)) for seed in seeds.spawn(4)
+        )
         self._share = sqrt(market.correlation)
         self._price_step, self._quantity_step = Fraction(market.price_increment), Fraction(market.quantity_increment)
         first_price = market.first_price
@@ -239,10 +266,16 @@ class _SymbolPath:
         low = np.maximum(np.minimum(np.rint(open_ * np.exp(below)), np.minimum(open_, close)), 1)
         jumped = np.abs(self._share * shared[2]) + np.abs(own_jumps) > 0
         turnover = np.exp(
-            self._log_turnover + _VOLUME_SPREAD * self._volumes.standard_normal(count) + 0.8 * np.log(deviation / self._usual) + np.where(jumped, 1.5, 0.0)
+            self._log_turnover
+            + _VOLUME_SPREAD * self._volumes.standard_normal(count)
+            + 0.8 * np.log(deviation / self._usual)
+            + np.where(jumped, 1.5, 0.0)
         )
         volume = np.rint(turnover / (close * step) / float(self._quantity_step))
-        return (*(_on_grid(ticks, self._price_step) for ticks in (open_, high, low, close)), _on_grid(volume, self._quantity_step))
+        return (
+            *(_on_grid(ticks, self._price_step) for ticks in (open_, high, low, close)),
+            _on_grid(volume, self._quantity_step),
+        )
 
 
 class _Autoregression:
@@ -289,7 +322,9 @@ class _Regimes:
         missing = count
         while missing > 0:
             if not self._left:
-                self._state = int(np.searchsorted(np.cumsum(self.next_state[self._state]), self._generator.random(), side="right"))
+                self._state = int(
+                    np.searchsorted(np.cumsum(self.next_state[self._state]), self._generator.random(), side="right")
+                )
                 self._left = int(self._generator.geometric(1 / self._mean_bars[self._state]))
             length = min(self._left, missing)
             states.append(self._state)
@@ -306,7 +341,7 @@ def _season(opens: IntArray, duration: int) -> FloatArray:
         return np.ones(len(opens))
     hour = (opens + duration // 2) % DAY / HOUR
     humps = 0.75 + 0.35 * np.exp(-0.5 * ((hour - 8) / 1.5) ** 2) + 0.75 * np.exp(-0.5 * ((hour - 14.5) / 2.0) ** 2)
-    weekend = (opens // DAY + 3) % 7 >= 5      # 1970-01-01 was a Thursday
+    weekend = (opens // DAY + 3) % 7 >= 5  # 1970-01-01 was a Thursday
     return np.where(weekend, 0.75, 1.05) * humps / _HUMPS_ROOT_MEAN_SQUARE
 
 

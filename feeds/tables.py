@@ -67,15 +67,35 @@ class BarTable:
         """Return some of the rows, in the order given; they keep their numbers."""
         numbers = self.first_row + np.arange(len(self)) if self.row_numbers is None else self.row_numbers
         return BarTable(
-            self.origin, self.stream, self.open_time[rows], self.open[rows], self.high[rows], self.low[rows], self.close[rows],
-            self.volume[rows], None if self.close_time is None else self.close_time[rows],
-            None if self.flags is None else self.flags[rows], self.first_row, self.row_word, numbers[rows],
+            self.origin,
+            self.stream,
+            self.open_time[rows],
+            self.open[rows],
+            self.high[rows],
+            self.low[rows],
+            self.close[rows],
+            self.volume[rows],
+            None if self.close_time is None else self.close_time[rows],
+            None if self.flags is None else self.flags[rows],
+            self.first_row,
+            self.row_word,
+            numbers[rows],
         )
 
     def bars(self) -> Bars:
         """Return the columns as they are, as `Bars`; call `check_table` first."""
-        return Bars((self.stream,), self.open_time, self.close_times(), self.open, self.high, self.low, self.close,
-                    self.volume, None, self.flags)
+        return Bars(
+            (self.stream,),
+            self.open_time,
+            self.close_times(),
+            self.open,
+            self.high,
+            self.low,
+            self.close,
+            self.volume,
+            None,
+            self.flags,
+        )
 
     @classmethod
     def of_bars(cls, bars: Bars, origin: str = MEMORY) -> "BarTable":
@@ -85,8 +105,15 @@ class BarTable:
             DataError: the columns are not of one length, or not numbers.
         """
         table = cls(
-            origin, bars.streams[0], _times(bars, "open_time"), _numbers(bars, "open"), _numbers(bars, "high"), _numbers(bars, "low"),
-            _numbers(bars, "close"), _numbers(bars, "volume"), _times(bars, "close_time"),
+            origin,
+            bars.streams[0],
+            _times(bars, "open_time"),
+            _numbers(bars, "open"),
+            _numbers(bars, "high"),
+            _numbers(bars, "low"),
+            _numbers(bars, "close"),
+            _numbers(bars, "volume"),
+            _times(bars, "close_time"),
             None if bars.flags is None else np.ascontiguousarray(bars.flags, np.uint8),
         )
         lengths = {name: len(getattr(table, name)) for name in COLUMNS}
@@ -107,6 +134,8 @@ def _column(bars: Bars, name: str, kinds: str, expected: str) -> npt.NDArray[Any
     array = np.asarray(getattr(bars, name))
     if array.ndim != 1 or array.dtype.kind not in kinds:
         stream = bars.streams[0]
-        raise DataError(f"{stream.symbol} {stream.timeframe}: column {name} is {array.dtype} of shape {array.shape}; "
-                        f"expected one column of {expected}")
+        raise DataError(
+            f"{stream.symbol} {stream.timeframe}: column {name} is {array.dtype} of shape {array.shape}; expected one "
+            f"column of {expected}"
+        )
     return array

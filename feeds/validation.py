@@ -1,7 +1,7 @@
 """Refusing what cannot be bars, before the first one is published.
 
-Every check is a comparison of whole columns (1 M rows: some 20 ms); only when one fails are rows looked at one by one, to name
-the first. Times are UTC nanoseconds, prices in quote currency.
+Every check is a comparison of whole columns (1 M rows: some 20 ms); only when one fails are rows looked at one by one,
+to name the first. Times are UTC nanoseconds, prices in quote currency.
 """
 
 from typing import Literal, get_args
@@ -28,7 +28,9 @@ def prepare_table(table: BarTable, *, sort: bool = False, bad_rows: BadRows = "e
         DataError: names the file, the first bad row, its time and value, what was expected and the way out.
     """
     if bad_rows not in get_args(BadRows):
-        raise SettingsError(f"bad_rows {bad_rows!r} is not known; expected error or drop{nearest_name(bad_rows, get_args(BadRows))}")
+        raise SettingsError(
+            f"bad_rows {bad_rows!r} is not known; expected error or drop{nearest_name(bad_rows, get_args(BadRows))}"
+        )
     if bad_rows == "drop":
         impossible = impossible_rows(table)
         if impossible.any():
@@ -44,9 +46,10 @@ def prepare_table(table: BarTable, *, sort: bool = False, bad_rows: BadRows = "e
 
 def impossible_rows(table: BarTable) -> npt.NDArray[np.bool_]:
     """Say for each row whether its prices and volume cannot be those of a bar."""
-    o, h, l, c, v = table.open, table.high, table.low, table.close, table.volume   # noqa: E741
+    o, h, l, c, v = table.open, table.high, table.low, table.close, table.volume  # noqa: E741
     with np.errstate(invalid="ignore"):
-        # Comparisons with NaN are false, and open and close lie between low and high, so that this one line covers them all.
+        # Comparisons with NaN are false, and open and close lie between low and high, so that this one line covers
+        # them all.
         possible = (h >= np.maximum(o, c)) & (l <= np.minimum(o, c)) & (l > 0) & (h < np.inf) & (v >= 0) & (v < np.inf)
     return ~possible
 
@@ -63,8 +66,10 @@ def check_values(table: BarTable) -> None:
     row = int(np.argmax(impossible))
     count = int(np.count_nonzero(impossible))
     more = f" ({count:,} such rows in all)" if count > 1 else ""
-    raise DataError(f"{table.row_name(row)}, {iso(int(table.open_time[row]))}: {_what_is_wrong(table, row)}{more}; "
-                    f'correct the row, fetch the data again, or set bad_rows = "drop" to treat it as missing')
+    raise DataError(
+        f"{table.row_name(row)}, {iso(int(table.open_time[row]))}: {_what_is_wrong(table, row)}{more}; "
+        f'correct the row, fetch the data again, or set bad_rows = "drop" to treat it as missing'
+    )
 
 
 def check_times(table: BarTable) -> None:
@@ -80,19 +85,25 @@ def check_times(table: BarTable) -> None:
         row = int(np.argmax(backwards)) + 1
         time, before = iso(int(opens[row])), iso(int(opens[row - 1]))
         if opens[row] == opens[row - 1]:
-            raise DataError(f"{table.row_name(row)}: time {time} occurs twice, as in {table.row_word} {table.row_number(row - 1):,}; "
-                            f"expected one row per bar; remove one of them")
+            raise DataError(
+                f"{table.row_name(row)}: time {time} occurs twice, as in {table.row_word} "
+                f"{table.row_number(row - 1):,}; expected one row per bar; remove one of them"
+            )
         descending = " (all rows run backwards)" if np.all(opens[1:] < opens[:-1]) and len(opens) > 2 else ""
-        raise DataError(f"{table.row_name(row)}: time {time} comes after {before} in {table.row_word} "
-                        f"{table.row_number(row - 1):,}{descending}; expected rows sorted by time; sort the data or set sort = true")
+        raise DataError(
+            f"{table.row_name(row)}: time {time} comes after {before} in {table.row_word} "
+            f"{table.row_number(row - 1):,}{descending}; expected rows sorted by time; sort the data or set sort = true"
+        )
     if table.close_time is not None:
         _check_spans(table, closes)
     overlapping = opens[1:] < closes[:-1]
     if overlapping.any():
         row = int(np.argmax(overlapping)) + 1
-        raise DataError(f"{table.row_name(row)}: the bar of {iso(int(opens[row]))} opens before the one of {iso(int(opens[row - 1]))} "
-                        f"closes at {iso(int(closes[row - 1]))}; expected bars {table.stream.timeframe} long that do not overlap; "
-                        f"check the timeframe{_unit_hint(table)}")
+        raise DataError(
+            f"{table.row_name(row)}: the bar of {iso(int(opens[row]))} opens before the one of "
+            f"{iso(int(opens[row - 1]))} closes at {iso(int(closes[row - 1]))}; expected bars {table.stream.timeframe} "
+            f"long that do not overlap; check the timeframe{_unit_hint(table)}"
+        )
 
 
 def check_grid(table: BarTable) -> None:
@@ -104,9 +115,12 @@ def check_grid(table: BarTable) -> None:
     off = (table.open_time - table.open_time[0]) % table.duration != 0
     if off.any():
         row = int(np.argmax(off))
-        raise DataError(f"{table.row_name(row)}: time {iso(int(table.open_time[row]))} is off the {table.stream.timeframe} grid that "
-                        f"{iso(int(table.open_time[0]))} began ({int(np.count_nonzero(off)):,} rows are); expected a whole number of bars "
-                        f'between two rows; check the timeframe, or set calendar = "sessions" if this market closes')
+        raise DataError(
+            f"{table.row_name(row)}: time {iso(int(table.open_time[row]))} is off the {table.stream.timeframe} grid "
+            f"that {iso(int(table.open_time[0]))} began ({int(np.count_nonzero(off)):,} rows are); expected a whole "
+            "number of bars "
+            f'between two rows; check the timeframe, or set calendar = "sessions" if this market closes'
+        )
 
 
 def find_and_judge_gaps(table: BarTable, *, gap_policy: GapPolicy = "error", calendar: Calendar = "24/7") -> Gaps:
@@ -158,8 +172,10 @@ def _check_epoch(table: BarTable) -> None:
     outside = (table.open_time < EARLIEST) | (table.open_time > LATEST)
     if outside.any() and (hint := _unit_hint(table)):
         row = int(np.argmax(outside))
-        raise DataError(f"{table.row_name(row)}: time {int(table.open_time[row])} read as nanoseconds is "
-                        f"{iso(int(table.open_time[row]))}; expected UTC nanoseconds since 1970{hint}")
+        raise DataError(
+            f"{table.row_name(row)}: time {int(table.open_time[row])} read as nanoseconds is "
+            f"{iso(int(table.open_time[row]))}; expected UTC nanoseconds since 1970{hint}"
+        )
 
 
 def _unit_hint(table: BarTable) -> str:
@@ -180,5 +196,7 @@ def _check_spans(table: BarTable, closes: IntArray) -> None:
     wrong = (length <= 0) | (length > table.duration)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise DataError(f"{table.row_name(row)}: the bar runs from {iso(int(table.open_time[row]))} to {iso(int(closes[row]))}; "
-                        f"expected above 0 and at most {table.stream.timeframe}; check the timeframe{_unit_hint(table)}")
+        raise DataError(
+            f"{table.row_name(row)}: the bar runs from {iso(int(table.open_time[row]))} to {iso(int(closes[row]))}; "
+            f"expected above 0 and at most {table.stream.timeframe}; check the timeframe{_unit_hint(table)}"
+        )

@@ -17,7 +17,8 @@ class TopKDropout(Strategy):
     equally over the purchases. What stays is left to drift.
 
     Apart from Qlib: a holding younger than `min_hold` bars keeps its place, and nothing is bought to replace it (Qlib
-    would hold one name more). A name without a bar now is neither ranked nor traded, but counts as held.
+    would hold one name more); nothing is sold for which there is no replacement (Qlib would hold one name less). A name
+    without a bar now is neither ranked nor traded, but counts as held.
     """
 
     n_hold: int = Param(10, ge=1, help="names to hold")
@@ -57,7 +58,8 @@ class TopKDropout(Strategy):
         is_listed = is_held.copy()
         is_listed[others] = True
         listed = ranked[is_listed[ranked]]
-        worst = listed[max(len(listed) - self.n_drop, 0) :]
+        drops = min(self.n_drop, max(len(others) - (self.n_hold - held), 0))
+        worst = listed[len(listed) - drops :]
         sold = worst[is_held[worst] & (self.seen - self.bought_at[worst] >= self.min_hold)]
         bought = others[: max(len(sold) + self.n_hold - held, 0)]
         cash = float(self.cash()) + sum(float(self.position(names[place])) * slice.close[place] for place in sold)

@@ -34,8 +34,9 @@ PALETTE: dict[str, tuple[str, str]] = {
     "--accent-soft": ("rgba(36, 87, 214, 0.14)", "rgba(127, 166, 255, 0.20)"),
     "--benchmark": ("#98a1ae", "#7a8595"),
     "--gain": ("#0d8a5c", "#43c595"),
-    "--gain-soft": ("rgba(13, 138, 92, 0.55)", "rgba(67, 197, 149, 0.55)"),
     "--loss": ("#c63a32", "#f2766b"),
+    "--gain-candle": ("#53b08a", "#349a75"),
+    "--loss-candle": ("#dc8a84", "#b65f58"),
     "--loss-soft": ("rgba(198, 58, 50, 0.22)", "rgba(242, 118, 107, 0.28)"),
     "--warn": ("#a86400", "#e5ab4a"),
 }
@@ -43,7 +44,9 @@ PALETTE: dict[str, tuple[str, str]] = {
 MOST_POINTS = 1200
 """Points kept of each line that a figure is made of."""
 MOST_CANDLES = 3600
-MOST_MARKERS = 500
+MOST_MARKERS = 250
+MOST_STEPS = 400
+"""Entries and exits from where on exposure is drawn as a mean and a range."""
 MOST_SYMBOLS = 8
 """Symbols that get candles of their own: those traded most."""
 _MILLISECOND = 1_000_000
@@ -98,14 +101,31 @@ def exposure_figure(data: ReportData) -> Figure | None:
     exposure = data.curve.exposure
     if not np.isfinite(exposure).any() or not np.any(exposure != 0):
         return None
-    places = extremes(exposure, 2 * MOST_POINTS)
-    line = _line(_times(data.curve.time[places]), exposure[places], "Exposure", "--accent", 1, "%{y:.1%}")
+    is_held = exposure != 0
+    if np.count_nonzero(is_held[1:] != is_held[:-1]) > MOST_STEPS:
+        traces = _exposure_band(data.curve.time, exposure)
+    else:
+        places = extremes(exposure, 2 * MOST_POINTS)
+        line = _line(_times(data.curve.time[places]), exposure[places], "Exposure", "--accent", 1, "%{y:.1%}")
+        traces = [line | {"fill": "tozeroy", "fillcolor": "--accent-soft", "line": {**line["line"], "shape": "hv"}}]
     return {
-        "data": [line | {"fill": "tozeroy", "fillcolor": "--accent-soft", "line": {**line["line"], "shape": "hv"}}],
+        "data": traces,
         "layout": {
             "height": 240, "hovermode": "x unified", "showlegend": False, "xaxis": {"type": "date"}, "yaxis": {"tickformat": ".0%"},
         },
     }
+
+
+def _exposure_band(time: IntArray, exposure: FloatArray) -> list[dict[str, Any]]:
+    """Draw the mean and the range of each stretch of time, where single positions would run into one block of colour."""
+    starts = np.unique(np.linspace(0, len(exposure) - 1, 500).astype(np.int64))
+    known = np.nan_to_num(exposure)
+    counts = np.diff(np.append(starts, len(exposure)))
+    times = _times(time[starts])
+    low = _line(times, np.minimum.reduceat(known, starts), "lowest", "--accent-soft", 0, "%{y:.1%}")
+    high = _line(times, np.maximum.reduceat(known, starts), "highest", "--accent-soft", 0, "%{y:.1%}")
+    mean = _line(times, np.add.reduceat(known, starts) / counts, "mean", "--accent", 1.4, "%{y:.1%}")
+    return [low, high | {"fill": "tonexty", "fillcolor": "--accent-soft"}, mean]
 
 
 def costs_figure(data: ReportData) -> Figure | None:
@@ -165,7 +185,7 @@ def returns_figure(data: ReportData) -> Figure | None:
         }],
         "layout": {
             "height": 320, "showlegend": False, "bargap": 0,
-            "xaxis": {"tickformat": ".1%" if high - low < 0.1 else ".0%", "title": {"text": "Net return on entry"}, "zeroline": True},
+            "xaxis": {"tickformat": "~%", "title": {"text": "Net return on entry"}, "zeroline": True},
             "yaxis": {"title": {"text": "Trades"}},
             "shapes": [
                 _upright(mean, "--ink", "solid"), _upright(median, "--muted", "dot"),
@@ -197,8 +217,8 @@ def excursions_figure(data: ReportData) -> Figure | None:
         "data": shown,
         "layout": {
             "height": 320, "showlegend": False,
-            "xaxis": {"tickformat": ".1%", "title": {"text": "Worst excursion"}, "zeroline": True},
-            "yaxis": {"tickformat": ".1%", "title": {"text": "Net return"}, "zeroline": True},
+            "xaxis": {"tickformat": "~%", "title": {"text": "Worst excursion"}, "zeroline": True},
+            "yaxis": {"tickformat": "~%", "title": {"text": "Net return"}, "zeroline": True},
         },
     }
 
@@ -223,7 +243,7 @@ def symbols_figure(data: ReportData) -> Figure | None:
         "layout": {
             "height": max(220, 90 + 17 * len(order)), "showlegend": False, "bargap": 0.25,
             "xaxis": {"tickformat": ",~s", "zeroline": True, "title": {"text": _text(f"Net profit, {data.curve.currency}")}},
-            "yaxis": {"type": "category", "automargin": True, "dtick": 1},
+            "yaxis": {"type": "category", "automargin": True, "dtick": 1, "showgrid": False},
         },
     }
 
@@ -288,15 +308,15 @@ def _view(data: ReportData, shown: Bars, trades: Trades, label: str) -> dict[str
     inside = trades.where((trades.exit_time >= start) & (trades.entry_time <= end))
     note = f"{len(shown):,} candles, {len(inside):,} trades"
     if len(inside) > MOST_MARKERS:
-        largest = np.argsort(-np.abs(_sortable(inside)), kind="stable")[:MOST_MARKERS]
-        inside = inside.where(np.sort(largest))
-        note += f"; the {MOST_MARKERS} with the largest profit or loss are marked"
+        # Evenly, not the largest: those would flatter or damn what they are picked from.
+        inside = inside.where(np.linspace(0, len(inside) - 1, MOST_MARKERS).astype(np.int64))
+        note += f"; {MOST_MARKERS} of them, evenly picked, are marked"
     axis = _Axis(shown)
     traces = [{
         "type": "candlestick", "name": "Price", "x": axis.of_candles(), "open": _numbers(shown.open), "high": _numbers(shown.high),
         "low": _numbers(shown.low), "close": _numbers(shown.close), "showlegend": False,
-        "increasing": {"line": {"color": "--gain-soft", "width": 1}, "fillcolor": "--gain-soft"},
-        "decreasing": {"line": {"color": "--loss-soft", "width": 1}, "fillcolor": "--loss-soft"},
+        "increasing": {"line": {"color": "--gain-candle", "width": 1}, "fillcolor": "--gain-candle"},
+        "decreasing": {"line": {"color": "--loss-candle", "width": 1}, "fillcolor": "--loss-candle"},
     }]
     traces += _marks(list(inside.rows()), axis, data, start, end)
     return {

@@ -29,12 +29,12 @@ def headline(data: ReportData) -> str:
     made = get("total_return")
     if made is None:
         return f"No result: {data.statistics.undefined.get('total_return', 'there is no equity')}."
-    text = f"{'Made' if made >= 0 else 'Lost'} {percent(abs(made))} after costs"
+    text = f"{'Made' if made >= 0 else 'Lost'} {percent(abs(made))} after costs" if get("fills") else "Nothing was traded"
     held = get("benchmark_return")
     if held is not None:
         text += f" while {data.statistics.benchmark or 'the benchmark'} {'made' if held >= 0 else 'lost'} {percent(abs(held))}"
     depth, other = get("max_drawdown"), get("benchmark_max_drawdown")
-    if depth is not None:
+    if depth:
         text += f"; deepest fall {percent(depth)}" + (f" against {percent(other)}" if other is not None else "")
     return text + "."
 
@@ -94,7 +94,8 @@ def _behind(data: ReportData) -> Finding | None:
     if excess is None or excess >= 0:
         return None
     calmer = depth is not None and other is not None and depth > 0.5 * other
-    return Finding("note", f"Holding would have made {percent(-excess)} more" + (", at twice the drawdown or worse." if calmer else "."))
+    more = f"Holding would have returned {-100 * excess:,.1f} percentage points more"
+    return Finding("note", f"{more}{', at twice the drawdown or worse' if calmer else ''}.")
 
 
 def _under_water(data: ReportData) -> Finding | None:

@@ -1,5 +1,6 @@
 """Numbers as people read them: the same in the terminal and on the page."""
 
+from decimal import Decimal
 from math import isfinite
 
 from engine.analysis.metrics import DEFINITIONS
@@ -40,7 +41,9 @@ def price(value: float | None) -> str:
     """Return a price or quantity with as many digits as it has, up to nine."""
     if value is None or not isfinite(value):
         return NOTHING
-    return f"{value:,.9g}" if abs(value) < 1e9 else f"{value:,.0f}"
+    if value and not 1e-4 <= abs(value) < 1e9:
+        return f"{Decimal(f'{value:.6g}'):,f}"
+    return f"{value:,.9g}"
 
 
 def duration(nanoseconds: float | None) -> str:

@@ -160,7 +160,7 @@ def _tiles(data: ReportData) -> str:
         ("Net profit", money(net, signed=True), f"{currency}, from {money(get('start_equity'))}", _tone(net)),
         ("Annual return", percent(get("cagr"), signed=True), "compounded" if get("cagr") is not None else "below 30 days", _tone(get("cagr"))),
         ("Sharpe ratio", number(get("sharpe")), f"{percent(chance, decimals=0)} chance above 0" if chance is not None else "annualised", ""),
-        ("Max drawdown", percent(get("max_drawdown")), f"longest {duration(get('max_drawdown_duration'))}", "loss" if get("max_drawdown") else ""),
+        ("Max drawdown", percent(get("max_drawdown")), f"longest {duration(get('max_drawdown_duration'))}" if get("max_drawdown") else "never below its peak", "loss" if get("max_drawdown") else ""),
         ("Trades", f"{trades:,}" if trades is not None else NOTHING, f"{percent(wins, decimals=0)} won" if wins is not None else "none finished", ""),
         ("Profit factor", number(get("profit_factor")), f"{money(get('expectancy'), signed=True)} a trade" if trades else "no finished trade", ""),
         ("All costs", money(get("total_costs")), f"{number(get('cost_rate'))} bp of notional" if get("cost_rate") is not None else currency, ""),
@@ -315,7 +315,7 @@ def _trade_list(data: ReportData) -> str:
     if len(trades) > LISTED_TRADES:
         note = f"the first {LISTED_TRADES - 50} of {len(trades):,}, and the 25 best and 25 worst; all of them are in the journal"
     names = (
-        ("#", "n"), ("Symbol", ""), ("Side", ""), ("Entry", ""), ("Exit", ""), ("Held", "n"), ("Quantity", "n"), ("Return", "n"), ("Net", "n"), ("Costs", "n"),
+        ("#", "n"), ("Symbol", ""), ("Side", ""), ("Entry", ""), ("Exit", ""), ("Held", "n"), ("Return", "n"), ("Net", "n"), ("Costs", "n"),
         ("Worst", "n"), ("Best", "n"), ("Why in", ""), ("Why out", ""),
     )
     head = "".join(f'<th class="{kind}" scope="col"><button type="button">{name}</button></th>' for name, kind in names)
@@ -341,11 +341,11 @@ def _trade_row(trade: Trade, reasons: Mapping[int, Reason]) -> str:
     into, out = reasons.get(trade.entry_order_id), None if trade.is_open else reasons.get(trade.exit_order_id)
     held = trade.duration
     return (
-        f"<tr>{_cell(trade.id, str(trade.id))}<td>{escape(trade.symbol)}</td><td>{'long' if trade.direction > 0 else 'short'}</td>"
+        f"<tr>{_cell(trade.id, str(trade.id))}<td>{escape(trade.symbol)}</td><td>{'long' if trade.direction > 0 else 'short'}<small>{price(trade.quantity)}</small></td>"
         f"<td class='t' data-v='{trade.entry_time // SECOND}'>{_minute(trade.entry_time)}<small>{price(trade.entry_price)}</small></td>"
         f"<td class='t' data-v='{LAST if trade.exit_time is None else trade.exit_time // SECOND}'>"
         f"{'open' if trade.exit_time is None else _minute(trade.exit_time)}<small>{price(trade.exit_price)}</small></td>"
-        f"{_cell((held or 0) // SECOND, duration(held))}{_cell(trade.quantity, price(trade.quantity))}"
+        f"{_cell((held or 0) // SECOND, duration(held))}"
         f"{_cell(trade.return_on_entry, percent(trade.return_on_entry, signed=True), _tone(trade.net_profit))}"
         f"{_cell(trade.net_profit, money(trade.net_profit, signed=True), _tone(trade.net_profit))}{_cell(trade.costs, money(trade.costs))}"
         f"{_cell(trade.worst_excursion, percent(trade.worst_excursion))}{_cell(trade.best_excursion, percent(trade.best_excursion))}"

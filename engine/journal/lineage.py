@@ -16,7 +16,7 @@ from engine.records import DecisionRow, FillRow, OrderEventRow, OrderRow
 
 _REFERENCE = re.compile(r"(?:r?(?P<run>\d+)[-:])?(?P<fill>f?)(?P<id>\d+)", re.IGNORECASE)
 _NEIGHBOURS = 50
-"""How far on either side of an order others of the same decision are looked for; they are numbered one after the other."""
+"""How far on either side of an order others of the same decision are looked for; they are numbered in a row."""
 
 
 @dataclass(frozen=True)
@@ -218,17 +218,17 @@ def _told(lineage: Lineage) -> list[str]:
     relatives = [("made active by", (lineage.parent,) if lineage.parent else ()), ("makes active", lineage.children)]
     for words, orders in (*relatives, ("together with", lineage.siblings)):
         lines += [f"    {words} order {_order_in_words(other)}" for other in orders]
-    lines.append(f"    decision {decision.id} of {decision.strategy}: {decision.action}; why: {decision.why or 'not said'}")
+    reason = decision.why or "not said"
+    lines.append(f"    decision {decision.id} of {decision.strategy}: {decision.action}; why: {reason}")
     lines += [f"      saw {name} = {'not warm yet' if value is None else value}" for name, value in lineage.saw]
-    timeframe = f" {bar.timeframe}" if bar.timeframe else ""
-    lines.append(
-        f"      bar {bar.symbol}{timeframe} that closed {iso(bar.close_time)} at {bar.price:.12g} (data {bar.fingerprint})"
-    )
+    name = f"{bar.symbol} {bar.timeframe}" if bar.timeframe else bar.symbol
+    lines.append(f"      bar {name} that closed {iso(bar.close_time)} at {bar.price:.12g} (data {bar.fingerprint})")
     return lines
 
 
 def _order_in_words(order: OrderRow) -> str:
     prices = (("limit", order.limit_price), ("stop", order.stop_price), ("trail", order.trail))
+    flags = (("post-only", order.post_only), ("reduce-only", order.reduce_only))
     told = "".join(f" {name} {price:.12g}" for name, price in prices if price is not None)
-    flags = "".join(f", {name}" for name, is_set in (("post-only", order.post_only), ("reduce-only", order.reduce_only)) if is_set)
-    return f"{order.id}: {order.type} {order.side} {order.quantity:.12g} {order.symbol}{told}, {order.time_in_force}{flags}"
+    ending = ", ".join([order.time_in_force, *(name for name, is_set in flags if is_set)])
+    return f"{order.id}: {order.type} {order.side} {order.quantity:.12g} {order.symbol}{told}, {ending}"

@@ -1,7 +1,11 @@
-"""The portfolio, from nothing but what the journal holds. Exact: every number is snapped back to its whole increments."""
+"""The portfolio, from nothing but what the journal holds.
+
+Exact: every number is snapped back to the whole increments that it names.
+"""
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
 
 from engine.errors import JournalError
 from engine.instruments import SMALLEST_UNIT, Instrument, currency_unit
@@ -56,11 +60,9 @@ def instruments_of(run: RunInfo) -> dict[str, Instrument]:
 
 def _from_text(symbol: str, words: dict[str, str]) -> Instrument:
     numbers = ("price_increment", "quantity_increment", "min_quantity", "min_notional", "multiplier")
-    return Instrument(
-        symbol,
-        **{name: words[name] for name in ("quote", "base", "venue") if name in words},
-        **{name: Decimal(words[name]) for name in numbers if name in words},
-    )
+    values: dict[str, Any] = {name: words[name] for name in ("quote", "base", "venue") if name in words}
+    values |= {name: Decimal(words[name]) for name in numbers if name in words}
+    return Instrument(symbol, **values)
 
 
 def _units(instruments: dict[str, Instrument]) -> dict[str, Decimal]:

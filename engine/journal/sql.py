@@ -71,9 +71,13 @@ class SqlJournal:
         self._database = self._backend.open()
         self._writing = self._database.execution_options(writes=True)
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, *self._backend.errors)
-        with self._reporting("open it"):
-            self._retry(lambda: bring_up_to_date(self._database, schema))
-            self._mark_crashed()
+        try:
+            with self._reporting("open it"):
+                self._retry(lambda: bring_up_to_date(self._database, schema))
+                self._mark_crashed()
+        except JournalError:
+            self._database.dispose()
+            raise
 
     @property
     def url(self) -> str:

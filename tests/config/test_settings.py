@@ -157,7 +157,7 @@ def test_a_table_given_by_an_override_replaces_the_file_s(load):
 def test_a_wrong_override_is_named_in_place_of_the_file(load):
     with pytest.raises(SettingsError, match=r"^--set data\.bras=3: unknown setting 'bras' in \[data\]; did you"):
         load(LEAST, "data.bras=3")
-    with pytest.raises(SettingsError, match="expected key.name=value"):
+    with pytest.raises(SettingsError, match="expected KEY=VALUE"):
         load(LEAST, "data.bars")
     with pytest.raises(SettingsError, match="data.bars is 3, which has nothing inside it"):
         load(LEAST, "data.bars=3", "data.bars.more=3")

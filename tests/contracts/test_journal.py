@@ -1,0 +1,253 @@
+"""What every journal does: lists, SQLite and PostgreSQL, through one fixture."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from engine.bars import HOUR
+from engine.errors import JournalError
+from engine.journal.lineage import list_runs, load_run, unresolved_fills, why
+from engine.journal.memory import MemoryJournal
+from engine.journal.reading import ROW_TYPES
+from engine.journal.rebuild import rebuild
+from engine.journal.sql import SqlJournal
+from engine.journal.testing import START, bracket_batch, sample_batch, sample_end, sample_start, shared_postgres
+from engine.records import Batch, OrderEventRow, RunEnd
+
+AnyJournal = MemoryJournal | SqlJournal
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyJournal]:
+    if request.param == "memory":
+        made: AnyJournal = MemoryJournal()
+    elif request.param == "sqlite":
+        made = SqlJournal(tmp_path / "journal.db")
+    else:
+        server = shared_postgres()
+        if server is None:
+            pytest.skip("no PostgreSQL server: pip install pgserver")
+        made = SqlJournal(server.new_database())
+    with made:
+        yield made
+
+
+def write_run(journal: AnyJournal, *batches: Batch, end: RunEnd | None = None) -> int:
+    run_id = journal.begin(sample_start())
+    for batch in batches:
+        journal.write(batch)
+    journal.end(end or sample_end())
+    return run_id
+
+
+def test_runs_are_numbered_from_one(journal: AnyJournal) -> None:
+    assert [write_run(journal), write_run(journal)] == [1, 2]
+
+
+@pytest.mark.parametrize("trades", [1, 20, 500])
+def test_every_row_is_read_back_as_it_was_written(journal: AnyJournal, trades: int) -> None:
+    batch = sample_batch(trades=trades)
+
+    run_id = write_run(journal, batch)
+
+    record = load_run(journal, run_id)
+    for table in ROW_TYPES:
+        assert list(getattr(record, table)) == getattr(batch, table)
+
+
+def test_rows_come_back_as_their_own_types(journal: AnyJournal) -> None:
+    record = load_run(journal, write_run(journal, bracket_batch()))
+
+    order = record.orders[1]
+    assert (order.reduce_only, order.post_only, order.limit_price, order.parent_id) == (True, False, None, 1)
+    assert type(order.reduce_only) is bool
+    assert type(record.fills[0].price) is float
+    assert type(record.fills[0].time) is int
+    assert {type(rows[0]) for table, rows in vars(record).items() if table in ROW_TYPES and rows} <= set(ROW_TYPES.values())
+
+
+def test_batches_are_appended_one_after_the_other(journal: AnyJournal) -> None:
+    run_id = write_run(journal, sample_batch(1, 3), Batch(), sample_batch(4, 200), sample_batch(204, 1))
+
+    assert [fill.id for fill in load_run(journal, run_id).fills] == list(range(1, 205))
+
+
+def test_a_batch_belongs_to_the_caller_again_once_it_is_handed_over(journal: AnyJournal) -> None:
+    journal.begin(sample_start())
+    batch = sample_batch()
+    journal.write(batch)
+    batch.fills.clear()
+    journal.end(sample_end())
+
+    assert len(load_run(journal).fills) == 1
+
+
+def test_events_of_an_order_that_rests_long_come_back_in_their_order(journal: AnyJournal) -> None:
+    late = Batch(order_events=[OrderEventRow(99, 1, START + 99 * HOUR, "amended", "price 19,000")])
+
+    record = load_run(journal, write_run(journal, sample_batch(trades=3), late))
+
+    assert [event.id for event in record.order_events] == [1, 2, 3, 4, 5, 6, 99]
+
+
+def test_what_a_run_was_made_of_is_read_back_equal(journal: AnyJournal) -> None:
+    start = replace(sample_start(), is_dirty=None, lines=())
+    journal.begin(start)
+    journal.end(sample_end())
+
+    assert load_run(journal).run.start == start
+
+
+def test_how_a_run_ended_is_read_back(journal: AnyJournal) -> None:
+    write_run(journal, end=RunEnd("failed", START, 7, "StrategyError: boom", {"fills": 3}))
+
+    run = load_run(journal).run
+    assert (run.status, run.finished_at, run.bars, run.error) == ("failed", START, 7, "StrategyError: boom")
+    assert run.result == {"fills": 3}
+
+
+def test_a_run_that_goes_on_is_running_and_readable(journal: AnyJournal) -> None:
+    journal.begin(sample_start())
+    journal.write(sample_batch())
+    journal.flush()
+
+    record = load_run(journal)
+    assert (record.run.status, record.run.finished_at, len(record.fills)) == ("running", None, 1)
+
+
+def test_runs_do_not_mix(journal: AnyJournal) -> None:
+    write_run(journal, sample_batch(trades=2))
+    write_run(journal, bracket_batch())
+
+    assert [len(load_run(journal, run).orders) for run in (1, 2)] == [2, 3]
+
+
+def test_runs_are_listed_newest_first(journal: AnyJournal) -> None:
+    for _ in range(3):
+        write_run(journal)
+
+    assert [run.id for run in list_runs(journal)] == [3, 2, 1]
+    assert [run.id for run in list_runs(journal, limit=2)] == [3, 2]
+
+
+def test_tables_that_are_not_asked_for_stay_empty(journal: AnyJournal) -> None:
+    write_run(journal, sample_batch())
+
+    record = load_run(journal, tables=("fills",))
+
+    assert (len(record.fills), record.orders) == (1, ())
+
+
+def test_a_second_run_waits_for_the_first_to_end(journal: AnyJournal) -> None:
+    journal.begin(sample_start())
+
+    with pytest.raises(JournalError, match=r"run 1 has not ended; call end\(\) before another begin\(\)"):
+        journal.begin(sample_start())
+
+
+def test_nothing_is_written_without_a_run(journal: AnyJournal) -> None:
+    for call in (lambda: journal.write(sample_batch()), journal.flush, lambda: journal.end(sample_end())):
+        with pytest.raises(JournalError, match=r"no run is open; call begin\(\) first"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "error"),
+    [
+        (ValueError("no such bar"), "failed", "ValueError: no such bar"),
+        (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
+        (None, "interrupted", "the journal was closed before the run ended"),
+    ],
+)
+def test_a_run_left_open_says_how_it_was_left(
+    tmp_path: Path, raised: BaseException | None, status: str, error: str
+) -> None:
+    path = tmp_path / "journal.db"
+    memory = MemoryJournal()
+    for journal in (memory, SqlJournal(path)):
+        try:
+            with journal:
+                journal.begin(sample_start())
+                journal.write(sample_batch())
+                if raised:
+                    raise raised
+        except (ValueError, KeyboardInterrupt):
+            pass
+
+    with SqlJournal(path) as reopened:
+        for left in (memory, reopened):
+            record = load_run(left)
+            assert (record.run.status, record.run.error, len(record.fills)) == (status, error, 1)
+
+
+def test_a_fill_leads_to_its_order_its_decision_and_its_bar(journal: AnyJournal) -> None:
+    write_run(journal, sample_batch(trades=3))
+
+    lineage = why(journal, "r1-f2")
+
+    assert (lineage.fill and lineage.fill.id, lineage.order.id, lineage.decision.id) == (2, 2, 2)
+    assert (lineage.bar.symbol, lineage.bar.timeframe, lineage.bar.fingerprint) == ("BTC/USDT", "1h", "5f3a")
+    assert (lineage.bar.close_time, lineage.bar.price) == (START + 2 * HOUR, 20_002.25)
+    assert lineage.saw == (("fast_line", 20_002.25), ("slow_line", None))
+    assert [event.kind for event in lineage.events] == ["accepted", "filled"]
+
+
+def test_a_bracket_order_knows_its_relatives(journal: AnyJournal) -> None:
+    write_run(journal, bracket_batch())
+
+    entry, stop = why(journal, "1"), why(journal, "2")
+
+    assert [fill.id for fill in entry.fills] == [1, 2]
+    assert ([order.id for order in entry.children], entry.parent, entry.siblings) == ([2, 3], None, ())
+    assert (stop.parent and stop.parent.id, [order.id for order in stop.siblings], stop.fills) == (1, [3], ())
+    assert stop.events[-1].reason == "order 3 of its group filled"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("r9-1", "there is no run 9 in this journal; the newest is run 1"),
+        ("1:8", "run 1 has no order 8; its orders are 1 to 3, the nearest is 3"),
+        ("f0", "run 1 has no fill 0; its fills are 1 to 3, the nearest is 1"),
+        ("order 7", "'order 7' names no order or fill; expected r3-7 or 3:7"),
+    ],
+)
+def test_what_is_not_there_is_said_with_the_nearest(journal: AnyJournal, reference: str, message: str) -> None:
+    write_run(journal, sample_batch(trades=3))
+
+    with pytest.raises(JournalError, match=message):
+        why(journal, reference)
+
+
+def test_an_empty_journal_says_so(journal: AnyJournal) -> None:
+    with pytest.raises(JournalError, match="the journal has no run yet"):
+        why(journal, "7")
+    with pytest.raises(JournalError, match="there is no run 3 in this journal; it has none yet"):
+        load_run(journal, 3)
+
+
+def test_a_run_without_orders_says_so(journal: AnyJournal) -> None:
+    write_run(journal)
+
+    with pytest.raises(JournalError, match=r"run 1 \(completed\) has no orders"):
+        why(journal, "1")
+
+
+def test_every_fill_resolves(journal: AnyJournal) -> None:
+    write_run(journal, sample_batch(trades=200))
+    write_run(journal, bracket_batch())
+
+    assert (unresolved_fills(journal, 1), unresolved_fills(journal)) == ((), ())
+
+
+def test_the_books_are_rebuilt_from_the_rows(journal: AnyJournal) -> None:
+    write_run(journal, sample_batch(trades=3))
+
+    books = rebuild(load_run(journal))
+
+    # 10,000 deposited; 0.5 bought at 20,001.25, sold at 20,002.25, bought at 20,003.25; three fees of 5.00000625.
+    assert books.cash == {"USDT": Decimal("-16.12501875")}
+    assert books.positions == {"BTC/USDT": Decimal("0.5")}
