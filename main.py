@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -35,10 +35,10 @@ CatalogFolder = Annotated[
 ]
 Symbol = Annotated[str | None, typer.Option(help="The symbol; read off each file's name if left out.")]
 Timeframe = Annotated[str | None, typer.Option(help="The length of a bar; read off each file if left out.")]
-Calendar = Annotated[str | None, typer.Option(help="24/7 or sessions: when bars are to be expected.")]
+Calendar = Annotated[Literal["24/7", "sessions"] | None, typer.Option(help="When bars are to be expected.")]
 Layout = Annotated[
     list[str] | None, typer.Option(
-        "--layout", metavar="KEY=VALUE", help="How a file is laid out, as in [data.layout]: timezone=UTC, stamp=close, …")
+        "--layout", metavar="KEY=VALUE", help="How files are laid out, as in [data.layout]: timezone=UTC, stamp=close.")
 ]
 Files = Annotated[list[Path], typer.Argument(help="Files, folders, or patterns in quotes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -79,7 +79,7 @@ def backtest(
     ] = None,
     report: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the HTML report.")] = None,
     profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Fill as another engine does; the same as --set fills.profile=NAME.")
+        str | None, typer.Option(metavar="NAME", help="Fill as another engine does: --set fills.profile=NAME.")
     ] = None,
     journal: Journal = None,
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record the run.")] = False,
@@ -201,7 +201,7 @@ def runs(
 @command(app, "why")
 def why(
     reference: Annotated[
-        str, typer.Argument(metavar="ORDER_OR_FILL", help="r3-7: order 7 of run 3; r3-f12: its fill 12; 7: of the last run.")
+        str, typer.Argument(metavar="ORDER_OR_FILL", help="r3-7: order 7 of run 3; r3-f12: its fill 12; 7: last run.")
     ],
     journal: Journal = None,
 ) -> None:
@@ -247,7 +247,7 @@ def import_data(
     timeframe: Timeframe = None,
     catalog: CatalogFolder = None,
     on_conflict: Annotated[
-        str, typer.Option(help="Bars that the catalog has with other values: error, keep or replace.")
+        Literal["error", "keep", "replace"], typer.Option(help="Bars that are there with other values.")
     ] = "error",
     calendar: Calendar = None,
     sort: Annotated[bool, typer.Option("--sort", help="Put rows into time order instead of refusing them.")] = False,
@@ -299,7 +299,7 @@ def check_data(
     as_json: AsJson = False,
 ) -> None:
     """Tell what is really in files or in the catalog. Ends with 1 if something cannot be read at all."""
-    from config.data import expand, layout_from, open_catalog
+    from config.data import as_plain, expand, layout_from, open_catalog
     from config.terminal import progress
     from engine.errors import DataError
     from feeds.reports import check_catalog, check_files
@@ -313,7 +313,7 @@ def check_data(
             opened = open_catalog(catalog)
             reports = [check_catalog(opened, *entry.stream, calendar=calendar) for entry in opened.entries()]
     if as_json:
-        _write_json([{"error": str(one)} if isinstance(one, DataError) else one.as_dict() for one in reports], "-")
+        _write_json([{"error": str(one)} if isinstance(one, DataError) else as_plain(one) for one in reports], "-")
     else:
         for one in reports:
             typer.echo(str(one) if isinstance(one, DataError) else "\n".join(one.lines()))
@@ -332,11 +332,12 @@ def gaps_of_data(
     """List the bars that are missing in a stream of the catalog."""
     from config.data import open_catalog
     from config.terminal import gap_table, screen
+    from feeds.gaps import merge_gaps
 
-    gaps = open_catalog(catalog).gaps(symbol, timeframe, calendar=calendar)
+    gaps = merge_gaps([open_catalog(catalog).gaps(symbol, timeframe, calendar=calendar)])
     if as_json:
-        _write_json([{"start": gap.start, "end": gap.end, "missing": gap.missing} for gap in gaps], "-")
-    elif len(gaps):
+        _write_json([gap._asdict() for gap in gaps], "-")
+    elif gaps:
         screen.print(gap_table(gaps))
     else:
         screen.print(f"{symbol} {timeframe}: no bar is missing")

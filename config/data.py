@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from engine.interfaces import Feed
 from feeds.catalog import Catalog, Progress
 from feeds.catalog_import import ImportResult, OnConflict
 from feeds.chunks import join
+from feeds.events import EventReport
 from feeds.files import read_bars
-from feeds.gaps import Calendar
+from feeds.gaps import Calendar, merge_gaps
 from feeds.layout import FileLayout, names_in_path
 from feeds.memory import MemoryFeed
+from feeds.reports import QualityReport
 from feeds.resample import ResampledFeed
 from feeds.synthetic import SyntheticFeed, SyntheticMarket
 from feeds.validation import BadRows
@@ -130,6 +132,14 @@ def import_files(
         yield from catalog.write(bars, origin=str(file), on_conflict=on_conflict, calendar=calendar)
         if progress is not None:
             progress(done, len(files))
+
+
+def as_plain(report: QualityReport | EventReport) -> dict[str, Any]:
+    """Return a report as JSON-ready values; gaps as [start, end, missing bars]."""
+    plain = {field.name: getattr(report, field.name) for field in fields(report)}
+    if isinstance(report, QualityReport):
+        plain["gaps"] = [[gap.start, gap.end, gap.missing] for gap in merge_gaps([report.gaps])]
+    return {**plain, "findings": list(report.findings), "is_usable": report.is_usable}
 
 
 def layout_from(options: Sequence[str]) -> FileLayout:

@@ -7,6 +7,7 @@ are UTC. Relative paths are relative to the settings file. Secrets are never set
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -425,16 +426,20 @@ class FillSettings(Section):
     volume_cap: Annotated[float | Literal["none"] | None, BeforeValidator(_volume_cap)] = Field(
         None, description="largest share of a bar's volume that our fills take, the rest is carried over; "
         '`"none"` for no cap')
+    children_reduce_only: bool | None = Field(
+        None, description="whether a bracket's children may only reduce the position they protect")
     touch_probability: float | None = Field(
         None, ge=0, le=1, description='chance of a fill at a touch, for `limit_touch = "probability"`')
     seed: int | None = Field(None, ge=0, description="for what is drawn at random; `run.seed` if left out")
 
     def switches(self, seed: int) -> Switches:
-        """Return the switches meant; `seed` is used where none is set here."""
+        """Return the switches meant; `seed` is used where chance decides and none is set here."""
         changes = {name: value for name, value in self.model_dump(exclude={"profile"}).items() if value is not None}
         if changes.get("volume_cap") == "none":
             changes["volume_cap"] = None
-        return profile(self.profile, **{"seed": seed, **changes})
+        chosen = profile(self.profile, **changes)
+        is_random = chosen.path == "random" or chosen.limit_touch == "probability"
+        return replace(chosen, seed=seed) if is_random and self.seed is None else chosen
 
     @field_validator("profile", *CHOICES)
     @classmethod

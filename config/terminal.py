@@ -1,5 +1,6 @@
 """What the command line shows: progress bars on the error stream, tables on the output."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,16 +10,19 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.analysis.formatting import NOTHING, number, percent
-from engine.bars import SECOND, iso
+from engine.bars import MINUTE, iso
 from engine.journal.reading import RunInfo
 from feeds.catalog_entry import CatalogEntry
-from feeds.gaps import Gaps
+from feeds.gaps import Gap
 from strategies.registry import StrategyInfo
 
 Report = Callable[[int, int | None], None]
 """Told how much is done, and of how much where that is known."""
 
-screen = Console(highlight=False)
+WIDE = 200
+"""Columns where there is no terminal to say how many it has: a file or a pipe has room."""
+
+screen = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False)
 
 
@@ -47,10 +51,11 @@ def progress(what: str, unit: str) -> Iterator[Report | None]:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> Table:
-    """Return a table; the columns named in `numbers` are set to the right."""
+    """Return a table; the columns named in `numbers` are set to the right, and only a last column of text may wrap."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        made.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+        wraps = heading == headings[-1] and heading not in numbers
+        made.add_column(heading, justify="right" if heading in numbers else "left", no_wrap=not wraps)
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
@@ -74,8 +79,9 @@ def run_table(runs: Iterable[RunInfo]) -> Table:
         result = run.result
         figures = result.get("statistics", {})
         rows.append((
-            run.id, iso(run.start.started_at // SECOND * SECOND), run.status, run.start.settings.get("run", {}).get("name", ""),
-            run.start.strategy, f"{run.bars:,}" if run.bars is not None else NOTHING, f"{result.get('fills', 0):,}",
+            run.id, iso(run.start.started_at // MINUTE * MINUTE), run.status,
+            run.start.settings.get("run", {}).get("name", ""), run.start.strategy,
+            f"{run.bars:,}" if run.bars is not None else NOTHING, f"{result.get('fills', 0):,}",
             percent(figures.get("total_return"), signed=True), number(figures.get("sharpe")),
             percent(figures.get("max_drawdown")),
         ))
@@ -94,7 +100,7 @@ def catalog_table(entries: Iterable[CatalogEntry]) -> Table:
     return table(headings, rows, numbers=("bars", "missing"))
 
 
-def gap_table(gaps: Gaps) -> Table:
+def gap_table(gaps: Iterable[Gap]) -> Table:
     """Return gaps, one a row."""
     rows = [(iso(gap.start), iso(gap.end), f"{gap.missing:,}") for gap in gaps]
     return table(("from", "to", "missing bars"), rows, numbers=("missing bars",))

@@ -137,7 +137,7 @@ class EngineContext:
         return int(np.searchsorted(times, self._moment.time, side="right"))
 
     def price(self, symbol: str) -> float:
-        price = self._moment.prices.get(symbol)
+        price = self._moment.price(symbol)
         if price is None:
             raise PluginError(f"{symbol} has no bar yet, so no price; wait for its first bar")
         return price
@@ -152,7 +152,7 @@ class EngineContext:
         return self._portfolio.accounts[currency or self._portfolio.currency].free
 
     def equity(self, currency: str | None) -> Decimal:
-        return self._portfolio.equity(currency or self._portfolio.currency, self._moment.prices)
+        return self._portfolio.equity(currency or self._portfolio.currency, self._moment.price)
 
     def quantity_for_exposure(self, symbol: str, exposure: float) -> float:
         return self._portfolio.instruments[symbol].float_quantity(self._desk.lots_for(symbol, exposure))

@@ -27,8 +27,8 @@ from engine.events import (
 from engine.instruments import Instrument
 from engine.interfaces import Broker
 from engine.moment import Moment
-from engine.orders import Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
-from engine.portfolio import Portfolio
+from engine.orders import FINAL, Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
+from engine.portfolio import Portfolio, Position
 from engine.recorder import Recorder
 from engine.risk import RiskGate
 
@@ -91,13 +91,14 @@ class OrderDesk:
 
     def target(self, symbol: str, exposure: float, why: str) -> None:
         """Trade towards a share of equity at market; an unfilled order of the target before is withdrawn first."""
-        instrument = self._instrument(symbol)
         previous = self._target_orders.get(symbol)
-        if previous is not None and previous.is_open:
+        if previous is not None and previous.status not in FINAL:
             self.handle(self._broker.cancel(previous, self._moment.time, "replaced by a newer target"))
+        instrument = self._instrument(symbol)
         position = self._portfolio.positions[symbol]
         price = self._price(symbol)
-        lots = self.lots_for(symbol, exposure) - position.lots
+        ticks = instrument.to_ticks(price)
+        lots = self._lots_for(position, ticks, exposure) - position.lots
         if not lots:
             return
         action = self._actions.get(exposure)
@@ -105,16 +106,18 @@ class OrderDesk:
             action = self._actions[exposure] = f"target {exposure:g}"
         moment = self._moment
         decision = self._recorder.decision(moment.time, symbol, moment.bar_close_time(symbol), price, action, why)
-        side = Side.BUY if lots > 0 else Side.SELL
-        order = self._new_order(decision, instrument, side, OrderType.MARKET, abs(lots), instrument.to_ticks(price))
+        side, lots = (Side.BUY, lots) if lots > 0 else (Side.SELL, -lots)
+        order = self._new_order(decision, instrument, side, OrderType.MARKET, lots, ticks)
         self._target_orders[symbol] = order
         self._send(order, price)
 
     def lots_for(self, symbol: str, exposure: float) -> int:
         """Return the signed lots that make the position worth `exposure` × equity at the last close."""
         position = self._portfolio.positions[symbol]
-        ticks = position.instrument.to_ticks(self._price(symbol))
-        equity_units = self._portfolio.equity_units(position.account.currency, self._moment.prices)
+        return self._lots_for(position, position.instrument.to_ticks(self._price(symbol)), exposure)
+
+    def _lots_for(self, position: Position, ticks: int, exposure: float) -> int:
+        equity_units = self._portfolio.equity_units(position.account.currency, self._moment.price)
         return lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units)
 
     def request(self, request: OrderRequest) -> Order:
@@ -183,9 +186,12 @@ class OrderDesk:
             if type(event) is Fill:
                 recorder.fill(event)
             else:
-                recorder.order_event(event.order.id, event.time, EVENT_KINDS[type(event)], event.reason)
-        if not (self._on_fill or self._on_order):
-            return
+                order, time, reason = event
+                recorder.order_event(order.id, time, EVENT_KINDS[type(event)], reason)
+        if self._on_fill or self._on_order:
+            self._publish(events)
+
+    def _publish(self, events: Sequence[Any]) -> None:
         for event in events:
             for handler in self._on_fill if type(event) is Fill else self._on_order:
                 handler(event)
@@ -195,7 +201,7 @@ class OrderDesk:
     def _new_order(self, decision: int, instrument: Instrument, side: Side, kind: OrderType, lots: int, ticks: int) -> Order:
         number = self._next_order_id
         self._next_order_id = number + 1
-        order = Order(number, decision, instrument, side, kind, lots, self._moment.time, decision_ticks=ticks)
+        order = Order(number, decision, instrument, side, kind, lots, self._moment.time, ticks)
         if self._latency is not None:
             order.arrives_at += self._latency.delay(number)
         return order
@@ -246,7 +252,7 @@ class OrderDesk:
         return instrument
 
     def _price(self, symbol: str) -> float:
-        price = self._moment.prices.get(symbol)
+        price = self._moment.price(symbol)
         if price is None:
             raise OrderError(f"{symbol} has no bar yet, so it cannot be traded; wait for its first bar")
         return price

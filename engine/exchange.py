@@ -93,14 +93,16 @@ class SimulatedExchange:
 
     def submit(self, order: Order) -> Sequence[Any]:
         """Take an order. A post-only order that would take liquidity at the last close is rejected."""
-        order.become(OrderStatus.IN_FLIGHT)
+        if order.status is not OrderStatus.CREATED:
+            order.become(OrderStatus.IN_FLIGHT)  # raises: an order is submitted once
+        order.status = OrderStatus.IN_FLIGHT
         if order.group is not None:
             self._groups.setdefault(order.group, []).append(order)
         if order.post_only and order.limit_ticks is not None and (order.decision_ticks - order.limit_ticks) * order.side <= 0:
             order.become(OrderStatus.REJECTED)
             price = order.instrument.to_price(order.decision_ticks)
             return (OrderRejected(order, order.decided_at, f"post-only limit {order.limit} would take liquidity at {price}"),)
-        order.become(OrderStatus.ACCEPTED)
+        order.status = OrderStatus.ACCEPTED  # nobody saw it in flight
         if order.parent_id is not None:
             order.reduce_only = order.reduce_only and self.switches.children_reduce_only
             self._children.setdefault(order.parent_id, []).append(order)

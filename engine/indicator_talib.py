@@ -81,7 +81,7 @@ class TalibFunction:
         first = min(first_row(columns) + self._lookback(parameters), rows)
         outputs = []
         for result in results:
-            output = result.astype(np.float64)
+            output = result.astype(np.float64, copy=False)
             output[:first] = np.nan
             outputs.append(output)
         return tuple(outputs)

@@ -244,6 +244,8 @@ def check_causal(
         row = _first_difference(part, whole[:length], tolerance)
         if row is not None:
             when = f" ({iso(int(close_time[row]))})" if close_time is not None else ""
+            if _first_difference(part, spec._own([column[:length] for column in given]), tolerance) is not None:
+                raise PluginError(f"{spec.name} gives other values for the same rows each time; expected the same")
             raise PluginError(
                 f"{spec.name} looks ahead: row {row}{when} is {part[row]:.10g} when the data end at row {length - 1}, "
                 f"and {whole[row]:.10g} when they go on; expected a value made of rows up to its own"

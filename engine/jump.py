@@ -189,7 +189,7 @@ def run_compiled(
     if position.lots or abs(account.cash_units) > 2**53 or terms.rate < 0:
         return False
     flags = bars.flags if bars.flags is not None else np.empty(0, np.uint8)
-    status, decisions, fills, costs, events, _, _ = run_targets(
+    status, decisions, fills, costs, events, books = run_targets(
         exposures, first, bars.open, bars.close, bars.volume, flags, float(instrument.price_increment),
         float(instrument.quantity_increment), position.value_units, account.cash_units, terms.rate.numerator,
         terms.rate.denominator, headroom, terms.half_spread_points, terms.slippage_points, terms.volume_cap,
@@ -198,8 +198,7 @@ def run_compiled(
     if status != DONE or (len(fills) and int(np.abs(fills[:, 8]).max()) > 2**53):
         return False
     _Rows(bars, exposures, instrument, portfolio, strategy).record(recorder, decisions, fills, costs, events)
-    for side, price, lots, fee in fills[:, [2, 4, 5, 6]].tolist():
-        position.apply(side, price, lots, fee)
+    account.cash_units, account.locked_units, position.lots, position.cost_units, position.realised_units = map(int, books)
     return True
 
 
@@ -214,15 +213,15 @@ class _Rows:
     strategy: str
 
     def record(self, recorder: Recorder, decisions: Any, fills: Any, costs: Any, events: Any) -> None:
-        recorder.bulk_decisions(self._decisions(decisions))
-        recorder.bulk_orders(self._orders(decisions))
-        recorder.bulk_order_events(self._events(events, fills))
+        recorder.bulk_decisions(len(decisions), lambda: self._decisions(decisions))
+        recorder.bulk_orders(len(decisions), lambda: self._orders(decisions))
+        recorder.bulk_order_events(len(events), lambda: self._events(events))
         symbol = list(self.portfolio.instruments).index(self.instrument.symbol)
         keys = np.empty((len(fills), KEY_FIELDS), np.int64)
         keys[:, 0] = symbol
         keys[:, 1] = self.bars.close_time[fills[:, 0]]
         keys[:, 2:] = fills[:, [2, 4, 5, 6]]
-        recorder.bulk_fills(self._fills(fills, costs), keys)
+        recorder.bulk_fills(lambda: self._fills(fills, costs), keys)
 
     def _decisions(self, decisions: Any) -> list[tuple[Any, ...]]:
         rows = decisions[:, 0]
@@ -258,7 +257,7 @@ class _Rows:
             (costs[:, 1] * size).tolist(), [0.0] * count, self._quantities(held), _scaled(cash, unit), strict=True,
         ))
 
-    def _events(self, events: Any, fills: Any) -> list[tuple[Any, ...]]:
+    def _events(self, events: Any) -> list[tuple[Any, ...]]:
         from engine import kernel
 
         row, order, kind = events[:, 0], events[:, 1], events[:, 2]

@@ -51,7 +51,7 @@ def run_targets(
     cash: int, fee_numerator: int, fee_denominator: int, headroom: float, spread_points: float, slippage_points: float,
     volume_cap: float, allow_short: bool, float_ratio: Any,
 ) -> Any:
-    """Run and return (status, decisions, fills, fill costs, events, last lots, last cash).
+    """Run and return (status, decisions, fills, fill costs, events, books).
 
     Args:
         exposures: float64 [rows], NaN for no opinion; first: the first row at which it is asked.
@@ -61,7 +61,8 @@ def run_targets(
         decisions int64 [n, 4]: row, signed lots asked for, close ticks, place of the exposure's row;
         fills int64 [m, 9]: row, order, side, reference ticks, price ticks, lots, fee, lots held after, cash after;
         costs float64 [m, 2]: spread, slippage per unit of base;
-        events int64 [k, 6]: row of its time, order, kind, lots before, lots after, free units.
+        events int64 [k, 6]: row of its time, order, kind, lots before, lots after, free units;
+        books: cash, locked, lots, cost and realised units at the end.
     """
     rows = len(close)
     size = 1024
@@ -70,7 +71,7 @@ def run_targets(
     costs = np.empty((size, 2), np.float64)
     events = np.empty((4 * size, 6), np.int64)
     n = m = k = 0
-    held = cost = locked = 0
+    held = cost = locked = realised = 0
     wanted = np.nan
     order = 0  # id of the open order, 0 for none; its side, quantity and what has filled of it
     side = quantity = filled = 0
@@ -103,7 +104,7 @@ def run_targets(
                 lot_units = price * value_units
                 largest = float(max(lots, abs(held)))
                 if largest * float(lot_units) * max(float(fee_numerator), 2.0) > _LARGEST or largest * largest > _LARGEST:
-                    return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], held, cash
+                    return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], (cash, locked, held, cost, realised)
                 closing = min(lots, max(0, -held * side))
                 opening = lots - closing
                 no_short = False
@@ -147,7 +148,7 @@ def run_targets(
                     notional = lots * lot_units
                     fee = _fee(notional, fee_numerator, fee_denominator)
                     if abs(float(cash)) + float(notional) + abs(float(fee)) + 2.0 * float(cost) > _LARGEST:
-                        return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], held, cash
+                        return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], (cash, locked, held, cost, realised)
                     cash -= side * notional + fee
                     if held * side >= 0:
                         cost += notional
@@ -157,6 +158,7 @@ def run_targets(
                         closing = min(lots, abs(held))
                         removed = _share_of_cost(cost, closing, abs(held))
                         cost -= removed
+                        realised += (closing * lot_units - removed) * -side
                         if held < 0:
                             locked -= 2 * removed
                         if lots > closing:
@@ -182,12 +184,12 @@ def run_targets(
             ticks = np.int64(np.rint(close[row] / tick))
             per_lot = ticks * value_units
             if abs(float(held)) * float(per_lot) + abs(float(cash)) > _LARGEST:
-                return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], held, cash
+                return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], (cash, locked, held, cost, realised)
             equity = cash + held * per_lot
             share = min(max(exposure, -headroom), headroom)
             goal = share * equity / per_lot
             if abs(goal) > _LARGEST:
-                return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], held, cash
+                return OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0], (cash, locked, held, cost, realised)
             lots = np.int64(goal) - held
             if lots != 0:
                 decisions[n] = (row, lots, ticks, row)
@@ -198,7 +200,7 @@ def run_targets(
                 filled = 0
                 events[k] = (row, order, ACCEPTED, 0, 0, 0)
                 k += 1
-    return DONE, decisions[:n], fills[:m], costs[:m], events[:k], held, cash
+    return DONE, decisions[:n], fills[:m], costs[:m], events[:k], (cash, locked, held, cost, realised)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

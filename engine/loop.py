@@ -497,8 +497,7 @@ class Engine:
 
     def _result(self) -> RunResult:
         recorder = self._recorder
-        prices = dict(self.moment.prices)
-        equity = self.portfolio.equity(self.portfolio.currency, prices)
+        equity = self.portfolio.equity(self.portfolio.currency, self.moment.price)
         start = self._parts.start
         return RunResult(
             run_id=self._run_id,

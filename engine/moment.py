@@ -22,9 +22,13 @@ class SingleMoment:
     def prices(self) -> Mapping[str, float]:
         return {self.symbol: self.bar.close} if self.bar is not None else {}
 
+    def price(self, symbol: str) -> float | None:
+        """Return the last close of a symbol; None before its first bar."""
+        return self.bar.close if self.bar is not None else None
+
     def bar_close_time(self, symbol: str) -> int:
         """Return when the last bar of a symbol closed."""
-        return self.time
+        return self.bar.close_time if self.bar is not None else 0
 
 
 class ManyMoment:
@@ -36,6 +40,10 @@ class ManyMoment:
         self.time = 0
         self.prices: dict[str, float] = {}
         self.bar_close_times: dict[str, int] = {}
+
+    def price(self, symbol: str) -> float | None:
+        """Return the last close of a symbol; None before its first bar."""
+        return self.prices.get(symbol)
 
     def bar_close_time(self, symbol: str) -> int:
         """Return when the last bar of a symbol closed."""

@@ -4,7 +4,7 @@ Money is counted in whole units of its currency (`..._units`), quantities in lot
 views for people. Bar-by-bar valuation is nobody's job here: equity is computed when asked for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from engine.errors import SettingsError
@@ -18,11 +18,14 @@ class Account:
     `locked_units` is cash that backs short positions: their proceeds and as much again as collateral, at entry prices.
     """
 
-    __slots__ = ("cash_units", "currency", "locked_units", "unit")
+    __slots__ = ("cash_units", "currency", "locked_units", "positions", "unit", "unit_ratio")
 
     def __init__(self, currency: str, unit: Decimal) -> None:
         self.currency = currency
         self.unit = unit
+        self.unit_ratio = unit.as_integer_ratio()
+        self.positions: list[Position] = []
+        """The positions that are paid for from here."""
         self.cash_units = 0
         self.locked_units = 0
 
@@ -65,6 +68,7 @@ class Position:
         self.lots = 0
         self.cost_units = 0
         self.realised_units = 0
+        account.positions.append(self)
 
     @property
     def quantity(self) -> Decimal:
@@ -145,14 +149,17 @@ class Portfolio:
         """Book a fill."""
         self.positions[fill.order.symbol].apply(fill.side, fill.price_ticks, fill.lots, fill.fee_units)
 
-    def equity_units(self, currency: str, price_of: Mapping[str, float]) -> int:
+    def equity_units(self, currency: str, price_of: Callable[[str], float | None]) -> int:
         """Return cash + market value of the positions quoted in a currency, in its units, at the given prices."""
-        total = self.accounts[currency].cash_units
-        for symbol, position in self.positions.items():
-            if position.lots and position.instrument.quote == currency:
-                total += position.market_units(position.instrument.to_ticks(price_of[symbol]))
+        account = self.accounts[currency]
+        total = account.cash_units
+        for position in account.positions:
+            if position.lots:
+                price = price_of(position.instrument.symbol)
+                assert price is not None, "what is held has been bought at a price"
+                total += position.market_units(position.instrument.to_ticks(price))
         return total
 
-    def equity(self, currency: str, price_of: Mapping[str, float]) -> Decimal:
+    def equity(self, currency: str, price_of: Callable[[str], float | None]) -> Decimal:
         """Return cash + market value of the positions quoted in a currency, exact at prices snapped to increments."""
         return self.equity_units(currency, price_of) * self.accounts[currency].unit

@@ -4,22 +4,21 @@ Rows are made once, as plain tuples in the field order of engine.records: a run 
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from engine.bars import IntArray
-from engine.events import Fill, Liquidity
+from engine.events import Fill
+from engine.instruments import Instrument
 from engine.interfaces import Journal
 from engine.lines import Line
-from engine.orders import Order, OrderType, Side
+from engine.orders import Order, OrderType
 from engine.portfolio import Portfolio
 from engine.records import Batch, FillRow
-
-_LIQUIDITY = {Liquidity.MAKER: "maker", Liquidity.TAKER: "taker"}
-_SIDE = {Side.BUY: "buy", Side.SELL: "sell"}
+from engine.results import LazyRows
 
 KEY_FIELDS = 6
 """Numbers a fill key has: symbol index, bar_close_time, side, price ticks, lots, fee units."""
@@ -35,15 +34,14 @@ class Recorder:
 
     def __init__(self, journal: Journal | None, portfolio: Portfolio, strategy: str, lines: Mapping[str, Sequence[Line]]) -> None:
         self._journal = journal
-        self._portfolio = portfolio
+        self._positions = portfolio.positions
         self._strategy = strategy
         self._lines = lines
         self._batch = Batch()
         self._symbol_index = {symbol: index for index, symbol in enumerate(portfolio.instruments)}
-        self._units = {currency: float(account.unit) for currency, account in portfolio.accounts.items()}
-        self._unit_ratio = {currency: account.unit.as_integer_ratio() for currency, account in portfolio.accounts.items()}
         self._keys = array("q")
         self._fills: list[tuple[Any, ...]] = []
+        self._make_fills: Callable[[], list[tuple[Any, ...]]] | None = None
         self.decision_count = 0
         self.order_count = 0
         self.order_event_count = 0
@@ -59,33 +57,25 @@ class Recorder:
     def decision(self, time: int, symbol: str, bar_close_time: int, price: float, action: str, why: str) -> int:
         """Note why something is asked for; return the decision's id."""
         self.decision_count = number = self.decision_count + 1
-        self._batch.decisions.append(
-            (number, time, self._strategy, symbol, bar_close_time, price, action, self._saw(symbol), why)
-        )
-        return number
-
-    def _saw(self, symbol: str) -> str | None:
         lines = self._lines.get(symbol)
-        if not lines:
-            return None
-        # NaN is not JSON; a line that is not warm yet shows as null.
-        shown = [repr(line[-1]) if line and line[-1] == line[-1] else "null" for line in lines]
-        return f"[{','.join(shown)}]"
+        saw = tuple([line[-1] for line in lines]) if lines else None
+        self._batch.decisions.append((number, time, self._strategy, symbol, bar_close_time, price, action, saw, why))
+        return number
 
     def order(self, order: Order) -> None:
         """Note an order as it was made."""
         self.order_count += 1
         instrument = order.instrument
+        numerator, denominator = instrument.quantity_ratio
         kind = order.type
-        trail = order.trail_fraction
-        if trail is None and order.trail_ticks is not None:
-            trail = instrument.float_price(order.trail_ticks)
+        if kind is OrderType.MARKET:
+            limit = stop = trail = None
+        else:
+            limit, stop, trail = _prices(order, instrument)
         self._batch.orders.append((
-            order.id, order.decision_id, order.decided_at, order.symbol, _SIDE[order.side], kind.value,
-            instrument.float_quantity(order.lots),
-            None if order.limit_ticks is None else instrument.float_price(order.limit_ticks),
-            None if order.stop_ticks is None or kind is OrderType.TRAILING_STOP else instrument.float_price(order.stop_ticks),
-            trail, order.time_in_force.value, order.expire_at, order.post_only, order.reduce_only, order.parent_id, order.group,
+            order.id, order.decision_id, order.decided_at, order.symbol, "buy" if order.side > 0 else "sell", kind._value_,
+            order.lots * numerator / denominator, limit, stop, trail, order.time_in_force._value_, order.expire_at,
+            order.post_only, order.reduce_only, order.parent_id, order.group,
         ))
 
     def order_event(self, order_id: int, time: int, kind: str, reason: str = "") -> None:
@@ -95,24 +85,25 @@ class Recorder:
 
     def fill(self, fill: Fill) -> None:
         """Note an execution, after it was booked, and that its order moved on."""
-        order = fill.order
+        number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks, *costs = fill
         instrument = order.instrument
-        position = self._portfolio.positions[order.symbol]
+        symbol = order.symbol
+        position = self._positions[symbol]
         account = position.account
-        numerator, denominator = self._unit_ratio[account.currency]
+        of_unit, unit = account.unit_ratio
+        of_tick, tick = instrument.price_ratio
+        of_lot, lot = instrument.quantity_ratio
         row = (
-            fill.id, order.id, fill.time, fill.bar_close_time, order.symbol, _SIDE[fill.side],
-            instrument.float_price(fill.price_ticks), instrument.float_quantity(fill.lots), _LIQUIDITY[fill.liquidity],
-            fill.fee_units * numerator / denominator, account.currency, instrument.float_price(fill.reference_ticks),
-            fill.spread_cost, fill.slippage_cost, fill.impact_cost, instrument.float_quantity(position.lots),
-            account.cash_units * numerator / denominator,
+            number, order.id, time, bar_close_time, symbol, "buy" if side > 0 else "sell", price_ticks * of_tick / tick,
+            lots * of_lot / lot, liquidity._value_, fee_units * of_unit / unit, account.currency,
+            reference_ticks * of_tick / tick, *costs, position.lots * of_lot / lot, account.cash_units * of_unit / unit,
         )
         self._fills.append(row)
         self._batch.fills.append(row)
-        self._keys.extend((
-            self._symbol_index[order.symbol], fill.bar_close_time, fill.side, fill.price_ticks, fill.lots, fill.fee_units
-        ))
-        self.order_event(order.id, fill.time, "filled" if order.filled_lots == order.lots else "partially_filled")
+        self._keys.extend((self._symbol_index[symbol], bar_close_time, side, price_ticks, lots, fee_units))
+        self.order_event_count = event = self.order_event_count + 1
+        kind = "filled" if order.filled_lots == order.lots else "partially_filled"
+        self._batch.order_events.append((event, order.id, time, kind, ""))
 
     def account_event(self, time: int, kind: str, currency: str, amount: Decimal, note: str = "") -> None:
         """Note money that moved other than by a fill."""
@@ -123,25 +114,31 @@ class Recorder:
         """Note valuations."""
         self._batch.equity.extend(rows)
 
-    # ── rows made elsewhere, in bulk and numbered from 1 ────────────────────────────────────────────────────────────────────
+    # ── rows made elsewhere, in bulk and numbered from 1; made at all only if a journal wants them ─────────────────────────────
 
-    def bulk_decisions(self, rows: list[tuple[Any, ...]]) -> None:
-        self._batch.decisions.extend(rows)
-        self.decision_count += len(rows)
+    def bulk_decisions(self, count: int, make: Callable[[], list[tuple[Any, ...]]]) -> None:
+        self.decision_count += count
+        if self._journal is not None:
+            self._batch.decisions.extend(make())
 
-    def bulk_orders(self, rows: list[tuple[Any, ...]]) -> None:
-        self._batch.orders.extend(rows)
-        self.order_count += len(rows)
+    def bulk_orders(self, count: int, make: Callable[[], list[tuple[Any, ...]]]) -> None:
+        self.order_count += count
+        if self._journal is not None:
+            self._batch.orders.extend(make())
 
-    def bulk_order_events(self, rows: list[tuple[Any, ...]]) -> None:
-        self._batch.order_events.extend(rows)
-        self.order_event_count += len(rows)
+    def bulk_order_events(self, count: int, make: Callable[[], list[tuple[Any, ...]]]) -> None:
+        self.order_event_count += count
+        if self._journal is not None:
+            self._batch.order_events.extend(make())
 
-    def bulk_fills(self, rows: list[tuple[Any, ...]], keys: IntArray) -> None:
-        """Add fills, with their keys int64 [fills, 6]."""
-        self._batch.fills.extend(rows)
-        self._fills.extend(rows)
+    def bulk_fills(self, make: Callable[[], list[tuple[Any, ...]]], keys: IntArray) -> None:
+        """Add the fills of a run that has none yet, with their keys int64 [fills, 6]."""
         self._keys.frombytes(np.ascontiguousarray(keys).tobytes())
+        if self._journal is None:
+            self._make_fills = make
+            return
+        self._fills = make()
+        self._batch.fills.extend(self._fills)
 
     # ── handing over ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,13 +154,10 @@ class Recorder:
         batch = self._batch
         return not (batch.orders or batch.fills or batch.order_events or batch.decisions or batch.account_events or batch.equity)
 
-    @property
-    def fill_count(self) -> int:
-        return len(self._fills)
-
-    def fills(self) -> list[FillRow]:
-        """Return every fill of the run."""
-        return list(map(FillRow._make, self._fills))
+    def fills(self) -> Sequence[FillRow]:
+        """Return every fill of the run; the rows are made when they are first looked at."""
+        make, rows = self._make_fills, self._fills
+        return LazyRows(len(self._keys) // KEY_FIELDS, lambda: list(map(FillRow._make, make() if make else rows)))
 
     def fill_keys_from(self, first: int) -> IntArray:
         """Return the keys of the fills from the first-th on."""
@@ -173,3 +167,16 @@ class Recorder:
     def fill_keys(self) -> IntArray:
         """Return int64 [fills, 6]: symbol index, bar_close_time, side, price ticks, lots, fee units."""
         return np.frombuffer(self._keys, dtype=np.int64).reshape(-1, KEY_FIELDS).copy() if self._keys else np.empty((0, KEY_FIELDS), np.int64)
+
+
+def _prices(order: Order, instrument: Instrument) -> tuple[float | None, float | None, float | None]:
+    """Return limit, stop and trail as floats; a trailing stop's moving stop is left out, its distance says it all."""
+    trail = order.trail_fraction
+    if trail is None and order.trail_ticks is not None:
+        trail = instrument.float_price(order.trail_ticks)
+    has_stop = order.stop_ticks is not None and order.type is not OrderType.TRAILING_STOP
+    return (
+        None if order.limit_ticks is None else instrument.float_price(order.limit_ticks),
+        instrument.float_price(order.stop_ticks) if has_stop and order.stop_ticks is not None else None,
+        trail,
+    )

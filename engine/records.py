@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 class DecisionRow(NamedTuple):
     """Why something was asked for: the strategy's reason and what it saw at that bar.
 
-    `bar_close_time` and `symbol` name the bar that was decided on, `price` its close. `saw` is a JSON array: the
-    values of the strategy's indicator lines, named in the run's manifest. `action` is what was asked, in words.
+    `bar_close_time` and `symbol` name the bar that was decided on, `price` its close. `saw` holds the
+    values of the strategy's indicator lines, named in the run's manifest (a JSON array in SQL; NaN is null there). `action` is what was asked, in words.
     """
 
     id: int
@@ -23,7 +23,7 @@ class DecisionRow(NamedTuple):
     bar_close_time: int
     price: float
     action: str
-    saw: str | None
+    saw: tuple[float, ...] | None
     why: str
 
 

@@ -1,10 +1,11 @@
 """What a run leaves in memory: its fills as columns, its equity, and the figures every front end prints."""
 
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -26,6 +27,33 @@ class EquityCurve:
     exposure: FloatArray
 
 
+class LazyRows(Sequence[FillRow]):
+    """Fills whose rows are made when one is first looked at: a run that is only timed or hashed makes none."""
+
+    def __init__(self, count: int, make: Callable[[], list[FillRow]]) -> None:
+        self._count = count
+        self._make = make
+
+    @cached_property
+    def _rows(self) -> list[FillRow]:
+        return self._make()
+
+    @overload
+    def __getitem__(self, place: int) -> FillRow: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[FillRow]: ...
+
+    def __getitem__(self, place: int | slice) -> FillRow | list[FillRow]:
+        return self._rows[place]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[FillRow]:
+        return iter(self._rows)
+
+
 @dataclass(frozen=True)
 class RunResult:
     """A finished run.
@@ -44,7 +72,7 @@ class RunResult:
     symbols: tuple[str, ...]
     bars: int
     loop_seconds: float
-    fills: list[FillRow]
+    fills: Sequence[FillRow]
     fill_keys: IntArray
     curve: EquityCurve
     final_equity: Decimal

@@ -1,7 +1,5 @@
 """Equity at every instant, derived afterwards from fills and closes: the loop itself never values anything."""
 
-from decimal import Decimal
-
 import numpy as np
 
 from engine.bars import Bars, FloatArray, IntArray, Stream, Timeframe
@@ -170,7 +168,3 @@ def _forward_filled(matrix: FloatArray, before: FloatArray) -> FloatArray:
     np.maximum.accumulate(source, axis=0, out=source)
     return np.asarray(np.take_along_axis(known, source, axis=0)[1:])
 
-
-def final_equity(portfolio: Portfolio, prices: dict[str, float]) -> Decimal:
-    """Return cash + market value at the last closes, exact."""
-    return portfolio.equity(portfolio.currency, prices)

@@ -20,6 +20,9 @@ from feeds.validation import modal_step
 _ZONE = r"(\dZ|\dz|UTC|GMT|:\d\d(\.\d+)?[+-]\d\d(:?\d\d)?)$"
 
 
+_COUNT = r"^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$"
+
+
 @dataclass(frozen=True)
 class Rows:
     """Where rows come from, for messages: "btc.csv", the first one's number, and what a row is called there."""
@@ -202,11 +205,15 @@ def _written(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
     import pyarrow.compute as pc
 
     if layout.time_format is None:
-        for kind, values_of in ((pa.int64(), integers_of), (pa.float64(), floats_of)):
-            try:
-                return _counts(values_of(column.cast(kind)), layout, rows)
-            except pa.ArrowInvalid:
-                continue
+        counted = pc.match_substring_regex(column, _COUNT).to_numpy()
+        if counted.all():
+            return _counts(_whole_or_float(column), layout, rows)
+        if counted.any():
+            row = int(np.argmax(counted != counted[0]))
+            raise DataError(
+                f"{rows.name(row)}: time {_short(column[row].as_py())} is not of the form of the first, "
+                f"{_short(column[0].as_py())}; expected counts since 1970 in all rows or in none; correct the row"
+            )
     zoned = pc.match_substring_regex(column, _ZONE).to_numpy()
     if layout.time_format is not None and "%z" not in layout.time_format:
         zoned = np.zeros(len(column), np.bool_)
@@ -225,6 +232,15 @@ def _written(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
         plain = pc.replace_substring_regex(plain, r"(:\d\d(?:\.\d+)?[+-]\d\d)$", r"\1:00")
         return _nanoseconds(_cast(plain, pa.timestamp("ns", tz="UTC"), column, rows), rows)
     return _nanoseconds(_zoned(_cast(column, pa.timestamp("ns"), column, rows), layout, rows), rows)
+
+
+def _whole_or_float(column: Any) -> npt.NDArray[Any]:
+    import pyarrow as pa
+
+    try:
+        return integers_of(column)
+    except pa.ArrowInvalid:
+        return floats_of(column)
 
 
 def _cast(column: Any, kind: Any, shown: Any, rows: Rows) -> Any:

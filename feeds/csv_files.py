@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -30,7 +31,7 @@ def table_of_text(text: bytes, origin: str, symbol: str, timeframe: str | None, 
     body, skipped = _body(text, layout.skip_lines, origin)
     first = _first_line(body, origin)
     delimiter = layout.delimiter or _delimiter(first)
-    cells = next(csv.reader([first], delimiter=delimiter))
+    cells = first.split(delimiter) if '"' not in first else _quoted_cells(first, delimiter, origin)
     has_header = layout.header if layout.header is not None else not any(_begins_like_data(cell) for cell in cells)
     names = _column_names(cells, has_header, layout, origin)
     places = find_columns(layout, names, origin)
@@ -52,23 +53,14 @@ def _parse(
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    wrong: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        wrong.append(row)
-        return "error"
-
     def read(number: Any) -> Any:
-        kinds = {
-            str(place): pa.string() if field == "time" else number for field, where in places.items() for place in where
-        }
+        kinds = {str(place): pa.string() if field == "time" else number for field, at in places.items() for place in at}
         return arrow_csv.read_csv(
             pa.BufferReader(body),
-            # One thread, because only then are lines counted for the handler.
             arrow_csv.ReadOptions(
-                use_threads=False, skip_rows=int(has_header), column_names=[str(place) for place in range(len(names))]
+                skip_rows=int(has_header), column_names=[str(place) for place in range(len(names))]
             ),
-            arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=refuse),
+            arrow_csv.ParseOptions(delimiter=delimiter),
             arrow_csv.ConvertOptions(
                 include_columns=list(kinds),
                 column_types=kinds,
@@ -78,22 +70,31 @@ def _parse(
         )
 
     try:
-        try:
-            return read(pa.float64())
-        except pa.ArrowInvalid:
-            if wrong:
-                raise
-            return read(pa.string())  # a cell is no number; it is named later
+        return read(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowKeyError):
+        _check_lengths(body, delimiter, len(names), rows.first_row - int(has_header), rows.origin)
+    try:
+        return read(pa.string())  # a cell is no number; it is named later
     except (pa.ArrowInvalid, pa.ArrowKeyError) as problem:
-        if wrong:
-            row = wrong[0]
-            line = "" if row.number is None else f" line {row.number + rows.first_row - 1 - int(has_header):,}"
-            raise DataError(
-                f"{rows.origin}{line}: there are {row.actual_columns} cells; expected {row.expected_columns}: "
-                f"{row.text[:80]!r}; correct the line or fetch the file again"
-            ) from problem
         raise DataError(
             f"{rows.origin}: the file cannot be read as text with one bar a line ({problem}); fetch it again"
+        ) from problem
+
+
+def _check_lengths(body: bytes, delimiter: str, expected: int, first_line: int, origin: str) -> None:
+    """Refuse the first line that has more or fewer cells than the others should have."""
+    lines = csv.reader(io.StringIO(body.decode("utf-8", errors="replace"), newline=""), delimiter=delimiter)
+    try:
+        for cells in lines:
+            if cells and len(cells) != expected:
+                shown = delimiter.join(cells)[:80]
+                raise DataError(
+                    f"{origin} line {lines.line_num + first_line - 1:,}: there are {len(cells)} cells; expected "
+                    f"{expected}: {shown!r}; correct the line or fetch the file again"
+                )
+    except csv.Error as problem:
+        raise DataError(
+            f"{origin} line {lines.line_num + first_line - 1:,}: the line is not understood ({problem}); correct it"
         ) from problem
 
 
@@ -140,7 +141,7 @@ def _body(text: bytes, skip_lines: int, origin: str) -> tuple[bytes, int]:
 
 
 def _first_line(body: bytes, origin: str) -> str:
-    line = body.split(b"\n", 1)[0][:_LONGEST_LINE]
+    line = re.split(rb"[\r\n]", body[:_LONGEST_LINE], maxsplit=1)[0]
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as problem:
@@ -150,7 +151,14 @@ def _first_line(body: bytes, origin: str) -> str:
         ) from problem
     if "\0" in text:
         raise DataError(f"{origin}: the file is binary; expected text with one bar a line; check which file this is")
-    return text.rstrip("\r")
+    return text
+
+
+def _quoted_cells(line: str, delimiter: str, origin: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as problem:
+        raise DataError(f"{origin}: the first line is not understood ({problem}); expected names of columns") from problem
 
 
 def _delimiter(line: str) -> str:

@@ -102,10 +102,8 @@ def refuse_gaps(gaps: Gaps, *, calendar: Calendar, open_time: IntArray, close_ti
         return
     more = f" (the first of {len(gaps):,} gaps, {gaps.missing_bars:,} bars in all)" if len(gaps) > 1 else ""
     way_out = 'fetch again or set gap_policy = "mark" or "forward_fill"'
-    if calendar == "24/7":
-        closing = find_gaps(gaps.stream, open_time, close_time, calendar="sessions")
-        if closing.missing_bars * 2 < gaps.missing_bars:
-            way_out += ', or calendar = "sessions" if this market closes at night or at weekends'
+    if calendar == "24/7" and _looks_closed_at_times(gaps, open_time, close_time):
+        way_out += ', or calendar = "sessions" if this market closes at night or at weekends'
     prefix = f"{origin}: " if origin else ""
     raise DataError(f"{prefix}{gaps[0]}{more}; {way_out}")
 
@@ -202,6 +200,12 @@ def span(start: int, end: int) -> str:
 def counted(count: int, one: str, many: str) -> str:
     """Return "1 bar" or "1,234 bars"."""
     return f"{count:,} {one if count == 1 else many}"
+
+
+def _looks_closed_at_times(gaps: Gaps, open_time: IntArray, close_time: IntArray) -> bool:
+    closing = find_gaps(gaps.stream, open_time, close_time, calendar="sessions")
+    has_nights = guess_calendar(open_time) == "sessions" or int((gaps.end - gaps.start).max()) >= 8 * HOUR
+    return has_nights and closing.missing_bars * 2 < gaps.missing_bars
 
 
 def _inside_session(open_time: IntArray, close_time: IntArray, after: IntArray, duration: int) -> npt.NDArray[np.bool_]:

@@ -52,7 +52,7 @@ class TopKDropout(Strategy):
             if not self.position(names[place]) and names[place] not in waiting:
                 self.bought_at[place] = -1  # sold meanwhile, or the purchase came to nothing
         is_held = self.bought_at >= 0
-        held = np.count_nonzero(is_held)
+        held = int(np.count_nonzero(is_held))
         ranked = np.argsort(-score, kind="stable")[: np.count_nonzero(score == score)]  # the best first, no NaN
         others = ranked[~is_held[ranked]][: max(self.n_drop + self.n_hold - held, 0)]
         is_listed = is_held.copy()

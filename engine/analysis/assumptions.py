@@ -1,8 +1,8 @@
 """The assumption card: what a simulation took for granted, hashed, and how each of it differs from the market.
 
-Two results may be compared only if their cards have the same hash. The hash covers switches, costs and instruments: what
-decides how orders fill and what they cost. It leaves out the data, which has a fingerprint of its own, and the warnings,
-whose words may change.
+Two results may be compared only if their cards have the same hash. The hash covers switches, costs and instruments:
+what decides how orders fill and what they cost. It leaves out the data, which has a fingerprint of its own, and the
+warnings, whose words may change.
 """
 
 import hashlib
@@ -38,65 +38,97 @@ class Simplification(NamedTuple):
 
 SIMPLIFICATIONS: tuple[Simplification, ...] = (
     Simplification(
-        "Our orders do not change the market", "Every order moves the price, and others react to it",
+        "Our orders do not change the market",
+        "Every order moves the price, and others react to it",
         "Too good, more so with size and in thin markets",
         "slippage sqrt_impact; keep volume_cap on; stop adding size where impact nears the gross edge",
     ),
     Simplification(
         "The path inside a bar is unknown; stop and target in one bar are settled by the path switch",
-        "Either may have come first", "Default is the worse of the two; ambiguous bars are counted",
+        "Either may have come first",
+        "Default is the worse of the two; ambiguous bars are counted",
         "Use shorter bars; compare the bounds under path worst and path random",
     ),
     Simplification(
-        "A resting limit order fills only when the price trades through it", "There is a queue; at a touch some fill, some do not",
-        "Slightly too bad in calm markets, right on average in fast ones", "limit_touch probability; record real fills and compare",
+        "A resting limit order fills only when the price trades through it",
+        "There is a queue; at a touch some fill, some do not",
+        "Slightly too bad in calm markets, right on average in fast ones",
+        "limit_touch probability; record real fills and compare",
     ),
     Simplification(
-        "Spread and slippage are a model", "They widen when everybody trades: opens, news, crashes",
-        "Too good exactly when it matters", "Volatility-scaled slippage; double the costs and see whether the edge survives",
+        "Spread and slippage are a model",
+        "They widen when everybody trades: opens, news, crashes",
+        "Too good exactly when it matters",
+        "Volatility-scaled slippage; double the costs and see whether the edge survives",
     ),
     Simplification(
-        "Trading is always possible", "Halts, outages, rejected orders, price limits, rate limits", "Too good around shocks",
+        "Trading is always possible",
+        "Halts, outages, rejected orders, price limits, rate limits",
+        "Too good around shocks",
         "Paper trade before real money; look at the worst days by hand",
     ),
     Simplification(
-        "Today's fees, increments and minimums hold for all of the past", "Venues change them; fee tiers depend on volume",
-        "Small; large for tiny accounts and cheap coins", "Set the fee schedule and filters that were in force",
+        "Today's fees, increments and minimums hold for all of the past",
+        "Venues change them; fee tiers depend on volume",
+        "Small; large for tiny accounts and cheap coins",
+        "Set the fee schedule and filters that were in force",
     ),
     Simplification(
-        "The symbols are those in the data", "Delisted and failed ones are often missing (survivorship)",
-        "Too good for panels chosen with hindsight", "Use a universe as it was at the time",
+        "The symbols are those in the data",
+        "Delisted and failed ones are often missing (survivorship)",
+        "Too good for panels chosen with hindsight",
+        "Use a universe as it was at the time",
     ),
     Simplification(
-        "Cash earns nothing; shorts need collateral but borrow only what is set", "Interest, borrow fees, recalls, margin calls",
-        "Either way, more with leverage and time held", "Set funding and borrow where the venue has them",
+        "Cash earns nothing; shorts need collateral but borrow only what is set",
+        "Interest, borrow fees, recalls, margin calls",
+        "Either way, more with leverage and time held",
+        "Set funding and borrow where the venue has them",
     ),
     Simplification(
-        "One run is one sample", "The best of many tried parameters is luck in part", "Too good, by more the more were tried",
+        "One run is one sample",
+        "The best of many tried parameters is luck in part",
+        "Too good, by more the more were tried",
         "Walk forward; count the trials; keep data aside that no decision has seen",
     ),
     Simplification(
-        "Taxes are left out", "They exist", "Too good", "Work them out for your own case",
+        "Taxes are left out",
+        "They exist",
+        "Too good",
+        "Work them out for your own case",
     ),
 )
 """What the simulator leaves out: the README's table and the report's."""
 
-OPTIMISTIC: dict[tuple[str, str], str] = {
-    ("market_fill", "same_close"): "market orders fill at the close that the decision was made on, a price nobody can have any more",
-    ("limit_touch", "touch"): "limit orders fill as soon as their price is touched, as if nobody stood before us in the queue",
-    ("limit_gap", "bar_extreme"): "limit orders crossed by a gap fill at the bar's far end",
-    ("stop_gap", "trigger"): "stops that the open jumped over fill at their trigger, a price that did not trade",
-    ("children_same_bar", "always"): "stops and targets act inside the bar of their entry even where the path does not decide the order",
-    ("trail_reference", "high_same_bar"): "trailing stops follow the same bar's extreme before its other end is tested",
+OPTIMISTIC: dict[str, dict[str, str]] = {
+    "market_fill": {
+        "same_close": "market orders fill at the close that was decided on, a price nobody can have any more",
+    },
+    "limit_touch": {
+        "touch": "limit orders fill as soon as their price is touched, as if nobody stood before us in the queue",
+    },
+    "limit_gap": {"bar_extreme": "limit orders crossed by a gap fill at the bar's far end"},
+    "stop_gap": {"trigger": "stops that the open jumped over fill at their trigger, a price that did not trade"},
+    "children_same_bar": {
+        "always": "stops and targets act inside their entry's bar even where the path does not decide what came first",
+    },
+    "trail_reference": {
+        "high_same_bar": "trailing stops follow the same bar's extreme before its other end is tested",
+    },
 }
+"""switch → value → why it flatters."""
 
-NOTABLE: dict[tuple[str, str], str] = {
-    ("path", "ohlc"): "every bar is walked open, high, low, close: targets of longs and stops of shorts come first",
-    ("path", "olhc"): "every bar is walked open, low, high, close: stops of longs and targets of shorts come first",
-    ("path", "random"): "the path inside a bar is drawn at random; another seed gives another result",
-    ("limit_touch", "probability"): "limit orders that are touched fill by chance; another seed gives another result",
-    ("market_fill", "next_close"): "market orders wait for the next bar's close",
+NOTABLE: dict[str, dict[str, str]] = {
+    "path": {
+        "ohlc": "every bar is walked open, high, low, close: targets of longs and stops of shorts come first",
+        "olhc": "every bar is walked open, low, high, close: stops of longs and targets of shorts come first",
+        "random": "the path inside a bar is drawn at random; another seed gives another result",
+        "queue": "inside a bar orders fill in the order in which they were made, whatever the path",
+    },
+    "limit_touch": {"probability": "limit orders that are touched fill by chance; another seed gives another result"},
+    "market_fill": {"next_close": "market orders wait for the next bar's close"},
 }
+"""switch → value → what to know about it."""
 
 
 def assumption_card(
@@ -113,7 +145,8 @@ def assumption_card(
 
     Args:
         switches: name → value, as `Switches.card()`.
-        costs: name → the `card()` of what is in force: "fees", "slippage", "latency", and "funding", "borrow" where there are any.
+        costs: name → the `card()` of what is in force: "fees", "slippage", "latency", and "funding", "borrow" where
+            there are any.
         instruments: symbol → increments and minimums, as text.
         data: what was read; "start" and "end" (UTC ns), "is_synthetic" and "gap_policy" are looked at where given.
         profile: the name under which the switches were chosen, for people; it is not hashed.
@@ -123,7 +156,9 @@ def assumption_card(
     card: dict[str, Any] = {
         "switches": dict(switches),
         "costs": {name: _plain(value) for name, value in costs.items()},
-        "instruments": {symbol: {key: str(value) for key, value in rules.items()} for symbol, rules in (instruments or {}).items()},
+        "instruments": {
+            symbol: {key: str(value) for key, value in rules.items()} for symbol, rules in (instruments or {}).items()
+        },
         "data": dict(data or {}),
         "profile": profile or profile_of(switches),
     }
@@ -133,7 +168,7 @@ def assumption_card(
 
 
 def card_hash(card: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a card's switches, costs and instruments as canonical JSON: sorted keys, numbers written one way."""
+    """Return the SHA-256 of switches, costs and instruments as canonical JSON: sorted keys, numbers written one way."""
     content = {name: _canonical(card.get(name, {})) for name in ("switches", "costs", "instruments")}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -201,9 +236,9 @@ def _warnings(card: Mapping[str, Any], filters_as_of: int | None, notes: Sequenc
     def warn(setting: str, value: Any, text: str, level: str = "optimistic") -> None:
         found.append(CardWarning(setting, str(value), level, text))
 
-    for (name, value), text in OPTIMISTIC.items():
-        if switches.get(name) == value:
-            warn(name, value, text)
+    for name, texts in OPTIMISTIC.items():
+        if switches.get(name) in texts:
+            warn(name, switches[name], texts[switches[name]])
     if "volume_cap" in switches and switches["volume_cap"] is None:
         warn("volume_cap", "none", "orders fill whole, however little was traded in the bar")
     if is_free(costs.get("fees")):
@@ -211,18 +246,32 @@ def _warnings(card: Mapping[str, Any], filters_as_of: int | None, notes: Sequenc
     if is_free(costs.get("slippage")):
         warn("slippage", "none", "fills that take liquidity pay no spread, slippage or impact")
     elif isinstance(costs.get("slippage"), Mapping) and costs["slippage"].get("kind") != "sqrt_impact":
-        warn("slippage", costs["slippage"].get("kind", "?"), "size does not matter to the price: a large order fills as a small one", "note")
+        warn(
+            "slippage",
+            costs["slippage"].get("kind", "?"),
+            "size does not matter to the price: a large order fills as a small one",
+            "note",
+        )
     if is_free(costs.get("latency")) and switches.get("market_fill") == "next_open":
         warn("latency", "zero", "an order decided at a close reaches the venue before the next open", "note")
-    for (name, value), text in NOTABLE.items():
-        if switches.get(name) == value:
-            warn(name, value, text, "note")
+    for name, texts in NOTABLE.items():
+        if switches.get(name) in texts:
+            warn(name, switches[name], texts[switches[name]], "note")
     start = data.get("start")
     if filters_as_of is not None and isinstance(start, int) and filters_as_of - start > _STALE_FILTERS:
-        warn("filters", iso(filters_as_of), f"increments, minimums and fees as of {iso(filters_as_of)} on data from {iso(start)}")
+        warn(
+            "filters",
+            iso(filters_as_of),
+            f"increments, minimums and fees as of {iso(filters_as_of)} on data from {iso(start)}",
+        )
     if data.get("gap_policy") == "forward_fill":
         warn("gap_policy", "forward_fill", "missing bars were made up from the last close (volume 0)", "note")
     if data.get("is_synthetic"):
-        warn("data", "synthetic", "the market is made up: the result shows that the engine works, nothing about any strategy", "note")
+        warn(
+            "data",
+            "synthetic",
+            "the market is made up: the result shows that the engine works, nothing about any strategy",
+            "note",
+        )
     order = {"optimistic": 0, "note": 1}
     return sorted(found, key=lambda warning: order[warning.level])

@@ -19,8 +19,8 @@ class Benchmark:
 def buy_and_hold(bars: Bars, time: IntArray) -> Benchmark | None:
     """Return buy and hold of every symbol in `bars`, in equal parts, valued at the instants of `time`.
 
-    Each part is spent at its symbol's first close and never touched again: not rebalanced, no fee, no slippage. Until that
-    close it is cash, and once a symbol stops trading its last close stays. None if there is nothing to hold.
+    Each part is spent at its symbol's first close and never touched again: not rebalanced, no fee, no slippage. Until
+    that close it is cash, and once a symbol stops trading its last close stays. None if there is nothing to hold.
     """
     closes = {name: (rows.close_time, rows.close) for name, rows in bars_by_symbol(bars).items() if len(rows)}
     return hold_closes(closes, time)

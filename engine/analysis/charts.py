@@ -1,8 +1,9 @@
 """The report's figures, as the JSON that plotly.js draws: {"data": traces, "layout": …}.
 
-Plain dicts rather than plotly.graph_objects: building those costs half a second of import and validation, and a test does the
-validating. Times are milliseconds since the epoch (plotly's own unit), colours are names of PALETTE ("--gain") that the page
-turns into the light or the dark one. Every text that a user chose is escaped: plotly draws a subset of HTML.
+Plain dicts rather than plotly.graph_objects: building those costs half a second of import and validation, and a test
+does the validating. Times are milliseconds since the epoch (plotly's own unit), colours are names of PALETTE ("--gain")
+that the page turns into the light or the dark one. Every text that a user chose is escaped: plotly draws a subset of
+HTML.
 """
 
 from collections.abc import Iterable
@@ -69,7 +70,8 @@ def equity_figure(data: ReportData) -> Figure:
     traces.append(_line(times, equity[places], "Strategy", "--accent", 2, "%{y:,.2f}"))
     if held is not None:
         traces.append(
-            _line(times, _drawdown(held)[places], "Benchmark drawdown", "--benchmark", 1, "%{y:.2%}") | {"yaxis": "y2", "showlegend": False}
+            _line(times, _drawdown(held)[places], "Benchmark drawdown", "--benchmark", 1, "%{y:.2%}")
+            | {"yaxis": "y2", "showlegend": False}
         )
     traces.append(
         _line(times, fall[places], "Drawdown", "--loss", 1.2, "%{y:.2%}")
@@ -78,18 +80,28 @@ def equity_figure(data: ReportData) -> Figure:
     depths = [fall] if held is None else [fall, _drawdown(held)]
     floor = min([-0.001, *(float(np.nanmin(depth)) for depth in depths if np.isfinite(depth).any())])
     deepest = int(np.nanargmin(fall)) if np.isfinite(fall).any() else 0
-    marks = [] if not len(fall) or not fall[deepest] < 0 else [{
-        "x": int(curve.time[deepest]) // _MILLISECOND, "y": float(fall[deepest]), "yref": "y2", "text": percent(float(fall[deepest])),
-        "showarrow": False, "yanchor": "top", "yshift": -3, "font": {"color": "--loss", "size": 11}, "bgcolor": "--panel", "opacity": 0.9,
-    }]
+    marks = []
+    if len(fall) and fall[deepest] < 0:
+        marks.append(
+            {
+                "x": int(curve.time[deepest]) // _MILLISECOND, "y": float(fall[deepest]), "yref": "y2",
+                "text": percent(float(fall[deepest])), "showarrow": False, "yanchor": "top", "yshift": -3,
+                "font": {"color": "--loss", "size": 11}, "bgcolor": "--panel", "opacity": 0.9,
+            }
+        )
     return {
         "data": traces,
         "layout": {
-            "height": 520, "hovermode": "x unified", "annotations": marks,
+            "height": 520,
+            "hovermode": "x unified",
+            "annotations": marks,
             "xaxis": {"type": "date", "anchor": "y2"},
             "yaxis": {"domain": [0.34, 1], "title": {"text": _text(curve.currency)}, "tickformat": ",~s"},
             "yaxis2": {
-                "domain": [0, 0.27], "title": {"text": "Drawdown"}, "tickformat": ".0%" if floor < -0.05 else ".1%", "range": [1.22 * floor, -0.02 * floor],
+                "domain": [0, 0.27],
+                "title": {"text": "Drawdown"},
+                "tickformat": ".0%" if floor < -0.05 else ".1%",
+                "range": [1.22 * floor, -0.02 * floor],
             },
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         },
@@ -111,13 +123,17 @@ def exposure_figure(data: ReportData) -> Figure | None:
     return {
         "data": traces,
         "layout": {
-            "height": 240, "hovermode": "x unified", "showlegend": False, "xaxis": {"type": "date"}, "yaxis": {"tickformat": ".0%"},
+            "height": 240,
+            "hovermode": "x unified",
+            "showlegend": False,
+            "xaxis": {"type": "date"},
+            "yaxis": {"tickformat": ".0%"},
         },
     }
 
 
 def _exposure_band(time: IntArray, exposure: FloatArray) -> list[dict[str, Any]]:
-    """Draw the mean and the range of each stretch of time, where single positions would run into one block of colour."""
+    """Draw the mean and the range of each stretch of time, where positions would run into one block of colour."""
     starts = np.unique(np.linspace(0, len(exposure) - 1, 500).astype(np.int64))
     known = np.nan_to_num(exposure)
     counts = np.diff(np.append(starts, len(exposure)))
@@ -135,10 +151,15 @@ def costs_figure(data: ReportData) -> Figure | None:
     if gross is None or net is None or not get("fills"):
         return None
     steps = [
-        (label, -value) for label, value in (
-            ("Spread", get("spread_cost") or 0.0), ("Slippage", get("slippage_cost") or 0.0), ("Impact", get("impact_cost") or 0.0),
-            ("Fees", get("fees") or 0.0), ("Funding", get("holding_cost") or 0.0),
-        ) if value or label != "Funding"
+        (label, -value)
+        for label, value in (
+            ("Spread", get("spread_cost") or 0.0),
+            ("Slippage", get("slippage_cost") or 0.0),
+            ("Impact", get("impact_cost") or 0.0),
+            ("Fees", get("fees") or 0.0),
+            ("Funding", get("holding_cost") or 0.0),
+        )
+        if value or label != "Funding"
     ]
     values = [gross, *(value for _, value in steps), net]
     return {
@@ -208,11 +229,17 @@ def excursions_figure(data: ReportData) -> Figure | None:
     shown = []
     for name, colour, chosen in (("Won", "--gain", trades.net_profit > 0), ("Lost", "--loss", trades.net_profit <= 0)):
         some = trades.where(chosen)
-        shown.append({
-            "type": "scatter", "mode": "markers", "name": name, "x": _numbers(some.worst_excursion), "y": _numbers(some.return_on_entry),
-            "marker": {"color": colour, "size": 5, "opacity": 0.55},
-            "hovertemplate": "at worst %{x:.2%}, in the end %{y:.2%}<extra></extra>",
-        })
+        shown.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": _numbers(some.worst_excursion),
+                "y": _numbers(some.return_on_entry),
+                "marker": {"color": colour, "size": 5, "opacity": 0.55},
+                "hovertemplate": "at worst %{x:.2%}, in the end %{y:.2%}<extra></extra>",
+            }
+        )
     return {
         "data": shown,
         "layout": {
@@ -235,20 +262,32 @@ def symbols_figure(data: ReportData) -> Figure | None:
     if len(order) > 40:
         order = np.concatenate((order[:20], order[-20:]))
     return {
-        "data": [{
-            "type": "bar", "orientation": "h", "y": [_text(trades.symbols[place]) for place in order], "x": _numbers(totals[order]),
-            "marker": {"color": ["--gain" if totals[place] > 0 else "--loss" for place in order], "opacity": 0.85},
-            "customdata": counts[order].tolist(), "hovertemplate": "%{y}: %{x:,.2f}, %{customdata} trades<extra></extra>",
-        }],
+        "data": [
+            {
+                "type": "bar",
+                "orientation": "h",
+                "y": [_text(trades.symbols[place]) for place in order],
+                "x": _numbers(totals[order]),
+                "marker": {"color": ["--gain" if totals[place] > 0 else "--loss" for place in order], "opacity": 0.85},
+                "customdata": counts[order].tolist(),
+                "hovertemplate": "%{y}: %{x:,.2f}, %{customdata} trades<extra></extra>",
+            }
+        ],
         "layout": {
-            "height": max(220, 90 + 17 * len(order)), "showlegend": False, "bargap": 0.25,
-            "xaxis": {"tickformat": ",~s", "zeroline": True, "title": {"text": _text(f"Net profit, {data.curve.currency}")}},
+            "height": max(220, 90 + 17 * len(order)),
+            "showlegend": False,
+            "bargap": 0.25,
+            "xaxis": {
+                "tickformat": ",~s",
+                "zeroline": True,
+                "title": {"text": _text(f"Net profit, {data.curve.currency}")},
+            },
             "yaxis": {"type": "category", "automargin": True, "dtick": 1, "showgrid": False},
         },
     }
 
 
-# ── trades on candles ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── trades on candles ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def candle_views(data: ReportData) -> list[dict[str, Any]]:
@@ -262,14 +301,16 @@ def candle_views(data: ReportData) -> list[dict[str, Any]]:
     by_symbol = bars_by_symbol(data.bars)
     trades = data.trades
     counts = np.bincount(trades.symbol, minlength=len(trades.symbols))
-    traded = [trades.symbols[place] for place in np.argsort(-counts, kind="stable") if trades.symbols[place] in by_symbol]
+    traded = [
+        trades.symbols[place] for place in np.argsort(-counts, kind="stable") if trades.symbols[place] in by_symbol
+    ]
     names = traded[:MOST_SYMBOLS] or list(by_symbol)[:1]
     budget = MOST_CANDLES // len(names)
     found = []
     for name in names:
         rows = by_symbol[name]
         if len(rows):
-            own = trades.where(trades.symbol == trades.symbols.index(name)) if name in trades.symbols else trades.where(trades.symbol < 0)
+            own = trades.where(trades.symbol == (trades.symbols.index(name) if name in trades.symbols else -1))
             found.append({"symbol": name, "views": _views(data, rows, own, budget)})
     return found
 
@@ -288,7 +329,8 @@ def _views(data: ReportData, bars: Bars, trades: Trades, budget: int) -> list[di
         first = busiest(np.sort(trades.entry_time), most * step)
         start = int(np.searchsorted(bars.close_time, np.sort(trades.entry_time)[first], side="right"))
         windows.append(("Busiest", max(0, start - 5), start + most - 5))
-        for label, place in (("Best trade", int(np.nanargmax(_sortable(trades)))), ("Worst trade", int(np.nanargmin(_sortable(trades))))):
+        profit = np.nan_to_num(trades.net_profit)
+        for label, place in (("Best trade", int(profit.argmax())), ("Worst trade", int(profit.argmin()))):
             begin, end = np.searchsorted(bars.close_time, [trades.entry_bar[place], trades.exit_bar[place]])
             around = max(20, int(0.4 * (end - begin)))
             windows.append((label, max(0, int(begin) - around), int(end) + around))
@@ -297,10 +339,6 @@ def _views(data: ReportData, bars: Bars, trades: Trades, budget: int) -> list[di
         part, length = candles(bars[slice(begin, min(end, len(bars)))], most)
         views.append(_view(data, part, trades, f"{label} · {length if length != native else native}"))
     return views
-
-
-def _sortable(trades: Trades) -> FloatArray:
-    return np.where(np.isfinite(trades.net_profit), trades.net_profit, 0.0)
 
 
 def _view(data: ReportData, shown: Bars, trades: Trades, label: str) -> dict[str, Any]:
@@ -312,12 +350,20 @@ def _view(data: ReportData, shown: Bars, trades: Trades, label: str) -> dict[str
         inside = inside.where(np.linspace(0, len(inside) - 1, MOST_MARKERS).astype(np.int64))
         note += f"; {MOST_MARKERS} of them, evenly picked, are marked"
     axis = _Axis(shown)
-    traces = [{
-        "type": "candlestick", "name": "Price", "x": axis.of_candles(), "open": _numbers(shown.open), "high": _numbers(shown.high),
-        "low": _numbers(shown.low), "close": _numbers(shown.close), "showlegend": False,
-        "increasing": {"line": {"color": "--gain-candle", "width": 1}, "fillcolor": "--gain-candle"},
-        "decreasing": {"line": {"color": "--loss-candle", "width": 1}, "fillcolor": "--loss-candle"},
-    }]
+    traces = [
+        {
+            "type": "candlestick",
+            "name": "Price",
+            "x": axis.of_candles(),
+            "open": _numbers(shown.open),
+            "high": _numbers(shown.high),
+            "low": _numbers(shown.low),
+            "close": _numbers(shown.close),
+            "showlegend": False,
+            "increasing": {"line": {"color": "--gain-candle", "width": 1}, "fillcolor": "--gain-candle"},
+            "decreasing": {"line": {"color": "--loss-candle", "width": 1}, "fillcolor": "--loss-candle"},
+        }
+    ]
     traces += _marks(list(inside.rows()), axis, data, start, end)
     return {
         "label": label, "note": note,
@@ -340,7 +386,7 @@ class _Axis:
         traded = float((shown.close_time - shown.open_time).sum())
         self._has_gaps = traded < 0.8 * float(shown.close_time[-1] - shown.open_time[0])
         self._open_time = shown.open_time
-        self._names = [iso(time).replace("T", " ").removesuffix("Z").removesuffix(" 00:00") for time in shown.open_time.tolist()] if self._has_gaps else []
+        self._names = [_minute(time).removesuffix(" 00:00") for time in shown.open_time.tolist()]
         self.layout: dict[str, Any] = {"type": "category", "nticks": 8} if self._has_gaps else {"type": "date"}
 
     def of_candles(self) -> list[Any]:
@@ -365,14 +411,19 @@ def _marks(trades: list[Trade], axis: _Axis, data: ReportData, start: int, end: 
             ways[colour][1].extend((trade.entry_price, trade.exit_price, None))
         if trade.entry_time >= start:
             verb = "Bought" if trade.direction > 0 else "Sold short"
-            told = _told(f"{verb} {price(trade.quantity)} at {price(trade.entry_price)}", trade.entry_time, data.reasons.get(trade.entry_order_id), [])
+            told = _told(
+                f"{verb} {price(trade.quantity)} at {price(trade.entry_price)}",
+                trade.entry_time,
+                data.reasons.get(trade.entry_order_id),
+                [],
+            )
             entries[trade.direction].append((at_entry, trade.entry_price, told))
         if trade.exit_time is not None and trade.exit_time <= end:
-            lines = [
-                f"net {money(trade.net_profit, currency, signed=True)} ({percent(trade.return_on_entry, signed=True)}), costs {money(trade.costs)}",
-                f"held {duration(trade.duration)}",
-            ]
-            told = _told(f"Closed at {price(trade.exit_price)}", trade.exit_time, data.reasons.get(trade.exit_order_id), lines)
+            made = f"{money(trade.net_profit, currency, signed=True)} ({percent(trade.return_on_entry, signed=True)})"
+            lines = [f"net {made}, costs {money(trade.costs)}", f"held {duration(trade.duration)}"]
+            told = _told(
+                f"Closed at {price(trade.exit_price)}", trade.exit_time, data.reasons.get(trade.exit_order_id), lines
+            )
             exits[colour].append((axis(trade.exit_time), trade.exit_price, told))
     traces: list[dict[str, Any]] = [
         {
@@ -384,35 +435,45 @@ def _marks(trades: list[Trade], axis: _Axis, data: ReportData, start: int, end: 
     size = 8.0 if len(trades) <= 60 else 5.0
     # Exits are hollow, so that the entry of a reversal shows inside them.
     kinds: Iterable[tuple[str, str, str, list[tuple[Any, float, str]]]] = (
-        ("Long entry", "triangle-up", "--accent", entries[1]), ("Short entry", "triangle-down", "--warn", entries[-1]),
-        ("Exit, profit", "circle-open", "--gain", exits["--gain"]), ("Exit, loss", "square-open", "--loss", exits["--loss"]),
+        ("Long entry", "triangle-up", "--accent", entries[1]),
+        ("Short entry", "triangle-down", "--warn", entries[-1]),
+        ("Exit, profit", "circle-open", "--gain", exits["--gain"]),
+        ("Exit, loss", "square-open", "--loss", exits["--loss"]),
     )
     for name, symbol, colour, points in kinds:
         if points:
-            traces.append({
-                "type": "scatter", "mode": "markers", "name": name, "x": [point[0] for point in points],
-                "y": _numbers(np.array([point[1] for point in points])), "text": [point[2] for point in points],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": {"symbol": symbol, "size": 1.5 * size, "color": colour, "line": {"width": 1.8, "color": colour}} if symbol.endswith("open") else
-                {"symbol": symbol, "size": size, "color": colour},
-            })
+            marker: dict[str, Any] = {"symbol": symbol, "size": size, "color": colour}
+            if symbol.endswith("open"):
+                marker |= {"size": 1.5 * size, "line": {"width": 1.8, "color": colour}}
+            places, prices, texts = zip(*points, strict=True)
+            traces.append(
+                {
+                    "type": "scatter", "mode": "markers", "name": name, "x": list(places), "text": list(texts),
+                    "y": _numbers(np.array(prices)), "hovertemplate": "%{text}<extra></extra>", "marker": marker,
+                }
+            )
     return traces
 
 
 def _told(what: str, time: int, reason: Reason | None, lines: list[str]) -> str:
-    told = [f"<b>{_text(what)}</b>", iso(time).replace("T", " ").replace("Z", " UTC"), *map(_text, lines)]
+    told = [f"<b>{_text(what)}</b>", f"{_minute(time)} UTC", *map(_text, lines)]
     if reason is not None:
         told += [f"<i>{_text(line)}</i>" for line in wrap(shorten(reason.why, 240, placeholder=" …"), 60)]
         told += [_text(line) for line in wrap(shorten(reason.saw, 240, placeholder=" …"), 60)]
     return "<br>".join(told)
 
 
-# ── small parts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── small parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _line(x: list[int], y: FloatArray, name: str, colour: str, width: float, shown: str) -> dict[str, Any]:
     return {
-        "type": "scatter", "mode": "lines", "name": name, "x": x, "y": _numbers(y), "line": {"color": colour, "width": width},
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": x,
+        "y": _numbers(y),
+        "line": {"color": colour, "width": width},
         "hovertemplate": shown,
     }
 
@@ -424,13 +485,15 @@ def _drawdown(values: FloatArray) -> FloatArray:
 
 
 def _upright(x: float, colour: str, dash: str) -> dict[str, Any]:
-    return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": colour, "width": 1.2, "dash": dash}}
+    line = {"color": colour, "width": 1.2, "dash": dash}
+    return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
 
 
 def _flag(x: float, text: str, colour: str, anchor: str, height: float) -> dict[str, Any]:
     return {
-        "x": x, "y": height, "yref": "paper", "text": text, "showarrow": False, "xanchor": anchor, "yanchor": "top", "xshift": 4 if anchor == "left" else -4,
-        "font": {"color": colour, "size": 11}, "bgcolor": "--panel", "opacity": 0.9,
+        "x": x, "y": height, "yref": "paper", "text": text, "showarrow": False, "xanchor": anchor, "yanchor": "top",
+        "xshift": 4 if anchor == "left" else -4, "font": {"color": colour, "size": 11}, "bgcolor": "--panel",
+        "opacity": 0.9,
     }
 
 
@@ -441,6 +504,10 @@ def _times(times: IntArray) -> list[int]:
 def _numbers(values: npt.NDArray[Any]) -> list[float | None]:
     """Return nine significant digits of each, None for what JSON has no word for."""
     return [float(f"{value:.9g}") if np.isfinite(value) else None for value in values.tolist()]
+
+
+def _minute(time: int) -> str:
+    return iso(time).replace("T", " ").removesuffix("Z")
 
 
 def _text(text: str) -> str:

@@ -1,9 +1,10 @@
 """Numbers as people read them: the same in the terminal and on the page."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from math import isfinite
 
-from engine.analysis.metrics import DEFINITIONS
+from engine.analysis.definitions import DEFINITIONS
 from engine.bars import DAY, HOUR, MINUTE, SECOND
 
 NOTHING = "–"
@@ -53,7 +54,7 @@ def duration(nanoseconds: float | None) -> str:
     left = int(nanoseconds)
     if left < MINUTE:
         return f"{left / SECOND:g} s"
-    parts = []
+    parts: list[str] = []
     for name, unit in (("y", 365 * DAY), ("d", DAY), ("h", HOUR), ("min", MINUTE)):
         count, left = divmod(left, unit)
         if count or parts:
@@ -61,6 +62,12 @@ def duration(nanoseconds: float | None) -> str:
         if len(parts) == 2:
             break
     return " ".join(part for part in parts if part)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first few names: "BTC/USDT, ETH/USDT and 33 more"."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def short(count: float) -> str:

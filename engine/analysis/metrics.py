@@ -1,10 +1,11 @@
-"""Statistics of a run: what each means (DEFINITIONS), how each is computed, and when it has no value.
+"""Statistics of a run: how each is computed, and when it has no value. definitions.py says what each means.
 
-Ratios of returns follow vectorbt's returns accessor and, where the two agree, quantstats; tests hold ours equal to theirs.
-They are computed here with numpy because importing vectorbt takes 4 s and quantstats 2.4 s. docs/statistics.md gives the
-choices. Rates are fractions (0.01 is 1 %), money is in the curve's currency, durations are nanoseconds.
+Ratios of returns follow vectorbt's returns accessor and, where the two agree, quantstats; tests hold ours equal to
+theirs. They are computed here with numpy because importing vectorbt takes 4 s and quantstats 2.4 s. docs/statistics.md
+gives the choices. Rates are fractions (0.01 is 1 %), money is in the curve's currency, durations are nanoseconds.
 
-A statistic that cannot be had is None, with the reason in `Statistics.undefined`; nothing here warns or raises over data.
+A statistic that cannot be had is None, with the reason in `Statistics.undefined`; nothing here warns or raises over
+data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.analysis.benchmark import Benchmark
+from engine.analysis.definitions import DEFINITIONS
 from engine.analysis.trades import NO_TRADES, Trades
 from engine.bars import DAY, FloatArray, IntArray, iso
 from engine.errors import SettingsError
@@ -26,98 +28,6 @@ SHORTEST_FOR_DAILY = 30 * DAY
 """From this span on, returns are daily; below it there would be too few of them."""
 TAIL = 0.05
 """The share of periods that value at risk and the tail ratio call the tail."""
-
-
-class Definition(NamedTuple):
-    """What a statistic is called, its unit, where it is listed, and what it means in one line."""
-
-    label: str
-    unit: str
-    """percent (a fraction), money, ratio, count, bars, duration (ns), basis_points, text."""
-    group: str
-    text: str
-
-
-DEFINITIONS: dict[str, Definition] = {
-    # Return
-    "start_equity": Definition("Start equity", "money", "Return", "Equity at the first close."),
-    "final_equity": Definition("Final equity", "money", "Return", "Cash + market value at the last close."),
-    "net_profit": Definition("Net profit", "money", "Return", "Final equity - start equity."),
-    "total_return": Definition("Total return", "percent", "Return", "Final equity ÷ start equity - 1."),
-    "cagr": Definition("Annual return", "percent", "Return", "(1 + total return) ^ (periods per year ÷ periods) - 1. Not given below 30 days."),
-    "best_period": Definition("Best period", "percent", "Return", "The largest return of one period."),
-    "worst_period": Definition("Worst period", "percent", "Return", "The smallest return of one period."),
-    "positive_periods": Definition("Winning periods", "percent", "Return", "Periods with a return above 0 ÷ periods with a return other than 0."),
-    "exposure_time": Definition("Time in the market", "percent", "Return", "Closes at which any position was held ÷ all closes."),
-    "average_exposure": Definition("Average exposure", "percent", "Return", "Mean of |net notional ÷ equity| over all closes, flat ones included."),
-    # Risk
-    "volatility": Definition("Volatility", "percent", "Risk", "Standard deviation of returns (n - 1) × √periods per year."),
-    "sharpe": Definition("Sharpe ratio", "ratio", "Risk", "Mean return ÷ standard deviation (n - 1) × √periods per year; risk-free rate 0."),
-    "probabilistic_sharpe": Definition(
-        "Chance that Sharpe > 0", "percent", "Risk",
-        "Probability that the true Sharpe ratio is above 0, given length, skew and kurtosis (Bailey & López de Prado 2012). One run; not corrected for how many were tried.",
-    ),
-    "sortino": Definition("Sortino ratio", "ratio", "Risk", "Mean return × periods per year ÷ downside risk."),
-    "calmar": Definition("Calmar ratio", "ratio", "Risk", "Annual return ÷ |max drawdown|."),
-    "omega": Definition("Omega ratio", "ratio", "Risk", "Sum of returns above 0 ÷ |sum of returns below 0|."),
-    "max_drawdown": Definition("Max drawdown", "percent", "Risk", "Deepest fall of equity from its running peak, at every close; ≤ 0."),
-    "max_drawdown_duration": Definition("Longest drawdown", "duration", "Risk", "Longest time from a peak until equity was back at it, or until the end."),
-    "average_drawdown": Definition("Average drawdown", "percent", "Risk", "Mean fall from the running peak over all closes; ≤ 0."),
-    "ulcer_index": Definition("Ulcer index", "percent", "Risk", "Root mean square of the fall from the running peak over all closes."),
-    "recovery_factor": Definition("Recovery factor", "ratio", "Risk", "Total return ÷ |max drawdown|."),
-    "downside_risk": Definition("Downside risk", "percent", "Risk", "Root mean square of returns, those above 0 counted as 0, × √periods per year."),
-    "value_at_risk": Definition("Value at risk, 5 %", "percent", "Risk", "The 5th percentile of period returns, as they happened (no normal law)."),
-    "conditional_value_at_risk": Definition("Expected shortfall, 5 %", "percent", "Risk", "Mean of the worst 5 % of period returns."),
-    "tail_ratio": Definition("Tail ratio", "ratio", "Risk", "|95th percentile of returns| ÷ |5th percentile|."),
-    "skew": Definition("Skew", "ratio", "Risk", "Third standardised moment of returns, bias-corrected; below 0 the left tail is the longer."),
-    "kurtosis": Definition("Excess kurtosis", "ratio", "Risk", "Fourth standardised moment of returns - 3, bias-corrected; 0 for a normal law."),
-    # Benchmark
-    "benchmark_return": Definition("Benchmark return", "percent", "Benchmark", "Buy and hold over the same span without costs: one symbol, or all in equal parts from their first close."),
-    "excess_return": Definition("Excess return", "percent", "Benchmark", "Total return - benchmark return."),
-    "benchmark_max_drawdown": Definition("Benchmark max drawdown", "percent", "Benchmark", "Deepest fall of the benchmark from its running peak; ≤ 0."),
-    "benchmark_sharpe": Definition("Benchmark Sharpe", "ratio", "Benchmark", "The Sharpe ratio of the benchmark over the same periods."),
-    "beta": Definition("Beta", "ratio", "Benchmark", "Covariance of returns with the benchmark's ÷ variance of the benchmark's."),
-    "alpha": Definition("Alpha", "percent", "Benchmark", "(1 + mean of (return - beta × benchmark return)) ^ periods per year - 1. Not given below 30 days."),
-    "correlation": Definition("Correlation", "ratio", "Benchmark", "Pearson correlation of returns with the benchmark's."),
-    "information_ratio": Definition("Information ratio", "ratio", "Benchmark", "Mean of (return - benchmark return) ÷ its standard deviation (n - 1), per period, not annualised."),
-    "up_capture": Definition("Up capture", "ratio", "Benchmark", "Annual return ÷ the benchmark's, over the periods in which the benchmark rose."),
-    "down_capture": Definition("Down capture", "ratio", "Benchmark", "Annual return ÷ the benchmark's, over the periods in which the benchmark fell."),
-    # Trades
-    "trades": Definition("Trades", "count", "Trades", "Round trips from flat to flat that were finished; all trade statistics are over these."),
-    "open_trades": Definition("Open trades", "count", "Trades", "Positions still held at the end; in equity, not in trade statistics."),
-    "long_trades": Definition("Long trades", "percent", "Trades", "Trades that were entered by buying ÷ trades."),
-    "win_rate": Definition("Win rate", "percent", "Trades", "Trades with a net profit above 0 ÷ trades."),
-    "profit_factor": Definition("Profit factor", "ratio", "Trades", "Sum of net profits ÷ |sum of net losses|."),
-    "expectancy": Definition("Expectancy", "money", "Trades", "Mean net profit per trade."),
-    "average_trade": Definition("Average trade", "percent", "Trades", "Mean of net profit ÷ entry notional."),
-    "median_trade": Definition("Median trade", "percent", "Trades", "Median of net profit ÷ entry notional."),
-    "best_trade": Definition("Best trade", "percent", "Trades", "Largest net profit ÷ entry notional."),
-    "worst_trade": Definition("Worst trade", "percent", "Trades", "Smallest net profit ÷ entry notional."),
-    "average_win": Definition("Average win", "money", "Trades", "Mean net profit of the winning trades."),
-    "average_loss": Definition("Average loss", "money", "Trades", "Mean net profit of the losing trades; below 0."),
-    "payoff_ratio": Definition("Payoff ratio", "ratio", "Trades", "Average win ÷ |average loss|."),
-    "longest_losing_streak": Definition("Longest losing streak", "count", "Trades", "Most trades in a row, by exit, without a net profit."),
-    "average_duration": Definition("Average time held", "duration", "Trades", "Mean time from the first fill of a trade to its last."),
-    "average_bars_held": Definition("Average bars held", "bars", "Trades", "Mean number of closes at which a trade was held."),
-    "sqn": Definition("System quality number", "ratio", "Trades", "√trades × mean net profit ÷ its standard deviation (n - 1) (Van Tharp)."),
-    "top_trade_share": Definition("Best trade's share", "percent", "Trades", "Net profit of the best trade ÷ sum of the winning trades'."),
-    # Costs
-    "fills": Definition("Fills", "count", "Costs", "Executions."),
-    "traded_notional": Definition("Traded notional", "money", "Costs", "Sum of price × quantity over all fills."),
-    "turnover": Definition("Turnover per year", "ratio", "Costs", "Traded notional ÷ mean equity ÷ years (of 365 days)."),
-    "gross_profit": Definition("Gross profit", "money", "Costs", "Net profit + all costs: what the same fills would have made at their reference prices."),
-    "fees": Definition("Fees", "money", "Costs", "What the venue charged; rebates count below 0."),
-    "spread_cost": Definition("Spread", "money", "Costs", "Half the spread, for fills that took liquidity, × quantity."),
-    "slippage_cost": Definition("Slippage", "money", "Costs", "The slippage model's part of fill price - reference price, × quantity."),
-    "impact_cost": Definition("Impact", "money", "Costs", "The impact model's part of fill price - reference price, × quantity."),
-    "holding_cost": Definition("Funding and borrow", "money", "Costs", "Funding and borrow paid for holding positions; received counts below 0."),
-    "total_costs": Definition("All costs", "money", "Costs", "Fees + spread + slippage + impact + funding and borrow."),
-    "costs_of_gross": Definition("Costs ÷ gross profit", "percent", "Costs", "All costs ÷ gross profit; only where gross profit is above 0."),
-    "gross_edge": Definition("Gross edge", "basis_points", "Costs", "Gross profit ÷ traded notional."),
-    "cost_rate": Definition("Cost rate", "basis_points", "Costs", "All costs ÷ traded notional. The strategy earns only while its gross edge is above this."),
-}
-
-GROUPS = tuple(dict.fromkeys(definition.group for definition in DEFINITIONS.values()))
 
 
 class Sampling(NamedTuple):
@@ -146,13 +56,17 @@ class Statistics:
         return self.values[name]
 
     def get(self, name: str) -> float | int | None:
-        """Return a value, None also for statistics that were not computed (those of a run journalled by an older version)."""
+        """Return a value, None also for statistics that were not computed (those of a run journalled by an older
+        version)."""
         return self.values.get(name)
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready name → value, and beside them `sampling`, `undefined`, `benchmark` and `notes`."""
         return {
-            **self.values, "sampling": self.sampling._asdict(), "undefined": self.undefined, "benchmark": self.benchmark,
+            **self.values,
+            "sampling": self.sampling._asdict(),
+            "undefined": self.undefined,
+            "benchmark": self.benchmark,
             "notes": list(self.notes),
         }
 
@@ -197,7 +111,11 @@ def statistics(
         _exposure_statistics(book, curve, trades)
         _trade_statistics(book, trades, curve.currency)
         _cost_statistics(book, curve, fills, account_events, multipliers or {})
-    notes = [f"{trades.orphans} fills belong to positions opened before the record and are in no trade"] if trades.orphans else []
+    notes = (
+        [f"{trades.orphans} fills belong to positions opened before the record and are in no trade"]
+        if trades.orphans
+        else []
+    )
     return Statistics(book.values, book.undefined, sampling, benchmark.name if benchmark else "", tuple(notes))
 
 
@@ -219,14 +137,16 @@ class _Book:
             self.undefined[name] = reason
 
 
-# ── sampling ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── sampling ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sample(time: IntArray, *, frequency: str = "auto", periods_per_year: float | None = None) -> tuple[Sampling, IntArray]:
+def sample(
+    time: IntArray, *, frequency: str = "auto", periods_per_year: float | None = None
+) -> tuple[Sampling, IntArray]:
     """Return the return frequency and the places of the curve between which returns are taken.
 
-    The first and the last point are always among them, so that returns compound to the total return. A day's point is its
-    last close; a close at midnight UTC belongs to the day it ends.
+    The first and the last point are always among them, so that returns compound to the total return. A day's point is
+    its last close; a close at midnight UTC belongs to the day it ends.
 
     Daily, because a ratio of 5-minute returns says more about the bar length than about the strategy and cannot be
     compared with anybody's; per bar below 30 days, because there would be too few days.
@@ -286,7 +206,7 @@ def _bars_per_year(time: IntArray, days: IntArray, is_intraday: bool) -> float:
     return float(np.median(np.unique((time - 1) // DAY, return_counts=True)[1])) * _days_per_year(days)
 
 
-# ── ratios of returns: arrays in, a number or NaN out ────────────────────────────────────────────────────────────────────
+# ── ratios of returns: arrays in, a number or NaN out ───────────────────────────────────────────────────────────────
 
 
 def total_return(returns: FloatArray) -> float:
@@ -441,17 +361,29 @@ def _ratio(above: float, below: float) -> float:
     return above / below if below else np.nan
 
 
-# ── groups ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── groups ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _OF_THE_CURVE = tuple(
     name for name, definition in DEFINITIONS.items()
     if definition.group in ("Return", "Risk", "Benchmark") and name not in ("exposure_time", "average_exposure")
 )
 _OF_RETURNS = tuple(
-    name for name in _OF_THE_CURVE
-    if name not in (
-        "start_equity", "final_equity", "net_profit", "total_return", "max_drawdown", "max_drawdown_duration",
-        "average_drawdown", "ulcer_index", "recovery_factor", "benchmark_return", "excess_return", "benchmark_max_drawdown",
+    name
+    for name in _OF_THE_CURVE
+    if name
+    not in (
+        "start_equity",
+        "final_equity",
+        "net_profit",
+        "total_return",
+        "max_drawdown",
+        "max_drawdown_duration",
+        "average_drawdown",
+        "ulcer_index",
+        "recovery_factor",
+        "benchmark_return",
+        "excess_return",
+        "benchmark_max_drawdown",
         "benchmark_sharpe",
     )
 )
@@ -618,8 +550,16 @@ def _trade_statistics(book: _Book, trades: Trades, currency: str) -> None:
     book.put("average_loss", float(np.mean(losses)) if len(losses) else np.nan, "no trade lost")
     book.put("profit_factor", _ratio(float(wins.sum()), -float(losses.sum())), "no trade lost")
     both = len(wins) and len(losses)
-    book.put("payoff_ratio", float(-np.mean(wins) / np.mean(losses)) if both else np.nan, "no trade won" if not len(wins) else "no trade lost")
-    book.put("sqn", _ratio(sqrt(count) * float(np.mean(profit)), deviation(profit)), "fewer than two trades, or all made the same")
+    book.put(
+        "payoff_ratio",
+        float(-np.mean(wins) / np.mean(losses)) if both else np.nan,
+        "no trade won" if not len(wins) else "no trade lost",
+    )
+    book.put(
+        "sqn",
+        _ratio(sqrt(count) * float(np.mean(profit)), deviation(profit)),
+        "fewer than two trades, or all made the same",
+    )
     book.put("top_trade_share", _ratio(float(profit.max()), float(wins.sum())), "no trade won")
 
 
@@ -637,7 +577,11 @@ def _cost_statistics(
 ) -> None:
     book.put("fills", len(fills))
     names = tuple(name for name, definition in DEFINITIONS.items() if definition.group == "Costs" and name != "fills")
-    column = dict(zip(FillRow._fields, zip(*fills, strict=True), strict=True)) if fills else dict.fromkeys(FillRow._fields, ())
+    column = (
+        dict(zip(FillRow._fields, zip(*fills, strict=True), strict=True))
+        if fills
+        else dict.fromkeys(FillRow._fields, ())
+    )
     others = set(column["currency"]) - {curve.currency}
     if others:
         book.none(f"fills are also in {', '.join(sorted(others))} and cannot be added up in {curve.currency}", *names)
@@ -654,7 +598,9 @@ def _cost_statistics(
     parts = {
         "fees": float(values("fee").sum()),
         **{name: float(values(name).sum()) for name in ("spread_cost", "slippage_cost", "impact_cost")},
-        "holding_cost": -sum(event.amount for event in held if event.kind in ("funding", "borrow") and event.currency == curve.currency),
+        "holding_cost": -sum(
+            event.amount for event in held if event.kind in ("funding", "borrow") and event.currency == curve.currency
+        ),
     }
     for name, value in parts.items():
         book.put(name, value)
@@ -672,4 +618,8 @@ def _cost_statistics(
     book.put("costs_of_gross", costs / gross if gross > 0 else np.nan, "there was no gross profit to take them from")
     book.put("gross_edge", _ratio(1e4 * gross, traded), untraded)
     span, mean = float(curve.time[-1] - curve.time[0]), float(curve.equity.mean())
-    book.put("turnover", traded / mean / (span / YEAR) if span > 0 and mean > 0 else np.nan, "no time passed, or there was no equity")
+    book.put(
+        "turnover",
+        traded / mean / (span / YEAR) if span > 0 and mean > 0 else np.nan,
+        "no time passed, or there was no equity",
+    )

@@ -93,11 +93,26 @@ def report_from_result(
         multipliers=factors,
     )
     return ReportData(
-        result.strategy, result.symbols, result.curve, trades, figures, complete_card(result.assumptions),
-        result.data_fingerprint, run_id=result.run_id, kind=str(made_of.get("kind", "backtest")),
-        timeframes=_timeframes(bars, made_of), benchmark=benchmark, bars=bars, reasons=_reasons(orders, decisions, made_of),
-        manifest=made_of, bar_count=result.bars, loop_seconds=result.loop_seconds, order_count=result.order_count,
-        refused_count=result.refused_count, fills_hash=result.fills_hash, notes=_lacking(bars, decisions, result.fills),
+        result.strategy,
+        result.symbols,
+        result.curve,
+        trades,
+        figures,
+        complete_card(result.assumptions),
+        result.data_fingerprint,
+        run_id=result.run_id,
+        kind=str(made_of.get("kind", "backtest")),
+        timeframes=_timeframes(bars, made_of),
+        benchmark=benchmark,
+        bars=bars,
+        reasons=_reasons(orders, decisions, made_of),
+        manifest=made_of,
+        bar_count=result.bars,
+        loop_seconds=result.loop_seconds,
+        order_count=result.order_count,
+        refused_count=result.refused_count,
+        fills_hash=result.fills_hash,
+        notes=_lacking(bars, decisions, result.fills),
     )
 
 
@@ -143,13 +158,28 @@ def report_from_journal(
         notes = (f"This run did not complete (status: {status}); it is shown as far as it came.", *notes)
     symbols = tuple(made_of.get("symbols") or made_of.get("instruments") or trades.symbols)
     return ReportData(
-        str(made_of.get("strategy", "unnamed strategy")), symbols, curve, trades, figures,
-        complete_card(made_of.get("assumptions", {})), str(made_of.get("data_fingerprint", "")), run_id=run_id,
-        kind=str(made_of.get("kind", "backtest")), status=status, timeframes=_timeframes(bars, made_of), benchmark=benchmark,
-        bars=bars, reasons=_reasons(orders, decisions, made_of), manifest=made_of,
-        bar_count=int(ended.get("bars", bar_count)), loop_seconds=float(ended.get("loop_seconds", 0.0)),
-        order_count=int(ended.get("orders", len(orders))), refused_count=int(ended.get("refused", 0)),
-        fills_hash=str(ended.get("fills_hash", "")), is_thinned=True, notes=notes,
+        str(made_of.get("strategy", "unnamed strategy")),
+        symbols,
+        curve,
+        trades,
+        figures,
+        complete_card(made_of.get("assumptions", {})),
+        str(made_of.get("data_fingerprint", "")),
+        run_id=run_id,
+        kind=str(made_of.get("kind", "backtest")),
+        status=status,
+        timeframes=_timeframes(bars, made_of),
+        benchmark=benchmark,
+        bars=bars,
+        reasons=_reasons(orders, decisions, made_of),
+        manifest=made_of,
+        bar_count=int(ended.get("bars", bar_count)),
+        loop_seconds=float(ended.get("loop_seconds", 0.0)),
+        order_count=int(ended.get("orders", len(orders))),
+        refused_count=int(ended.get("refused", 0)),
+        fills_hash=str(ended.get("fills_hash", "")),
+        is_thinned=True,
+        notes=notes,
     )
 
 
@@ -243,13 +273,13 @@ def _reasons(orders: Rows, decisions: Rows, manifest: Mapping[str, Any]) -> dict
     return reasons
 
 
-def _saw(stored: str | None, lines: tuple[str, ...]) -> str:
-    """Return "SMA(20) 42,100.5 · SMA(50) 42,050" from the JSON array of a decision."""
-    values = json.loads(stored) if stored else None
-    if not isinstance(values, list) or not values:
+def _saw(saw: Sequence[float | None] | str | None, lines: tuple[str, ...]) -> str:
+    """Return "SMA(20) 42,100.5 · SMA(50) 42,050" from what a decision saw: numbers, or SQL's JSON array of them."""
+    values = json.loads(saw) if isinstance(saw, str) and saw else saw
+    if not isinstance(values, Sequence) or not values:
         return ""
     names = lines if len(lines) == len(values) else ("",) * len(values)
-    shown = (f"{value:,.7g}" if isinstance(value, int | float) else str(value) for value in values)
+    shown = ("none" if value is None or value != value else f"{value:,.7g}" for value in values)
     return " · ".join(f"{name} {value}".strip() for name, value in zip(names, shown, strict=True))
 
 

@@ -6,9 +6,9 @@ With colours and frames where there is a terminal; as plain aligned text where t
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from engine.analysis.definitions import DEFINITIONS
 from engine.analysis.findings import Finding, findings, headline
-from engine.analysis.formatting import NOTHING, duration, money, number, percent, short, statistic
-from engine.analysis.metrics import DEFINITIONS
+from engine.analysis.formatting import NOTHING, duration, listed, money, number, percent, short, statistic
 from engine.analysis.report_data import ReportData
 from engine.bars import iso
 
@@ -47,11 +47,14 @@ def print_summary(data: ReportData, *, console: "Console | None" = None, next_st
 
 def summary_text(data: ReportData, *, next_steps: Sequence[NextStep] = ()) -> str:
     """Return the summary as plain text: no colours, no frames, one fact a line."""
-    lines = [f"{data.strategy} on {_symbols(data)}", _subtitle(data), "", headline(data), ""]
+    lines = [f"{data.strategy} on {listed(data.symbols, 3)}", _subtitle(data), "", headline(data), ""]
     for title, names in COLUMNS:
         lines.append(title)
         lines += [f"  {_label(name):<24}{_value(name, data):>20}" for name in names]
-    lines += ["", f"Assumption card {str(data.card.get('hash', ''))[:12]}, profile {data.card.get('profile', 'unknown')}"]
+    lines += [
+        "",
+        f"Assumption card {str(data.card.get('hash', ''))[:12]}, profile {data.card.get('profile', 'unknown')}",
+    ]
     lines += [f"  {_mark(warning['level'])} {_warning(warning)}" for warning in data.card.get("warnings", ())]
     found = _shown_findings(data)
     if found:
@@ -69,7 +72,8 @@ def default_next_steps(data: ReportData) -> list[NextStep]:
     steps = [(f"python main.py report {run}", "the whole picture in a browser")]
     worst = _worst_exit(data)
     if worst:
-        steps.append((f"python main.py why {worst}", "the order that closed the worst trade, back to its bar"))
+        order = f"r{run}-{worst}" if data.run_id is not None else str(worst)
+        steps.append((f"python main.py why {order}", "the order that closed the worst trade, back to its bar"))
     steps.append(("python main.py runs", "every run so far"))
     return steps
 
@@ -79,7 +83,7 @@ def _worst_exit(data: ReportData) -> int:
     return int(closed.exit_order_id[closed.net_profit.argmin()]) if len(closed) else 0
 
 
-# ── with colours ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── with colours ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _rich_summary(data: ReportData, steps: Sequence[NextStep], width: int) -> "RenderableType":
@@ -104,17 +108,31 @@ def _rich_summary(data: ReportData, steps: Sequence[NextStep], width: int) -> "R
         parts += [grid, Text()]
 
     card = Text.assemble(
-        ("Assumption card ", "bold"), (str(data.card.get("hash", ""))[:12], "cyan"), (f"  profile {data.card.get('profile', 'unknown')}", "dim")
+        ("Assumption card ", "bold"),
+        (str(data.card.get("hash", ""))[:12], "cyan"),
+        (f"  profile {data.card.get('profile', 'unknown')}", "dim"),
     )
     parts.append(card)
     parts += [_bullet(warning["level"], _warning(warning)) for warning in data.card.get("warnings", ())]
     found = _shown_findings(data)
     if found:
-        parts += [Text(), Text("Before you believe it", style="bold"), *(_bullet(finding.level, finding.text) for finding in found)]
+        parts += [
+            Text(),
+            Text("Before you believe it", style="bold"),
+            *(_bullet(finding.level, finding.text) for finding in found),
+        ]
     parts += [Text(), Text(_speed(data), style="dim")]
-    title = Text.assemble((f" {data.strategy} ", "bold"), (f"on {_symbols(data)} ", "default"))
-    panel = Panel(Group(*parts), title=title, title_align="left", subtitle=Text(f" {_subtitle(data)} ", style="dim"), subtitle_align="right",
-                  box=box.ROUNDED, border_style="dim", padding=(1, 2))
+    title = Text.assemble((f" {data.strategy} ", "bold"), (f"on {listed(data.symbols, 3)} ", "default"))
+    panel = Panel(
+        Group(*parts),
+        title=title,
+        title_align="left",
+        subtitle=Text(f" {_subtitle(data)} ", style="dim"),
+        subtitle_align="right",
+        box=box.ROUNDED,
+        border_style="dim",
+        padding=(1, 2),
+    )
     table = Table.grid(padding=(0, 2))
     for command, shows in steps:
         table.add_row(Text(f"  {command}", style="cyan"), Text(shows, style="dim"))
@@ -146,11 +164,14 @@ def _bullet(level: str, text: str) -> "RenderableType":
     row.add_column(width=3, justify="right")
     row.add_column()
     style = {"optimistic": "yellow", "bad": "red", "good": "green"}.get(level, "dim")
-    row.add_row(Text({"optimistic": "▲", "bad": "●", "good": "●"}.get(level, "·"), style=style), Text(text, style="" if level != "note" else "dim"))
+    row.add_row(
+        Text({"optimistic": "▲", "bad": "●", "good": "●"}.get(level, "·"), style=style),
+        Text(text, style="" if level != "note" else "dim"),
+    )
     return row
 
 
-# ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _shown_findings(data: ReportData) -> list[Finding]:
@@ -186,11 +207,6 @@ def _warning(warning: dict[str, str]) -> str:
 
 def _mark(level: str) -> str:
     return {"optimistic": "!", "bad": "!", "good": "+"}.get(level, "-")
-
-
-def _symbols(data: ReportData) -> str:
-    more = len(data.symbols) - 3
-    return ", ".join(data.symbols[:3]) + (f" and {more} more" if more > 0 else "")
 
 
 def _subtitle(data: ReportData) -> str:

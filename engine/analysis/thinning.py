@@ -35,8 +35,8 @@ def extremes(values: FloatArray, most: int) -> IntArray:
 def candles(bars: Bars, most: int) -> tuple[Bars, str]:
     """Return one symbol's bars joined into at most about `most` longer ones, and the name of their length.
 
-    The length is a nice one (5m, 1h, 4h, 1d, …); candles begin at whole multiples of it since the epoch, weeks on Thursdays.
-    Bars that are few enough come back as they are. Time without a bar makes no candle.
+    The length is a nice one (5m, 1h, 4h, 1d, …); candles begin at whole multiples of it since the epoch, weeks on
+    Thursdays. Bars that are few enough come back as they are. Time without a bar makes no candle.
     """
     own = bars.streams[0].timeframe
     if len(bars) <= most:

@@ -1,8 +1,9 @@
 """Trades: round trips from flat to flat, one symbol at a time, made from fills. For reports only; the books know fills.
 
-A trade opens with the fill that leaves flat and closes with the fill that returns to it, however many fills lie between. A
-fill that takes a position through zero ends one trade and begins the next; its fee and costs are shared out by quantity.
-Money is in the quote currency of the symbol, times are UTC nanoseconds, excursions and returns are fractions.
+A trade opens with the fill that leaves flat and closes with the fill that returns to it, however many fills lie
+between. A fill that takes a position through zero ends one trade and begins the next; its fee and costs are shared out
+by quantity. Money is in the quote currency of the symbol, times are UTC nanoseconds, excursions and returns are
+fractions.
 
 Everything is columns: 22 000 fills take about 30 ms, no data frame and no object per trade until one is asked for.
 """
@@ -22,7 +23,8 @@ from engine.records import FillRow
 BoolArray = npt.NDArray[np.bool_]
 
 _SAME_QUANTITY = 1e-9
-"""Quantities closer than this share of the fill are one quantity: rows that did not come from our books carry float noise."""
+"""Quantities closer than this share of the fill are one quantity: rows that did not come from our books carry float
+noise."""
 
 
 class Trade(NamedTuple):
@@ -84,9 +86,9 @@ class Trade(NamedTuple):
 class Trades:
     """Trades as columns of shape [trades], in the order in which they were entered.
 
-    `symbol` and `currency` are places in `symbols` and `currencies`. `exit_time` of an open trade is that of its last fill;
-    `entry_bar`, `exit_bar` are the close_times of the bars of the first and last fill. `orphans` counts fills that are left
-    out because they belong to a position opened before the record began. For the rest, see `Trade`.
+    `symbol` and `currency` are places in `symbols` and `currencies`. `exit_time` of an open trade is that of its last
+    fill; `entry_bar`, `exit_bar` are the close_times of the bars of the first and last fill. `orphans` counts fills
+    that are left out because they belong to a position opened before the record began. For the rest, see `Trade`.
     """
 
     symbols: tuple[str, ...]
@@ -143,22 +145,30 @@ class Trades:
 
     def rows(self) -> Iterator[Trade]:
         """Yield the trades one by one, numbered from 1."""
-        exits = [None if is_open else time for time, is_open in zip(self.exit_time.tolist(), self.is_open.tolist(), strict=True)]
+        exits = [
+            None if is_open else time
+            for time, is_open in zip(self.exit_time.tolist(), self.is_open.tolist(), strict=True)
+        ]
         shown = (
-            list(range(1, len(self) + 1)), [self.symbols[place] for place in self.symbol.tolist()], self.direction.tolist(),
-            self.entry_time.tolist(), exits,
+            list(range(1, len(self) + 1)),
+            [self.symbols[place] for place in self.symbol.tolist()],
+            self.direction.tolist(),
+            self.entry_time.tolist(),
+            exits,
             *(getattr(self, name).tolist() for name in _SHOWN_AS_THEY_ARE),
-            [self.currencies[place] for place in self.currency.tolist()], self.is_open.tolist(),
+            [self.currencies[place] for place in self.currency.tolist()],
+            self.is_open.tolist(),
         )
         return map(Trade._make, zip(*shown, strict=True))
 
 
 _COLUMNS = tuple(column.name for column in fields(Trades) if column.name not in ("symbols", "currencies", "orphans"))
 _SHOWN_AS_THEY_ARE = Trade._fields[5:-2]
-NO_TRADES = Trades((), (), **{
+_EMPTY: dict[str, Any] = {
     name: np.empty(0, bool if name == "is_open" else float if Trade.__annotations__.get(name) is float else np.int64)
     for name in _COLUMNS
-})
+}
+NO_TRADES = Trades((), (), **_EMPTY)
 
 
 def round_trips(
@@ -172,7 +182,8 @@ def round_trips(
 
     Args:
         fills: in the order in which they happened, with the columns of `FillRow`; plain tuples will do.
-        bars: what was traded on, if it is at hand: adds bars held and excursions, and values open trades at the last close.
+        bars: what was traded on, if it is at hand: adds bars held and excursions, and values open trades at the last
+            close.
         multipliers: base asset per unit of quantity, for the symbols where it is not 1.
         last_prices: values open trades of symbols that `bars` lacks.
     """
@@ -182,7 +193,7 @@ def round_trips(
     prices = {**(last_prices or {}), **{name: float(rows.close[-1]) for name, rows in by_symbol.items() if len(rows)}}
     pieces = _pieces(fills, multipliers or {})
     trades = _join(pieces, prices)
-    return with_excursions(trades, bars) if by_symbol else trades
+    return trades if bars is None else with_excursions(trades, bars)
 
 
 @dataclass(frozen=True)
@@ -280,11 +291,33 @@ def _join(pieces: _Pieces, last_prices: Mapping[str, float]) -> Trades:
         return_on_entry = net / paid
     count = len(start)
     trades = Trades(
-        pieces.symbols, pieces.currencies, symbol, columns["currency"][row[start]], direction.astype(np.int64),
-        columns["time"][row[start]], columns["time"][row[end]], columns["bar_close_time"][row[start]],
-        columns["bar_close_time"][row[end]], entry_price, exit_price, entered, paid, net + fees + spread + slippage + impact,
-        fees, spread, slippage, impact, net, return_on_entry, np.full(count, -1), np.full(count, np.nan),
-        np.full(count, np.nan), end - start + 1, columns["order_id"][row[start]], columns["order_id"][row[end]], left > 0,
+        pieces.symbols,
+        pieces.currencies,
+        symbol,
+        columns["currency"][row[start]],
+        direction.astype(np.int64),
+        columns["time"][row[start]],
+        columns["time"][row[end]],
+        columns["bar_close_time"][row[start]],
+        columns["bar_close_time"][row[end]],
+        entry_price,
+        exit_price,
+        entered,
+        paid,
+        net + fees + spread + slippage + impact,
+        fees,
+        spread,
+        slippage,
+        impact,
+        net,
+        return_on_entry,
+        np.full(count, -1),
+        np.full(count, np.nan),
+        np.full(count, np.nan),
+        end - start + 1,
+        columns["order_id"][row[start]],
+        columns["order_id"][row[end]],
+        left > 0,
         orphans=int((end - start + 1)[~is_whole].sum()),
     )
     # Entered first, listed first; of one instant, the fill that was recorded first.

@@ -10,6 +10,7 @@ from engine.journal.json_text import to_json
 
 _WAYS_OUT = {
     "08": "the server is gone or cannot be reached; check that it runs",
+    "23": "a row breaks a rule of its table; what made the row (the broker, the recorder) is at fault",
     "28": "the server does not let this user in; check the user and the password",
     "3D": "make the database first (createdb), or name another",
     "42501": "the user may not make or write tables there; grant it, or name another database",

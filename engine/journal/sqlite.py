@@ -33,6 +33,7 @@ _WAYS_OUT = {
     "SQLITE_NOTADB": "the file is something else than an SQLite database; name another file",
     "SQLITE_CORRUPT": "the file is damaged; keep a copy, restore a backup or name another file",
     "SQLITE_BUSY": "another process keeps the file locked; close it, or give this run a journal of its own",
+    "SQLITE_CONSTRAINT": "a row breaks a rule of its table; what made the row (the broker, the recorder) is at fault",
     "SQLITE_LOCKED": "another process keeps the file locked; close it, or give this run a journal of its own",
 }
 

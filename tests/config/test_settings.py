@@ -2,11 +2,12 @@
 
 import dataclasses
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from config.reference import PAGE, settings_page
-from config.settings import ROOT, FillSettings, LayoutSettings, load_settings
+from config.settings import ROOT, FillSettings, LayoutSettings, load_settings, settings_from
 from engine.errors import SettingsError
 from engine.semantics import CHOICES, Switches
 from feeds.layout import FileLayout
@@ -184,8 +185,19 @@ def test_switches_left_out_are_the_profile_s(load):
     assert switches.children_same_bar == "next_bar"
     assert switches.limit_touch == "through"
     assert switches.volume_cap == 0.5
-    assert switches.seed == 7
     assert load(LEAST, "fills.volume_cap=none").fills.switches(0).volume_cap is None
+
+
+def test_the_run_s_seed_is_used_where_chance_decides_and_nowhere_else(load):
+    assert load(LEAST).fills.switches(7).seed == 0
+    assert load(LEAST, "fills.path=random").fills.switches(7).seed == 7
+    assert load(LEAST, "fills.path=random", "fills.seed=3").fills.switches(7).seed == 3
+
+
+def test_settings_survive_the_journal(load):
+    settings = load(LEAST, "data.start=2024-03-01", "account.cash={USDT=10.5}", "fills.volume_cap=none",
+                    'instruments."A/B".price_increment=0.5', "report.html=r.html")
+    assert settings_from(settings.model_dump(mode="json"), folder=Path("/elsewhere"), origin="journal") == settings
 
 
 def test_every_option_of_a_file_s_layout_is_a_setting():

@@ -363,6 +363,12 @@ def test_causal_functions_pass(causal: object) -> None:
     check_causal(IndicatorSpec(causal), market(5000).__getitem__)  # type: ignore[arg-type]
 
 
+def test_a_function_that_does_not_repeat_itself_is_told_so() -> None:
+    random = np.random.default_rng(1)
+    with pytest.raises(PluginError, match="gives other values for the same rows each time"):
+        check_causal(IndicatorSpec(lambda close: random.normal(size=len(close))), market().__getitem__)
+
+
 def test_a_function_that_cannot_do_with_one_row_is_told_so_before_paper_trading_begins() -> None:
     def windows(close: FloatArray) -> FloatArray:
         means = np.lib.stride_tricks.sliding_window_view(close, 20).mean(axis=1)

@@ -20,14 +20,14 @@ from feeds.memory import MemoryFeed
 
 
 def bars_of(symbol: str, closes: Sequence[float] | FloatArray, *, wick: float = 0.0, rows: slice = slice(None)) -> Bars:
-    """Return hourly bars that open at the close before, with wicks of a fraction of the price; of them, some rows."""
+    """Return hourly bars that open at the close before, with wicks and random volume; of them, some rows."""
     close = np.round(np.asarray(closes, np.float64), 2)
     open_ = np.concatenate([close[:1], close[:-1]])
     high = np.round(np.maximum(open_, close) * (1 + wick), 2)
     low = np.round(np.minimum(open_, close) * (1 - wick), 2)
     hour = Timeframe.parse("1h").duration
     times = np.arange(len(close)) * hour
-    volume = np.full(len(close), 1e6)
+    volume = np.random.default_rng(0).lognormal(13, 1, len(close))
     return Bars((Stream(symbol, "1h"),), times, times + hour, open_, high, low, close, volume)[rows]
 
 

@@ -35,7 +35,7 @@ def of(language: str) -> Any:
 def strategies_of(block: Block) -> list[type[Strategy]]:
     """Run a block as a module and return the strategies it defines."""
     namespace: dict[str, Any] = {"__name__": "guide"}
-    exec(compile("\n" * block.line + block.text, str(GUIDE), "exec"), namespace)  # noqa: S102
+    exec(compile("\n" * block.line + block.text, str(GUIDE), "exec"), namespace)
     return [
         value for value in namespace.values()
         if isinstance(value, type) and issubclass(value, Strategy) and value.__module__ == "guide"
@@ -71,7 +71,8 @@ def test_every_strategy_of_the_guide_runs_and_trades(tools: Any, block: Block) -
         return
     for kind in found:
         assert kind.__doc__
-        assert tools.run(kind(), *market(tools, block.market), fee="0.0005").fills, f"{kind.__name__} never traded"
+        ran = tools.run(kind(), *market(tools, block.market), fee="0.0005")
+        assert ran.fills, f"{kind.__name__} never traded"
 
 
 @of("toml")

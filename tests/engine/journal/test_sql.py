@@ -318,13 +318,16 @@ def test_closing_twice_is_closing_once(url: str) -> None:
     journal.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_that_closes_leaves_the_run_alone(sqlite_path: Path, open_journal: OpenJournal) -> None:
     journal = open_journal(sqlite_path)
     journal.begin(sample_start())
     child = os.fork()
     if child == 0:
-        journal.close()
-        os._exit(0)
+        try:
+            journal.close()
+        finally:
+            os._exit(0)
     os.waitpid(child, 0)
     journal.write(sample_batch())
     journal.end(RunEnd("completed", 1, 1))
