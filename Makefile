@@ -2,6 +2,7 @@
 # make demo     a backtest on a synthetic market, with its report
 # make test     linter, type checker and the whole suite
 # make bench    speed, side by side with other engines
+# make docs     rewrite docs/settings.md from config/settings.py
 # make pins     rewrite constraints.txt from what is installed
 # make clean    remove what the tools left behind (not .venv, not your runs/ and data/)
 #
@@ -15,7 +16,7 @@ READY   := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test lint types bench pins clean
+.PHONY: setup demo test lint types bench docs pins clean
 
 setup: $(READY)
 
@@ -50,6 +51,9 @@ types: $(READY)
 
 bench: $(READY)
 	$(PYTHON) benchmarks/engine.py
+
+docs: $(READY)
+	$(PYTHON) -m config.reference
 
 pins: $(READY)
 	$(PYTHON) -m pip freeze --exclude-editable --exclude torch | sed '1i # Versions that are known to work together, for pip install --constraint. Written by `make pins`.\n# torch is left out: see the Makefile.' > constraints.txt.new

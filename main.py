@@ -165,10 +165,10 @@ def strategies(
     as_json: AsJson = False,
 ) -> None:
     """List the strategies there are, with their parameters."""
+    from config.assembly import known_strategies
     from config.terminal import screen, strategy_lines
-    from strategies.registry import available
 
-    found = available(folder or ())
+    found = known_strategies(folder or ())
     if as_json:
         _write_json([dataclasses.asdict(info) for info in found], "-")
         return
@@ -299,19 +299,15 @@ def check_data(
     as_json: AsJson = False,
 ) -> None:
     """Tell what is really in files or in the catalog. Ends with 1 if something cannot be read at all."""
-    from config.data import as_plain, expand, layout_from, open_catalog
+    from config.data import as_plain, check_catalog, check_paths, open_catalog
     from config.terminal import progress
     from engine.errors import DataError
-    from feeds.reports import check_catalog, check_files
 
-    with progress("checking", "files") as told:
+    with progress("checking", "files" if files else "streams") as told:
         if files:
-            reports = check_files(
-                expand(files), progress=told, symbol=symbol, timeframe=timeframe, layout=layout_from(layout or ()),
-                calendar=calendar)
+            reports = check_paths(files, symbol, timeframe, layout or (), calendar, progress=told)
         else:
-            opened = open_catalog(catalog)
-            reports = [check_catalog(opened, *entry.stream, calendar=calendar) for entry in opened.entries()]
+            reports = check_catalog(open_catalog(catalog), calendar, progress=told)
     if as_json:
         _write_json([{"error": str(one)} if isinstance(one, DataError) else as_plain(one) for one in reports], "-")
     else:
@@ -330,11 +326,10 @@ def gaps_of_data(
     as_json: AsJson = False,
 ) -> None:
     """List the bars that are missing in a stream of the catalog."""
-    from config.data import open_catalog
+    from config.data import gaps_in, open_catalog
     from config.terminal import gap_table, screen
-    from feeds.gaps import merge_gaps
 
-    gaps = merge_gaps([open_catalog(catalog).gaps(symbol, timeframe, calendar=calendar)])
+    gaps = gaps_in(open_catalog(catalog), symbol, timeframe, calendar)
     if as_json:
         _write_json([gap._asdict() for gap in gaps], "-")
     elif gaps:

@@ -30,7 +30,7 @@ from engine.records import Batch, DecisionRow, OrderRow, RunEnd, RunStart
 from engine.results import RunResult
 from engine.risk import headroom
 from engine.strategy import Strategy
-from strategies.registry import find
+from strategies.registry import StrategyInfo, available, find
 
 _BLOCK = 1_000_000
 """Prices looked at together: enough to be quick, few enough to need little memory."""
@@ -221,6 +221,11 @@ def _finished(settings: Settings, parts: Parts, result: RunResult, held: _HeldJo
         decisions=decisions,
     )
     return Backtest(settings, replace(result, statistics=report.statistics.as_dict()), report)
+
+
+def known_strategies(folders: Sequence[Path]) -> list[StrategyInfo]:
+    """Return the strategies there are, broken ones with their fault."""
+    return available(folders)
 
 
 def open_journal(url: str | None) -> SqlJournal:

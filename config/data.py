@@ -13,12 +13,13 @@ from config.settings import CATALOG, CatalogData, FileData, LayoutSettings, Sett
 from engine.bars import Bars, Timeframe, iso, nanoseconds
 from engine.errors import DataError, SettingsError
 from engine.interfaces import Feed
+from feeds import reports
 from feeds.catalog import Catalog, Progress
 from feeds.catalog_import import ImportResult, OnConflict
 from feeds.chunks import join
 from feeds.events import EventReport
 from feeds.files import read_bars
-from feeds.gaps import Calendar, merge_gaps
+from feeds.gaps import Calendar, Gap, merge_gaps
 from feeds.layout import FileLayout, names_in_path
 from feeds.memory import MemoryFeed
 from feeds.reports import QualityReport
@@ -132,6 +133,41 @@ def import_files(
         yield from catalog.write(bars, origin=str(file), on_conflict=on_conflict, calendar=calendar)
         if progress is not None:
             progress(done, len(files))
+
+
+Finding = QualityReport | EventReport | DataError
+"""What a check has to say of a file or stream; the error itself where it cannot be read."""
+
+
+def check_paths(
+    paths: Sequence[Path], symbol: str | None, timeframe: str | None, layout: Sequence[str], calendar: Calendar | None,
+    *, progress: Progress | None = None,
+) -> list[Finding]:
+    """Return what every file is like. `layout` has "key=value" options."""
+    return reports.check_files(
+        expand(paths), symbol=symbol, timeframe=timeframe, layout=layout_from(layout), calendar=calendar,
+        progress=progress)
+
+
+def check_catalog(
+    catalog: Catalog, calendar: Calendar | None, *, progress: Progress | None = None
+) -> list[Finding]:
+    """Return what every stream of a catalog is like."""
+    entries = catalog.entries()
+    found: list[Finding] = []
+    for done, entry in enumerate(entries, 1):
+        try:
+            found.append(reports.check_catalog(catalog, *entry.stream, calendar=calendar))
+        except DataError as problem:
+            found.append(problem)
+        if progress is not None:
+            progress(done, len(entries))
+    return found
+
+
+def gaps_in(catalog: Catalog, symbol: str, timeframe: str, calendar: Calendar | None) -> tuple[Gap, ...]:
+    """Return the gaps of one stream, in order of time."""
+    return merge_gaps([catalog.gaps(symbol, timeframe, calendar=calendar)])
 
 
 def as_plain(report: QualityReport | EventReport) -> dict[str, Any]:

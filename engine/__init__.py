@@ -1,8 +1,9 @@
 """Barcast's engine: all that the author of a strategy, feed, model or broker imports."""
 
-from engine.bars import Bar, Bars, Stream, Timeframe, iso, utc
+from engine.bars import Bar, Bars, FloatArray, Stream, Timeframe, iso, utc
 from engine.errors import DataError, EngineError, JournalError, OrderError, PluginError, SettingsError, VenueError, VenueUnavailable
 from engine.events import Fill, OrderAccepted, OrderAmended, OrderCancelled, OrderExpired, OrderReduced, OrderRejected, OrderTriggered, RequestRefused
+from engine.indicators import compute
 from engine.instruments import Instrument
 from engine.lines import Line
 from engine.orders import Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
@@ -11,8 +12,8 @@ from engine.slices import Slice
 from engine.strategy import Strategy, Timer
 
 __all__ = [
-    "Bar", "Bars", "DataError", "EngineError", "Fill", "Instrument", "JournalError", "Line", "Order", "OrderAccepted",
+    "Bar", "Bars", "DataError", "EngineError", "Fill", "FloatArray", "Instrument", "JournalError", "Line", "Order", "OrderAccepted",
     "OrderAmended", "OrderCancelled", "OrderError", "OrderExpired", "OrderReduced", "OrderRejected", "OrderRequest",
     "OrderStatus", "OrderTriggered", "OrderType", "Param", "PluginError", "RequestRefused", "SettingsError", "Side", "Slice",
-    "Strategy", "Stream", "TimeInForce", "Timeframe", "Timer", "VenueError", "VenueUnavailable", "iso", "utc",
+    "Strategy", "Stream", "TimeInForce", "Timeframe", "Timer", "VenueError", "VenueUnavailable", "compute", "iso", "utc",
 ]

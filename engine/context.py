@@ -39,6 +39,7 @@ class Lines:
         self._feed = feed
         self.of_stream: dict[Stream, list[DeclaredLine]] = {stream: [] for stream in feed.streams}
         self._known: dict[tuple[IndicatorSpec, str], Line] = {}
+        self._close_times: dict[Stream, IntArray] = {}
 
     def declare(self, spec: IndicatorSpec) -> Line:
         """Return the line of a spec; the same spec gives the same line."""
@@ -54,7 +55,8 @@ class Lines:
         else:
             columns = self._column_of(stream)
             values = spec.values(columns)
-            check_causal(spec, columns, values)
+            if not isinstance(spec.function, str):
+                check_causal(spec, columns, values, self.close_times(stream))
         self.of_stream[stream].append(DeclaredLine(spec.name, line, spec.inputs, values, source))
         self._known[key] = line
         return line
@@ -66,6 +68,13 @@ class Lines:
             return values
 
         return column
+
+    def close_times(self, stream: Stream) -> IntArray:
+        """Return the close times of one stream, read once."""
+        times = self._close_times.get(stream)
+        if times is None:
+            times = self._close_times[stream] = _close_times(self._feed, stream)
+        return times
 
     def warm_up(self, stream: Stream) -> int:
         """Return how many bars of a stream pass before all its lines have values; for incremental lines nobody knows yet: 0."""
@@ -101,7 +110,6 @@ class EngineContext:
         self._desk = desk
         self._timers: list[tuple[int, int, str, int | None]] = []
         self._timer_count = 0
-        self._close_times: dict[Stream, IntArray] = {}
 
     @property
     def now(self) -> int:
@@ -131,10 +139,7 @@ class EngineContext:
 
     def bars_closed(self, stream: Stream) -> int:
         """Return how many bars of a stream have closed by now."""
-        times = self._close_times.get(stream)
-        if times is None:
-            times = self._close_times[stream] = _close_times(self._feed, stream)
-        return int(np.searchsorted(times, self._moment.time, side="right"))
+        return int(np.searchsorted(self._lines.close_times(stream), self._moment.time, side="right"))
 
     def price(self, symbol: str) -> float:
         price = self._moment.price(symbol)

@@ -198,7 +198,8 @@ def run_compiled(
     if status != DONE or (len(fills) and int(np.abs(fills[:, 8]).max()) > 2**53):
         return False
     _Rows(bars, exposures, instrument, portfolio, strategy).record(recorder, decisions, fills, costs, events)
-    account.cash_units, account.locked_units, position.lots, position.cost_units, position.realised_units = map(int, books)
+    account.cash_units, account.locked_units, *rest = map(int, books)
+    position.restore(*rest)
     return True
 
 

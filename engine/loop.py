@@ -25,7 +25,7 @@ from engine.clock import SimulatedClock
 from engine.context import DeclaredLine, EngineContext, Lines
 from engine.costs import Latency
 from engine.desk import OrderDesk
-from engine.errors import EngineError, PluginError, SettingsError, StrategyError
+from engine.errors import EngineError, JournalError, PluginError, SettingsError, StrategyError
 from engine.events import (
     Fill,
     OrderAccepted,
@@ -38,6 +38,7 @@ from engine.events import (
     RequestRefused,
 )
 from engine.interfaces import Broker, Clock, Feed, Journal
+from engine.lines import Line
 from engine.jump import COMPILING_PAYS, Jumper, bar_at, compiled_terms, run_compiled, target_rows
 from engine.moment import ManyMoment, Moment, SingleMoment
 from engine.orders import Order
@@ -109,7 +110,9 @@ class Engine:
             self.moment = ManyMoment()
         self.lines = Lines(parts.feed)
         self._exposures: FloatArray | None = None
-        self._told: dict[Stream, int] = {}
+        self._told = [0] * len(streams)
+        self._growing: list[list[DeclaredLine]] = []
+        self._cold: dict[str, list[Line]] = {}
         base = set(base_streams(streams).values())
         self._base_places = frozenset(place for place, stream in enumerate(streams) if stream in base)
         self._bars_seen = 0
@@ -129,7 +132,8 @@ class Engine:
         started = wall_time.perf_counter()
         with _rare_collection():
             result = self._run(progress)
-        return replace(result, loop_seconds=wall_time.perf_counter() - started)
+        seconds = wall_time.perf_counter() - started
+        return replace(result, loop_seconds=seconds, data_fingerprint=self.feed.fingerprint)
 
     def _run(self, progress: Progress | None) -> RunResult:
         self._prepare()
@@ -168,6 +172,8 @@ class Engine:
         self._guarded("on_start", strategy.on_start)
         context.is_starting = False
         self._recorder.watch(self.lines.by_symbol())
+        self._growing = [self.lines.of_stream[stream] for stream in self.feed.streams]
+        self._cold = {symbol: list(lines) for symbol, lines in self.lines.by_symbol().items() if lines}
         self._tracker = EquityTracker(self.portfolio, self.feed.streams)
         self._warm_up = {
             stream: max(strategy.warm_up, self.lines.warm_up(stream)) for stream in self.feed.streams
@@ -380,20 +386,22 @@ class Engine:
         if self._bars_seen == 0 and len(bars):
             context.start_timers(int(bars.open_time[0]))
         wants_bars = bool(self.bus.handlers(Bar))
+        has_lines = any(self._growing)
         rows = _Rows(bars, ready=wants_bars)
         slices = self._slices(bars) if overrides(strategy, "on_slice") else {}
         times, starts = _instants(bars)
         ends = [*starts[1:], len(bars)]
         places = bars.stream.tolist() if bars.stream is not None else [0] * len(bars)
-        symbols = [self.feed.streams[place].symbol for place in places]
+        symbols = list(map([stream.symbol for stream in self.feed.streams].__getitem__, places))
         closes = bars.close.tolist()
         for time, start, end in zip(times, starts, ends, strict=True):
             self._fire_timers(time, inclusive=False)
             self.clock.advance_to(time)
             self._move_to(time, symbols[start:end], closes[start:end], rows, start)
             if self.broker.working or self.broker.needs_every_bar:
-                self._match(rows, places, start, end)
-            self._grow_lines(bars, places, start, end)
+                self._match(rows, places, symbols, start, end)
+            if has_lines:
+                self._grow_lines(bars, places, start, end)
             if wants_bars:
                 self._publish_bars(rows, places, start, end)
             for upcoming in slices.values():
@@ -410,26 +418,26 @@ class Engine:
             return
         moment.time = time
         moment.prices.update(zip(symbols, closes, strict=True))
-        moment.bar_close_times.update(dict.fromkeys(symbols, time))
+        if len(symbols) == len(self.feed.streams):
+            moment.complete_at = time
+        else:
+            moment.bar_close_times.update(dict.fromkeys(symbols, time))
 
-    def _match(self, rows: "_Rows", places: list[int], start: int, end: int) -> None:
+    def _match(self, rows: "_Rows", places: list[int], symbols: list[str], start: int, end: int) -> None:
         """Let the working orders meet the bars of one instant, those that free cash first, each symbol at its shortest timeframe."""
-        base = self._base_places
-        working = self.broker.working
-        every_bar = self.broker.needs_every_bar
-        busy: dict[str, bool] = {}
-        for order in working.values():
-            busy[order.symbol] = busy.get(order.symbol, True) and self._reduces(order)
-        streams = self.feed.streams
-        chosen = [
-            (not busy.get(streams[places[row]].symbol, False), row)
-            for row in range(start, end)
-            if places[row] in base and (every_bar or streams[places[row]].symbol in busy)
-        ]
-        chosen.sort()
+        base, broker = self._base_places, self.broker
+        if len(base) == len(self.feed.streams):
+            row_of = dict(zip(symbols[start:end], range(start, end), strict=True))
+        else:
+            row_of = {symbols[row]: row for row in range(start, end) if places[row] in base}
+        frees_cash: dict[str, bool] = dict.fromkeys(row_of, False) if broker.needs_every_bar else {}
+        for order in broker.working.values():
+            symbol = order.symbol
+            if symbol in row_of:
+                frees_cash[symbol] = frees_cash.get(symbol, True) and self._reduces(order)
         happened: list[Any] = []
-        for _, row in chosen:
-            happened.extend(self.broker.on_bar(rows[row]))
+        for _, row in sorted((not frees, row_of[symbol]) for symbol, frees in frees_cash.items()):
+            happened.extend(broker.on_bar(rows[row]))
         if happened:
             self._desk.handle(happened)
 
@@ -437,8 +445,9 @@ class Engine:
         return self.portfolio.positions[order.symbol].lots * order.side < 0
 
     def _grow_lines(self, bars: Bars, places: list[int], start: int, end: int) -> None:
+        growing = self._growing
         for row in range(start, end):
-            for entry in self.lines.of_stream[self.feed.streams[places[row]]]:
+            for entry in growing[places[row]]:
                 if entry.values is not None:
                     entry.line.append(entry.values[len(entry.line)])
                 else:
@@ -446,18 +455,22 @@ class Engine:
                     entry.line.append(entry.source.update(*(float(getattr(bars, field)[row]) for field in entry.fields)))
 
     def _publish_bars(self, rows: "_Rows", places: list[int], start: int, end: int) -> None:
+        told, publish = self._told, self.bus.publish
         for row in range(start, end):
-            stream = self.feed.streams[places[row]]
-            self._told[stream] = seen = self._told.get(stream, 0) + 1
-            if seen > self._warm_up[stream] and self._is_warm(stream):
-                bar = rows[row]
-                self.bus.publish(bar)
+            place = places[row]
+            told[place] = seen = told[place] + 1
+            if seen > self.strategy.warm_up and (not self._cold or self._is_warm(self.feed.streams[place].symbol)):
+                publish(rows[row])
 
-    def _is_warm(self, stream: Stream) -> bool:
-        """Return whether every line has a value; only for lines fed bar by bar, whose warm-up is not known ahead."""
-        return all(
-            entry.source is None or (bool(entry.line) and entry.line[-1] == entry.line[-1]) for entry in self.lines.of_stream[stream]
-        )
+    def _is_warm(self, symbol: str) -> bool:
+        """Return whether every line of a symbol, of every timeframe, has a value by now."""
+        waiting = self._cold.get(symbol)
+        if waiting is None:
+            return True
+        waiting[:] = [line for line in waiting if not line or line[-1] != line[-1]]
+        if not waiting:
+            del self._cold[symbol]
+        return not waiting
 
     def _slices(self, bars: Bars) -> dict[str, deque[Any]]:
         """Return the cross-sections of the chunk by timeframe, shorter timeframes first."""
@@ -480,7 +493,7 @@ class Engine:
             return call()
         except Exception as error:
             where = _line_in_plugin(error, type(self.strategy))
-            if where is None or isinstance(error, StrategyError):
+            if where is None or isinstance(error, StrategyError | SettingsError | JournalError):
                 raise
             name = type(self.strategy).__name__
             at = f" at {iso(self.moment.time)}" if self.moment.time else ""
@@ -512,7 +525,7 @@ class Engine:
             order_count=recorder.order_count,
             refused_count=recorder.refused_count,
             assumptions=start.assumptions if start else {},
-            data_fingerprint=self.feed.fingerprint,
+            data_fingerprint="",
         )
 
     def _curve(self) -> EquityCurve:
@@ -545,7 +558,7 @@ class _Rows:
     def __getitem__(self, row: int) -> Bar:
         if self._made is not None:
             return self._made[row]
-        return next(self._bars[row : row + 1].rows())
+        return bar_at(self._bars, row)
 
 
 def _pieces(bars: Bars) -> Iterator[Bars]:

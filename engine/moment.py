@@ -34,12 +34,14 @@ class SingleMoment:
 class ManyMoment:
     """For a run of several streams."""
 
-    __slots__ = ("bar_close_times", "prices", "time")
+    __slots__ = ("bar_close_times", "complete_at", "prices", "time")
 
     def __init__(self) -> None:
         self.time = 0
         self.prices: dict[str, float] = {}
         self.bar_close_times: dict[str, int] = {}
+        self.complete_at = 0
+        """The last instant at which every stream had a bar; it spares noting the time of each."""
 
     def price(self, symbol: str) -> float | None:
         """Return the last close of a symbol; None before its first bar."""
@@ -47,7 +49,7 @@ class ManyMoment:
 
     def bar_close_time(self, symbol: str) -> int:
         """Return when the last bar of a symbol closed."""
-        return self.bar_close_times.get(symbol, self.time)
+        return max(self.bar_close_times.get(symbol, 0), self.complete_at)
 
 
 Moment = SingleMoment | ManyMoment

@@ -18,14 +18,14 @@ class Account:
     `locked_units` is cash that backs short positions: their proceeds and as much again as collateral, at entry prices.
     """
 
-    __slots__ = ("cash_units", "currency", "locked_units", "positions", "unit", "unit_ratio")
+    __slots__ = ("cash_units", "currency", "locked_units", "open_positions", "unit", "unit_ratio")
 
     def __init__(self, currency: str, unit: Decimal) -> None:
         self.currency = currency
         self.unit = unit
         self.unit_ratio = unit.as_integer_ratio()
-        self.positions: list[Position] = []
-        """The positions that are paid for from here."""
+        self.open_positions: dict[Position, None] = {}
+        """The positions paid for from here that are not flat, in the order in which they were opened."""
         self.cash_units = 0
         self.locked_units = 0
 
@@ -68,7 +68,6 @@ class Position:
         self.lots = 0
         self.cost_units = 0
         self.realised_units = 0
-        account.positions.append(self)
 
     @property
     def quantity(self) -> Decimal:
@@ -108,7 +107,18 @@ class Position:
                 self.cost_units = opened
                 if side < 0:
                     account.locked_units += 2 * opened
-        self.lots = held + side * lots
+        self.lots = after = held + side * lots
+        if not held:
+            account.open_positions[self] = None
+        elif not after:
+            del account.open_positions[self]
+
+    def restore(self, lots: int, cost_units: int, realised_units: int) -> None:
+        """Set the position to what was computed or recorded elsewhere; the account's cash is set apart."""
+        self.lots, self.cost_units, self.realised_units = lots, cost_units, realised_units
+        self.account.open_positions.pop(self, None)
+        if lots:
+            self.account.open_positions[self] = None
 
 
 class Portfolio:
@@ -153,11 +163,10 @@ class Portfolio:
         """Return cash + market value of the positions quoted in a currency, in its units, at the given prices."""
         account = self.accounts[currency]
         total = account.cash_units
-        for position in account.positions:
-            if position.lots:
-                price = price_of(position.instrument.symbol)
-                assert price is not None, "what is held has been bought at a price"
-                total += position.market_units(position.instrument.to_ticks(price))
+        for position in account.open_positions:
+            price = price_of(position.instrument.symbol)
+            assert price is not None, "what is held has been bought at a price"
+            total += position.market_units(position.instrument.to_ticks(price))
         return total
 
     def equity(self, currency: str, price_of: Callable[[str], float | None]) -> Decimal:

@@ -41,7 +41,7 @@ class Context(Protocol):
     @property
     def now(self) -> int: ...
     def line(self, function: str | Callable[..., Any], inputs: tuple[str, ...], arguments: tuple[Any, ...],
-             options: Mapping[str, Any], stream: Stream, output: int) -> Line: ...
+             options: Mapping[str, Any], stream: Stream, output: int | str) -> Line: ...
     def history(self, stream: Stream, field: str, count: int) -> FloatArray: ...
     def price(self, symbol: str) -> float: ...
     def position(self, symbol: str) -> Decimal: ...
@@ -86,7 +86,7 @@ class Strategy:
         """Declare indicator lines and timers. Called once, before the first bar."""
 
     def on_bar(self, bar: Bar) -> None:
-        """A bar of one symbol closed. Not called for a symbol before its lines are warm."""
+        """A bar of one symbol closed. Not called for a symbol before all its lines, of every timeframe, have values."""
 
     def on_slice(self, slice: Slice) -> None:
         """All bars that closed at one instant, as columns over the symbols. Called after the `on_bar`s."""
@@ -227,7 +227,7 @@ class Strategy:
     # ── sizing: each returns a quantity in base asset, not yet rounded ──────────────────────────────────────────────
 
     def quantity_for_exposure(self, symbol: str, exposure: float) -> float:
-        """Return the signed quantity that makes the position `exposure` × equity at the last close, beside what is held."""
+        """Return the signed quantity of a position worth `exposure` × equity at the last close; what is held is not taken off."""
         return self._context.quantity_for_exposure(symbol, exposure)
 
     def quantity_for_cash(self, symbol: str, fraction: float) -> float:
@@ -270,7 +270,7 @@ class Strategy:
         """
         inputs = tuple(argument for argument in arguments if isinstance(argument, str))
         rest = tuple(argument for argument in arguments if not isinstance(argument, str))
-        return self._context.line(function, inputs, rest, options, self.stream(symbol, timeframe), output)  # type: ignore[arg-type]
+        return self._context.line(function, inputs, rest, options, self.stream(symbol, timeframe), output)
 
     def history(self, field: str, count: int, *, symbol: str | None = None, timeframe: str | None = None) -> FloatArray:
         """Return the last `count` values of a bar field, oldest first, the last one being the current bar's.

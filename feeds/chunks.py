@@ -52,19 +52,22 @@ def cut(bars: Bars, chunk_rows: int = CHUNK_ROWS) -> Iterator[Bars]:
 
 
 def rechunk(chunks: Iterable[Bars], chunk_rows: int = CHUNK_ROWS) -> Iterator[Bars]:
-    """Yield the same rows in chunks of about `chunk_rows`; small chunks are joined, large ones cut."""
+    """Yield the same rows cut as `cut` would cut them all at once, whatever the size of the chunks they come in."""
     held: list[Bars] = []
     rows = 0
     for chunk in chunks:
-        if not len(chunk):
-            continue
         held.append(chunk)
         rows += len(chunk)
-        if rows >= chunk_rows:
-            yield from cut(join(held), chunk_rows)
-            held, rows = [], 0
-    if held:
-        yield from cut(join(held), chunk_rows)
+        if rows < chunk_rows:
+            continue
+        joined, start = join(held), 0
+        while rows - start >= chunk_rows:
+            end = _end_of_instant(joined.close_time, start + chunk_rows)
+            yield joined[start:end]
+            start = end
+        held, rows = [joined[start:]], rows - start
+    if rows:
+        yield join(held)
 
 
 def join(parts: Sequence[Bars]) -> Bars:

@@ -52,10 +52,9 @@ class MergedFeed:
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """The gaps of every feed that reports them, by time."""
-        return tuple(
-            sorted((gap for feed in self._feeds for gap in getattr(feed, "gaps", ())), key=lambda gap: gap.start)
-        )
+        """The gaps of every feed that reports them, by time, then in feed order."""
+        gaps: list[Gap] = [gap for feed in self._feeds for gap in getattr(feed, "gaps", ())]
+        return tuple(sorted(gaps, key=lambda gap: (gap.start, self._streams.index(gap.stream))))
 
     def chunks(self) -> Iterator[Bars]:
         """Yield the bars, oldest first."""

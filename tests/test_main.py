@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.toml"))
 HEAVY = {
-    "alembic", "ccxt", "engine", "numba", "numpy", "pandas", "plotly", "pyarrow", "pydantic", "rich", "sqlalchemy",
-    "talib", "torch", "vectorbt",
+    "alembic", "ccxt", "engine", "numba", "numpy", "pandas", "plotly", "pyarrow", "rich", "sqlalchemy", "talib",
+    "torch", "vectorbt",
 }
 COMMANDS = (
     (), ("backtest",), ("demo",), ("scenarios",), ("strategies",), ("runs",), ("why",), ("report",), ("data",),
@@ -70,7 +70,7 @@ def test_a_backtest_imports_neither_torch_nor_vectorbt_nor_ccxt(barcast, small):
     done = barcast("backtest", small, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "numpy" in imported
-    assert imported.isdisjoint({"torch", "vectorbt", "ccxt", "plotly", "pandas"})
+    assert imported.isdisjoint({"torch", "vectorbt", "ccxt", "plotly"})
 
 
 # ── backtest ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -103,20 +103,34 @@ def statistics(
         SettingsError: an unknown frequency.
     """
     book = _Book()
+    own_trades, own_fills, notes = _in_currency(curve.currency, trades, fills)
+    if trades.orphans:
+        notes.append(f"{trades.orphans} fills belong to positions opened before the record and are in no trade.")
     # Overflow and invalid operations come out as infinities and NaN, and those as reasons.
     with np.errstate(all="ignore"):
         sampling, places = sample(curve.time, frequency=frequency, periods_per_year=periods_per_year)
         _curve_statistics(book, curve, sampling, places)
         _benchmark_statistics(book, curve, benchmark, sampling, places)
-        _exposure_statistics(book, curve, trades)
-        _trade_statistics(book, trades, curve.currency)
-        _cost_statistics(book, curve, fills, account_events, multipliers or {})
-    notes = (
-        [f"{trades.orphans} fills belong to positions opened before the record and are in no trade"]
-        if trades.orphans
-        else []
-    )
+        _exposure_statistics(book, curve, own_trades)
+        _trade_statistics(book, own_trades)
+        _cost_statistics(book, curve, own_fills, account_events, multipliers or {})
     return Statistics(book.values, book.undefined, sampling, benchmark.name if benchmark else "", tuple(notes))
+
+
+def _in_currency(
+    currency: str, trades: Trades, fills: Sequence[tuple[Any, ...]]
+) -> tuple[Trades, Sequence[tuple[Any, ...]], list[str]]:
+    """Return the trades and fills in the currency of the curve, which counts no other; note how many there are."""
+    if any(name != currency for name in trades.currencies):
+        place = trades.currencies.index(currency) if currency in trades.currencies else -1
+        trades = trades.where(trades.currency == place)
+    at = FillRow._fields.index("currency")
+    others = {fill[at] for fill in fills} - {currency}
+    if not others:
+        return trades, fills, []
+    own = [fill for fill in fills if fill[at] == currency]
+    note = f"{len(fills) - len(own):,} fills in {', '.join(sorted(others))} are left out: results are in {currency}."
+    return trades, own, [note]
 
 
 class _Book:
@@ -515,7 +529,7 @@ def _exposure_statistics(book: _Book, curve: EquityCurve, trades: Trades) -> Non
     book.put("average_exposure", float(np.mean(np.abs(curve.exposure))), "exposure is not a number where equity is 0")
 
 
-def _trade_statistics(book: _Book, trades: Trades, currency: str) -> None:
+def _trade_statistics(book: _Book, trades: Trades) -> None:
     closed = trades.closed
     count = len(closed)
     book.put("trades", count)
@@ -541,10 +555,6 @@ def _trade_statistics(book: _Book, trades: Trades, currency: str) -> None:
     book.put("average_duration", float(np.mean(closed.exit_time - closed.entry_time)))
     held = closed.bars_held
     book.put("average_bars_held", float(np.mean(held)) if np.all(held >= 0) else np.nan, "the bars are not at hand")
-    money = ("profit_factor", "expectancy", "average_win", "average_loss", "payoff_ratio", "sqn", "top_trade_share")
-    if any(name != currency for name in closed.currencies):
-        book.none(f"trades are in {', '.join(closed.currencies)} and cannot be added up in {currency}", *money)
-        return
     book.put("expectancy", float(np.mean(profit)))
     book.put("average_win", float(np.mean(wins)) if len(wins) else np.nan, "no trade won")
     book.put("average_loss", float(np.mean(losses)) if len(losses) else np.nan, "no trade lost")
@@ -576,16 +586,8 @@ def _cost_statistics(
     multipliers: Mapping[str, float],
 ) -> None:
     book.put("fills", len(fills))
-    names = tuple(name for name, definition in DEFINITIONS.items() if definition.group == "Costs" and name != "fills")
-    column = (
-        dict(zip(FillRow._fields, zip(*fills, strict=True), strict=True))
-        if fills
-        else dict.fromkeys(FillRow._fields, ())
-    )
-    others = set(column["currency"]) - {curve.currency}
-    if others:
-        book.none(f"fills are also in {', '.join(sorted(others))} and cannot be added up in {curve.currency}", *names)
-        return
+    columns = zip(*fills, strict=True) if fills else [()] * len(FillRow._fields)
+    column = dict(zip(FillRow._fields, columns, strict=True))
 
     def values(name: str) -> FloatArray:
         return np.array(column[name], np.float64)

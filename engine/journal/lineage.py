@@ -3,10 +3,10 @@
 Works on every journal. In SQL each step is a look-up by key or index, so a million rows make no difference.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from engine.bars import iso
@@ -75,7 +75,7 @@ class Lineage:
     events: tuple[OrderEventRow, ...]
     decision: DecisionRow
     bar: BarReference
-    saw: tuple[tuple[str, Any], ...]
+    saw: tuple[tuple[str, float | None], ...]
     parent: OrderRow | None
     children: tuple[OrderRow, ...]
     siblings: tuple[OrderRow, ...]
@@ -185,9 +185,9 @@ def _siblings(reader: JournalReader, run_id: int, order: OrderRow, children: set
     return tuple(sorted({other for other in found if other.id not in known_already}))
 
 
-def _seen(decision: DecisionRow, lines: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+def _seen(decision: DecisionRow, lines: tuple[str, ...]) -> tuple[tuple[str, float | None], ...]:
     """Pair the values that were seen with the names of the lines; by number where the two do not fit."""
-    values = json.loads(decision.saw) if decision.saw else []
+    values = [None if isnan(value) else value for value in decision.saw or ()]
     names = lines if len(lines) == len(values) else tuple(f"line {number}" for number in range(1, len(values) + 1))
     return tuple(zip(names, values, strict=True))
 

@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Table, create_engine
 
 from engine.errors import JournalError
-from engine.journal.json_text import to_json
+from engine.journal.json_text import to_json, with_text_at
+from engine.journal.tables import SAW, decisions
 
 _WAYS_OUT = {
     "08": "the server is gone or cannot be reached; check that it runs",
@@ -64,7 +65,7 @@ class PostgresBackend:
         names = table.columns.keys()
         cursor: Any = connection.connection.cursor()
         with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy:
-            for row in rows:
+            for row in with_text_at(SAW, rows) if table is decisions else rows:
                 if len(row) != len(names) - 1:
                     raise JournalError(f"a row for {table.name} has {len(row)} values; expected {', '.join(names[1:])}")
                 copy.write_row((run_id, *row))

@@ -111,7 +111,7 @@ class SqlJournal:
         if not len(batch):
             return
         # Copies of the lists: the caller may go on with his.
-        rows = {name: list(getattr(batch, name)) for name in FACTS}
+        rows: dict[str, list[tuple[Any, ...]]] = {name: list(getattr(batch, name)) for name in FACTS}
         writer.put(lambda connection: self._append(connection, run_id, rows))
 
     def flush(self) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select
 
+from engine.journal.json_text import numbers
 from engine.journal.process import ProcessMark, has_ended
 from engine.journal.reading import TABLE_OF, JournalReader, R, Row, RunInfo
 from engine.journal.tables import FACTS, decisions, fills, orders, runs
-from engine.records import FillRow, RunStart
+from engine.records import DecisionRow, FillRow, RunStart
 
 GONE = "its process ended without closing the run; what it had written is whole up to its last batch"
 """The error text of a crashed run."""
@@ -81,7 +82,10 @@ class SqlReader:
         return self._fetch(FillRow, query, {"run": run_id})
 
     def _fetch(self, row_type: type[R], query: Select[Any], values: dict[str, Any]) -> list[R]:
-        return list(map(row_type._make, self._connection.execute(query, values)))
+        rows = list(map(row_type._make, self._connection.execute(query, values)))
+        if row_type is DecisionRow:
+            return [row._replace(saw=numbers(row.saw)) for row in rows]
+        return rows
 
 
 def _run_info(row: Any) -> RunInfo:

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 
 from engine.errors import JournalError
-from engine.journal.json_text import to_json
+from engine.journal.json_text import number_lists, to_json, with_text_at
+from engine.journal.tables import SAW, decisions
 
 _BLOCK = 10_000
 """Rows that are turned into columns together."""
@@ -100,14 +101,15 @@ class SqliteBackend:
         """Append rows; see Backend."""
         driver: Any = connection.connection.driver_connection
         cursor = driver.cursor()
-        columns = tuple(table.columns.keys())
+        names = tuple(table.columns.keys())
         if len(rows) < _FEW:
-            cursor.executemany(_one_row(table.name, columns), [(run_id, *row) for row in rows])
+            ready = with_text_at(SAW, rows) if table is decisions else rows
+            cursor.executemany(_one_row(table.name, names), [(run_id, *row) for row in ready])
             return
         most_values = driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
         remaining = iter(rows)
         while block := list(islice(remaining, _BLOCK)):
-            for statement, values in _statements(table.name, columns, run_id, block, most_values):
+            for statement, values in _statements(table.name, names, run_id, block, most_values):
                 cursor.execute(statement, values)
 
     def snapshot_options(self) -> dict[str, Any]:
@@ -148,10 +150,12 @@ def _statements(
     A column with one value throughout (the symbol, the type, prices that an order does not have) is bound once per
     statement. It saves the driver's time per value, which for None and for a bool is ten times that for a number.
     """
-    columns = list(zip(*rows, strict=True))
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
     if len(columns) != len(names) - 1:
         raise JournalError(f"a row for {table} has {len(columns)} values; expected {', '.join(names[1:])}")
-    columns = [tuple(map(int, column)) if type(column[0]) is bool else column for column in columns]
+    columns = [list(map(int, column)) if type(column[0]) is bool else column for column in columns]
+    if table == "decisions":
+        columns[SAW] = number_lists(columns[SAW])
     # The first column, an id or a time, always counts as changing: something must.
     is_constant = (False, *map(_is_constant, columns[1:]))
     constants = [run_id, *(column[0] for column, constant in zip(columns, is_constant, strict=True) if constant)]
@@ -167,7 +171,7 @@ def _statements(
             start += size
 
 
-def _is_constant(column: tuple[Any, ...]) -> bool:
+def _is_constant(column: Sequence[Any]) -> bool:
     first = column[0]
     return bool(first == column[-1]) and column.count(first) == len(column)
 

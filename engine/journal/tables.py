@@ -98,10 +98,13 @@ decisions = _facts(
     _needed("bar_close_time", BigInteger),
     _needed("price", Double),
     _needed("action", Text),
-    Column("saw", Text),
+    Column("saw", JSON),
     _needed("why", Text),
     ForeignKeyConstraint(["run_id"], ["runs.id"]),
 )
+
+SAW = decisions.columns.keys().index("saw") - 1
+"""Where a DecisionRow has its numbers; the table has them as a JSON array."""
 
 orders = _facts(
     "orders",

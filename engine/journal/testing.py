@@ -1,4 +1,4 @@
-"""For tests of journals: a small run with every kind of row, and a PostgreSQL server that lives as long as the test run."""
+"""For tests of journals: a small run with every kind of row, and a PostgreSQL server that lives as long as they do."""
 
 import atexit
 import importlib.util
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from functools import cache
+from math import nan
 from pathlib import Path
 
 from engine.bars import DAY, HOUR
@@ -63,7 +64,7 @@ def sample_end(**changes: object) -> RunEnd:
 
 
 def sample_batch(first: int = 1, trades: int = 1) -> Batch:
-    """Return round rows for so many trades (a decision, a market order, two events and a fill each), numbered from `first`.
+    """Return the rows of so many trades (a decision, a market order, two events and a fill each), from number `first`.
 
     Odd numbers buy 0.5 and even ones sell it again. The deposit comes with number 1.
     """
@@ -79,7 +80,7 @@ def _add_trade(batch: Batch, number: int) -> None:
     buys = number % 2 == 1
     side, time, price = ("buy" if buys else "sell"), START + number * HOUR, 20_000.25 + number
     batch.decisions.append(DecisionRow(
-        number, time, "SmaCross", "BTC/USDT", time, price, f"target {1.0 if buys else 0.0}", f"[{price},null]",
+        number, time, "SmaCross", "BTC/USDT", time, price, f"target {1.0 if buys else 0.0}", (price, nan),
         "fast above slow" if buys else "fast below slow",
     ))
     batch.orders.append(OrderRow(number, number, time, "BTC/USDT", side, "market", 0.5))
@@ -96,7 +97,9 @@ def bracket_batch() -> Batch:
     """Return an entry that filled in two parts, with a stop loss and a take profit, of which one filled."""
     time = START + HOUR
     return Batch(
-        decisions=[DecisionRow(1, time, "Rsi", "BTC/USDT", time, 20_000.0, "buy 0.3 with bracket", "[29.5]", "oversold")],
+        decisions=[
+            DecisionRow(1, time, "Rsi", "BTC/USDT", time, 20_000.0, "buy 0.3 with bracket", (29.5,), "oversold")
+        ],
         orders=[
             OrderRow(1, 1, time, "BTC/USDT", "buy", "limit", 0.3, limit_price=19_990.0, post_only=True),
             OrderRow(2, 1, time, "BTC/USDT", "sell", "stop", 0.3, stop_price=19_500.0, reduce_only=True,
@@ -140,9 +143,11 @@ class PostgresServer:
         self._programs = self._reachable(programs)
         self._databases = 0
         data = str(self._folder / "data")
-        self._run("initdb", "--pgdata", data, "--username=barcast", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C")
+        who = ("--username=barcast", "--auth=trust")
+        self._run("initdb", "--pgdata", data, *who, "--encoding=UTF8", "--locale=C", "--no-sync")
         settings = f"-k {self._folder} -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=50"
-        self._run("pg_ctl", "start", "--pgdata", data, "--wait", "--options", settings, "--log", str(self._folder / "log"))
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "start", "--pgdata", data, "--wait", "--options", settings, "--log", log)
 
     def new_database(self) -> str:
         """Make an empty database and return its URL."""
@@ -151,7 +156,7 @@ class PostgresServer:
         self._databases += 1
         name = f"journal_{self._databases}"
         with psycopg.connect(host=str(self._folder), user="barcast", dbname="postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql://barcast:s3cret@/{name}?host={self._folder}"
 
     def stop(self) -> None:
@@ -162,9 +167,8 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str) -> None:
         # To a file, not a pipe: the server inherits it, and a pipe would be waited for until the server stops.
         with open(self._folder / "setup.log", "a+") as log:
-            done = subprocess.run(
-                [self._programs / program, *arguments], user=self._user, cwd=self._folder, stdout=log, stderr=log, check=False
-            )
+            command = [str(self._programs / program), *arguments]
+            done = subprocess.run(command, user=self._user, cwd=self._folder, stdout=log, stderr=log, check=False)
             if done.returncode:
                 log.seek(0)
                 raise RuntimeError(f"{program} failed:\n{log.read()}")

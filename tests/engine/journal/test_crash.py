@@ -128,7 +128,7 @@ def test_several_processes_write_into_one_new_journal_at_once(
 
     journal = open_journal(url)
 
-    assert [(run.id, run.status) for run in list_runs(journal)] == [(3, "completed"), (2, "completed"), (1, "completed")]
+    assert [(run.id, run.status) for run in list_runs(journal)] == [(number, "completed") for number in (3, 2, 1)]
     for run_id in (1, 2, 3):
         record = load_run(journal, run_id)
         assert len(record.fills) == 30 * TRADES

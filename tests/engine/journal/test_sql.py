@@ -77,7 +77,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, " * 100)
 
-    with pytest.raises(JournalError, match="file is not a database; the file is something else than an SQLite database"):
+    with pytest.raises(JournalError, match="file is not a database; the file is something else than an SQLite"):
         SqlJournal(path)
 
     assert path.read_text().startswith("not a database")
@@ -142,7 +142,7 @@ def test_a_journal_that_may_only_be_read_can_be_read(tmp_path: Path, open_journa
     read_only = open_journal(f"sqlite:///file:{tmp_path}/journal.db?mode=ro&uri=true")
 
     assert len(load_run(read_only).fills) == 1
-    with pytest.raises(JournalError, match="cannot begin a run: attempt to write a readonly database; the file or its folder"):
+    with pytest.raises(JournalError, match="cannot begin a run: attempt to write a readonly database; the file or its"):
         read_only.begin(sample_start())
 
 
@@ -179,7 +179,7 @@ def test_a_lock_that_stays_is_reported(sqlite_path: Path, open_journal: OpenJour
     holder = hold_lock(sqlite_path, 1.5)
     journal.write(sample_batch(11, 10))
 
-    with pytest.raises(JournalError, match="cannot write run 1: database is locked; another process keeps the file locked"):
+    with pytest.raises(JournalError, match="cannot write run 1: database is locked; another process keeps the file"):
         journal.flush()
     holder.join()
 
@@ -209,9 +209,9 @@ def test_what_follows_an_error_is_not_written(url: str, open_journal: OpenJourna
     journal.begin(sample_start())
     journal.write(sample_batch(1, 5))
     half = sample_batch(6, 200)
-    half.fills[100] = half.fills[100]._replace(side="hold")    # breaks a CHECK
+    half.fills[100] = (*half.fills[100][:5], "hold", *half.fills[100][6:])    # a side that a CHECK forbids
     journal.write(half)
-    with pytest.raises(JournalError):
+    with pytest.raises(JournalError, match="ck_fills_side.*; a row breaks a rule of its table"):
         journal.end(sample_end())
 
     record = load_run(journal)

@@ -36,9 +36,16 @@ def orders_of_every_kind(count: int) -> Batch:
     for number in range(1, count + 1):
         is_limit = number % 3 == 0
         batch.orders.append(OrderRow(
-            number, 1, START, "A" if number % 5 else "B", "buy" if number < count - 2 else "sell", "limit" if is_limit else "market",
-            1.0, limit_price=number / 8 if is_limit else None, expire_at=START if number == 7 else None,
-            post_only=is_limit, reduce_only=number == count, parent_id=1 if number == 2 else None,
+            number, 1, START,
+            symbol="A" if number % 5 else "B",
+            side="buy" if number < count - 2 else "sell",
+            type="limit" if is_limit else "market",
+            quantity=1.0,
+            limit_price=number / 8 if is_limit else None,
+            expire_at=START if number == 7 else None,
+            post_only=is_limit,
+            reduce_only=number == count,
+            parent_id=1 if number == 2 else None,
         ))
     return batch
 

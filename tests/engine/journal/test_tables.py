@@ -27,8 +27,8 @@ def test_a_column_holds_the_type_of_the_field(table: str) -> None:
     kinds = get_type_hints(ROW_TYPES[table])
 
     for column in FACTS[table].columns[1:]:
-        kind = next(kind for kind in getattr(kinds[column.name], "__args__", (kinds[column.name],)) if kind is not type(None))
-        assert column.type.python_type is kind, column
+        if column.name != "saw":    # numbers in the row, a JSON array in the table
+            assert kinds[column.name] in (column.type.python_type, column.type.python_type | None), column
 
 
 def test_there_is_a_table_for_every_list_of_a_batch() -> None:

@@ -83,7 +83,7 @@ def _create_decisions() -> None:
         _needed("bar_close_time", sa.BigInteger),
         _needed("price", sa.Double),
         _needed("action", sa.Text),
-        sa.Column("saw", sa.Text),
+        sa.Column("saw", sa.JSON),
         _needed("why", sa.Text),
         sa.PrimaryKeyConstraint("run_id", "id", name="pk_decisions"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_decisions_run_id"),
