@@ -28,6 +28,9 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 """Order type → what it cannot do without. A bracket may enter at a limit or a stop, and have one child or two."""
 
+FINER = Decimal("0.000001")
+"""How much finer prices are counted for an engine that knows no increments: a trailing stop of its may lie between two."""
+
 OPTIONS = {"limit": "limit", "stop": "stop", "stop_loss": "stop_loss", "take_profit": "take_profit",
            "trail_fraction": "trail_stop_fraction"}
 """A scenario's word for an option → `Strategy.buy`'s. A trailing order is a market entry with a trailing stop."""
@@ -66,7 +69,8 @@ def run_scenario(scenario: Script, switches: Switches) -> list[Fill]:
         DataError: a key is missing, a type unknown, or the bars are not possible.
     """
     rows, orders = _checked(scenario)
-    terms = Terms(cash=AMPLE_CASH, switches=switches, price_increment=_increment(scenario))
+    increment = _increment(scenario) * (1 if switches.on_increments else FINER)
+    terms = Terms(cash=AMPLE_CASH, switches=switches, price_increment=increment)
     bars = MemoryFeed(make_bars(rows)).bars  # refuses what cannot be a bar
     strategy = ScriptedStrategy({order["decided_at_close_of"]: _step(orders, order) for order in orders})
     return [(fill.side, daily_index(fill.bar_close_time), fill.price) for fill in run_bars(bars, strategy, terms).fills]

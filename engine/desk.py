@@ -6,7 +6,6 @@ the latency that the model says, and journals each step with its reason.
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from math import trunc
 from typing import Any
 
 from engine.bars import DAY
@@ -43,8 +42,11 @@ def lots_for_exposure(exposure: float, headroom: float, equity_units: int, ticks
 
     One formula, in float64 and in this order of operations, for the desk and for the compiled run: they must agree to the bit.
     """
-    exposure = min(max(exposure, -headroom), headroom)
-    return trunc(exposure * equity_units / (ticks * value_units))
+    if exposure > headroom:
+        exposure = headroom
+    elif exposure < -headroom:
+        exposure = -headroom
+    return int(exposure * equity_units / (ticks * value_units))
 
 
 class OrderDesk:
@@ -91,20 +93,24 @@ class OrderDesk:
 
     def target(self, symbol: str, exposure: float, why: str) -> None:
         """Trade towards a share of equity at market; an unfilled order of the target before is withdrawn first."""
+        moment, portfolio = self._moment, self._portfolio
         previous = self._target_orders.get(symbol)
         if previous is not None and previous.status not in FINAL:
-            self.handle(self._broker.cancel(previous, self._moment.time, "replaced by a newer target"))
-        instrument = self._instrument(symbol)
-        position = self._portfolio.positions[symbol]
-        price = self._price(symbol)
-        ticks = instrument.to_ticks(price)
-        lots = self._lots_for(position, ticks, exposure) - position.lots
+            self.handle(self._broker.cancel(previous, moment.time, "replaced by a newer target"))
+        price = moment.price(symbol)
+        if price is None or symbol not in portfolio.positions:
+            self._instrument(symbol)
+            price = self._price(symbol)
+        position = portfolio.positions[symbol]
+        instrument = position.instrument
+        ticks = round(price / instrument.tick)
+        equity_units = portfolio.equity_units(position.account.currency, moment.price)
+        lots = lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units) - position.lots
         if not lots:
             return
         action = self._actions.get(exposure)
         if action is None:
             action = self._actions[exposure] = f"target {exposure:g}"
-        moment = self._moment
         decision = self._recorder.decision(moment.time, symbol, moment.bar_close_time(symbol), price, action, why)
         side, lots = (Side.BUY, lots) if lots > 0 else (Side.SELL, -lots)
         order = self._new_order(decision, instrument, side, OrderType.MARKET, lots, ticks)
@@ -114,9 +120,7 @@ class OrderDesk:
     def lots_for(self, symbol: str, exposure: float) -> int:
         """Return the signed lots that make the position worth `exposure` × equity at the last close."""
         position = self._portfolio.positions[symbol]
-        return self._lots_for(position, position.instrument.to_ticks(self._price(symbol)), exposure)
-
-    def _lots_for(self, position: Position, ticks: int, exposure: float) -> int:
+        ticks = position.instrument.to_ticks(self._price(symbol))
         equity_units = self._portfolio.equity_units(position.account.currency, self._moment.price)
         return lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units)
 

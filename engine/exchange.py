@@ -44,6 +44,7 @@ from engine.semantics import Switches
 
 _NO_EVENTS: tuple[Any, ...] = ()
 _FREE = PriceCosts()
+_AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 _STOPS = (OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP)
 
 
@@ -80,6 +81,8 @@ class SimulatedExchange:
         self._groups: dict[int, list[Order]] = {}
         self._gauges: dict[str, MarketGauge] = {}
         self._rates = self.fees.constant_rates()
+        self._fills_at_close = self.switches.market_fill == "next_close"
+        self._volume_share = self.switches.volume_cap
         self._has_price_costs = not isinstance(self.slippage, NoSlippage)
         self._fill_count = 0
         self._expiring = 0
@@ -188,18 +191,18 @@ class SimulatedExchange:
             return False
         instrument = order.instrument
         self._cap_lots = self._volume_cap(bar, instrument)
-        if self.switches.market_fill == "next_close":
-            self._execute(order, instrument.to_ticks(bar.close), bar.close_time, bar.close_time, Liquidity.TAKER)
+        if self._fills_at_close:
+            self._execute(order, round(bar.close / instrument.tick), bar.close_time, bar.close_time, Liquidity.TAKER)
         else:
-            self._execute(order, instrument.to_ticks(bar.open), bar.open_time, bar.close_time, Liquidity.TAKER)
-            if order.is_open and order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
+            self._execute(order, round(bar.open / instrument.tick), bar.open_time, bar.close_time, Liquidity.TAKER)
+            if order.time_in_force is not TimeInForce.GTC and order.is_open and order.time_in_force in _AT_ONCE:
                 self._withdraw(order, bar.open_time, "immediate or cancel")
         order.has_rested = True
         return True
 
     def _volume_cap(self, bar: Bar, instrument: Instrument) -> int | None:
-        cap = self.switches.volume_cap
-        return None if cap is None else instrument.to_lots(bar.volume * cap)
+        share = self._volume_share
+        return None if share is None else instrument.to_lots(bar.volume * share)
 
     def _live(self, bar: Bar, orders: dict[int, Order]) -> tuple[list[Order], list[Order]]:
         """Return the orders that meet the open, and those that arrive so late in the bar that they meet its close alone.
@@ -477,24 +480,30 @@ class SimulatedExchange:
         lots = order.lots - order.filled_lots
         if order.reduce_only:
             lots = self._reduced_to_position(order, position, lots, time)
-        if self._cap_lots is not None and lots > self._cap_lots:
-            if order.time_in_force is TimeInForce.FOK:
-                return
-            lots = self._cap_lots
+        if self._cap_lots is not None:
+            if lots > self._cap_lots:
+                if order.time_in_force is TimeInForce.FOK:
+                    return
+                lots = self._cap_lots
         if lots <= 0:
             return
-        price, costs = (reference, _FREE) if not self._has_price_costs or liquidity is Liquidity.MAKER else self._with_costs(
-            order, reference, lots
-        )
-        lots = self._reduced_to_cash(order, position, price, lots, liquidity, time)
-        if lots <= 0:
-            return
+        price, costs = reference, _FREE
+        if self._has_price_costs and liquidity is Liquidity.TAKER:
+            price, costs = self._with_costs(order, reference, lots)
         fee_units = self._fee_units(order, position, price, lots, liquidity, time)
+        held, side = position.lots, order.side
+        if held * side >= 0 or lots > abs(held):  # some of it opens: it has to be paid for
+            affordable = self._reduced_to_cash(order, position, price, lots, fee_units, liquidity, time)
+            if affordable != lots:
+                if not affordable:
+                    return
+                lots = affordable
+                fee_units = self._fee_units(order, position, price, lots, liquidity, time)
         order.record_fill(lots)
-        position.apply(order.side, price, lots, fee_units)
+        position.apply(side, price, lots, fee_units)
         if self._cap_lots is not None:
             self._cap_lots -= lots
-        self._fill_count += 1
+        self._fill_count = number = self._fill_count + 1
         if self._rates is None:
             notional_units = abs(price * lots * position.value_units)
             self.fees.record(self._terms(order, position, notional_units, lots, liquidity, time))
@@ -502,7 +511,7 @@ class SimulatedExchange:
             size = order.instrument.float_quantity(lots) * float(order.instrument.multiplier)
             costs = PriceCosts(costs.spread * size, costs.slippage * size, costs.impact * size)
         self._events.append(
-            Fill(self._fill_count, order, time, bar_close_time, order.side, price, lots, liquidity, fee_units, reference, *costs)
+            Fill(number, order, time, bar_close_time, side, price, lots, liquidity, fee_units, reference, *costs)
         )
         if order.status is OrderStatus.FILLED:
             self._delist(order)
@@ -525,34 +534,38 @@ class SimulatedExchange:
         order.lots = order.filled_lots + lots
         self._events.append(OrderReduced(order, time, f"from {before} to {order.quantity}: {reason}"))
 
-    def _reduced_to_cash(self, order: Order, position: Position, price: int, lots: int, liquidity: Liquidity, time: int) -> int:
-        """Return how many lots the account can pay for; the rest of the order is cut off, or the order cancelled."""
+    def _reduced_to_cash(
+        self, order: Order, position: Position, price: int, lots: int, fee_units: int, liquidity: Liquidity, time: int
+    ) -> int:
+        """Return how many lots the account can pay for; the rest of the order is cut off, or the order cancelled.
+
+        Args:
+            fee_units: the fee of all the lots.
+        """
         held, side = position.lots, order.side
         closing = min(lots, max(0, -held * side))
         opening = lots - closing
-        if not opening:
-            return lots
         account = position.account
         lot_units = price * position.value_units
         if side < 0 and not self.portfolio.allow_short:
             affordable, reason, lack = 0, "short selling is off", "short selling is off"
         else:
-            free = account.free_units
+            free = account.cash_units - account.locked_units
             if closing:
                 if held > 0:
                     free += closing * lot_units
                 else:
                     free += 2 * (position.cost_units * closing // -held) - closing * lot_units
-            if opening * lot_units + self._fee_units(order, position, price, lots, liquidity, time) <= free:
+            if opening * lot_units + fee_units <= free:
                 return lots
             affordable = self._affordable(order, position, price, closing, opening, free, liquidity, time)
             reason = f"{account.free} {account.currency} free"
             lack = f"not enough cash: {reason}"
         lots = closing + affordable
-        if not lots:
+        if lots:
+            self._cut(order, lots, time, reason)
+        else:
             self._withdraw(order, time, lack)
-            return 0
-        self._cut(order, lots, time, reason)
         return lots
 
     def _affordable(

@@ -53,13 +53,14 @@ class Instrument:
             value = getattr(self, name)
             if not (value.is_finite() and value >= 0):
                 raise SettingsError(f"{self.symbol}: {name} is {value}; expected 0 or more")
-        object.__setattr__(self, "_tick", float(self.price_increment))
-        object.__setattr__(self, "_lot", float(self.quantity_increment))
+        object.__setattr__(self, "tick", float(self.price_increment))
+        object.__setattr__(self, "lot", float(self.quantity_increment))
         object.__setattr__(self, "price_ratio", self.price_increment.as_integer_ratio())
         object.__setattr__(self, "quantity_ratio", self.quantity_increment.as_integer_ratio())
 
-    _tick: float = field(init=False, repr=False, compare=False, default=0.0)
-    _lot: float = field(init=False, repr=False, compare=False, default=0.0)
+    tick: float = field(init=False, repr=False, compare=False, default=0.0)
+    """The price increment as a float; `lot` is the quantity increment."""
+    lot: float = field(init=False, repr=False, compare=False, default=0.0)
     price_ratio: tuple[int, int] = field(init=False, repr=False, compare=False, default=(1, 1))
     """The price increment as numerator and denominator; `quantity_ratio` likewise."""
     quantity_ratio: tuple[int, int] = field(init=False, repr=False, compare=False, default=(1, 1))
@@ -71,11 +72,11 @@ class Instrument:
 
     def to_ticks(self, price: float) -> int:
         """Return the price as a count of price increments, snapped to the nearest."""
-        return round(price / self._tick)
+        return round(price / self.tick)
 
     def ticks_of(self, prices: FloatArray) -> IntArray:
         """Return a column of prices as int64 counts of price increments, snapped as `to_ticks` does."""
-        return np.rint(prices / self._tick).astype(np.int64)
+        return np.rint(prices / self.tick).astype(np.int64)
 
     def to_price(self, ticks: int) -> Decimal:
         """Return the exact price of a count of price increments."""
@@ -96,7 +97,7 @@ class Instrument:
         """
         if isinstance(quantity, Decimal):
             return int((quantity / self.quantity_increment).to_integral_value(ROUND_DOWN))
-        steps = quantity / self._lot
+        steps = quantity / self.lot
         nearest = round(steps)
         return nearest if abs(steps - nearest) < 1e-6 else int(steps)
 

@@ -32,6 +32,8 @@ class Switches:
             for no cap.
         children_reduce_only: whether a bracket's children may only reduce a position; otherwise a child whose position is gone
             opens a new one.
+        on_increments: whether prices lie on the instrument's increments; otherwise they are counted a million times finer, for
+            comparison with engines that know no increments (scenario files only).
         touch_probability: the chance that a limit order fills when its price is touched but not crossed, for
             `limit_touch="probability"`; seed: for that and for `path="random"`.
     Raises:
@@ -50,6 +52,7 @@ class Switches:
     stop_limit_same_bar: str = "if_certain"
     volume_cap: float | None = 0.1
     children_reduce_only: bool = True
+    on_increments: bool = True
     touch_probability: float = 0.5
     seed: int = 0
 
@@ -74,15 +77,16 @@ PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "backtesting_py": {
         "path": "queue", "limit_touch": "touch", "children_same_bar": "if_unambiguous", "trail_reference": "close_after_entry",
-        "stop_limit_same_bar": "limit_beyond_stop", "volume_cap": None,
+        "stop_limit_same_bar": "limit_beyond_stop", "volume_cap": None, "on_increments": False,
     },
     "backtrader": {
         "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "close",
         "stop_limit_same_bar": "falling_close", "volume_cap": None, "children_reduce_only": False,
+        "on_increments": False,
     },
     "vectorbt_next_open": {
         "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "high_lagged",
-        "volume_cap": None,
+        "volume_cap": None, "on_increments": False,
     },
 }
 
