@@ -1,7 +1,7 @@
 """Barcast's engine: all that the author of a strategy, feed, model or broker imports."""
 
 from engine.bars import Bar, Bars, FloatArray, Stream, Timeframe, iso, utc
-from engine.errors import DataError, EngineError, JournalError, OrderError, PluginError, SettingsError, VenueError, VenueUnavailable
+from engine.errors import DataError, EngineError, JournalError, OrderError, PluginError, SettingsError, StrategyError, VenueError, VenueUnavailable
 from engine.events import Fill, OrderAccepted, OrderAmended, OrderCancelled, OrderExpired, OrderReduced, OrderRejected, OrderTriggered, RequestRefused
 from engine.indicators import compute
 from engine.instruments import Instrument
@@ -15,5 +15,5 @@ __all__ = [
     "Bar", "Bars", "DataError", "EngineError", "Fill", "FloatArray", "Instrument", "JournalError", "Line", "Order", "OrderAccepted",
     "OrderAmended", "OrderCancelled", "OrderError", "OrderExpired", "OrderReduced", "OrderRejected", "OrderRequest",
     "OrderStatus", "OrderTriggered", "OrderType", "Param", "PluginError", "RequestRefused", "SettingsError", "Side", "Slice",
-    "Strategy", "Stream", "TimeInForce", "Timeframe", "Timer", "VenueError", "VenueUnavailable", "compute", "iso", "utc",
+    "Strategy", "StrategyError", "Stream", "TimeInForce", "Timeframe", "Timer", "VenueError", "VenueUnavailable", "compute", "iso", "utc",
 ]

@@ -12,6 +12,7 @@ from engine.desk import OrderDesk
 from engine.errors import PluginError
 from engine.indicators import IndicatorSpec, Incremental, check_causal, warm_up
 from engine.interfaces import Broker, Feed
+from engine.jump import Settlement
 from engine.lines import Line
 from engine.moment import Moment
 from engine.orders import Order, OrderRequest
@@ -110,6 +111,15 @@ class EngineContext:
         self._desk = desk
         self._timers: list[tuple[int, int, str, int | None]] = []
         self._timer_count = 0
+        self.settlement: Settlement | None = None
+        """Where targets are collected while nobody looks at what becomes of them; None when each is dealt with at once."""
+        self.settle: Callable[[], None] = lambda: None
+        """Deals with what was collected and from then on with each order at once."""
+
+    def _settle_first(self) -> None:
+        """Deal with targets that were only collected, before anyone looks at what became of them."""
+        if self.settlement is not None:
+            self.settle()
 
     @property
     def now(self) -> int:
@@ -148,33 +158,45 @@ class EngineContext:
         return price
 
     def position(self, symbol: str) -> Decimal:
+        self._settle_first()
         return self._portfolio.positions[symbol].quantity
 
     def average_price(self, symbol: str) -> Decimal | None:
+        self._settle_first()
         return self._portfolio.positions[symbol].average_price
 
     def cash(self, currency: str | None) -> Decimal:
+        self._settle_first()
         return self._portfolio.accounts[currency or self._portfolio.currency].free
 
     def equity(self, currency: str | None) -> Decimal:
+        self._settle_first()
         return self._portfolio.equity(currency or self._portfolio.currency, self._moment.price)
 
     def quantity_for_exposure(self, symbol: str, exposure: float) -> float:
+        self._settle_first()
         return self._portfolio.instruments[symbol].float_quantity(self._desk.lots_for(symbol, exposure))
 
     def open_orders(self, symbol: str | None) -> Sequence[Order]:
+        self._settle_first()
         return [order for order in self._broker.working.values() if symbol is None or order.symbol == symbol]
 
     def target(self, symbol: str, exposure: float, why: str) -> None:
+        if self.settlement is not None and symbol in self._portfolio.positions:
+            self.settlement.wishes.append((self._moment.time, exposure, why))
+            return
         self._desk.target(symbol, exposure, why)
 
     def request(self, request: OrderRequest) -> Order:
+        self._settle_first()
         return self._desk.request(request)
 
     def cancel(self, order: Order, why: str) -> None:
+        self._settle_first()
         self._desk.cancel(order, why)
 
     def amend(self, order: Order, quantity: float | Decimal | None, limit: float | Decimal | None, stop: float | Decimal | None, why: str) -> None:
+        self._settle_first()
         self._desk.amend(order, quantity, limit, stop)
 
     # ── timers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

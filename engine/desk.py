@@ -89,6 +89,12 @@ class OrderDesk:
         """Whether orders are sent at once and meet no risk rule beside the venue's filters."""
         return self._latency is None and not self._risk.has_rules
 
+    def take_over(self, order_count: int, order: Order | None) -> None:
+        """Go on from orders that were dealt with elsewhere: number the next one after them, and adopt the one left open."""
+        self._next_order_id = order_count + 1
+        if order is not None:
+            self._target_orders[order.symbol] = order
+
     # ── from the strategy ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def target(self, symbol: str, exposure: float, why: str) -> None:

@@ -120,6 +120,12 @@ class SimulatedExchange:
             return self._events
         return (OrderAccepted(order, order.arrives_at),)
 
+    def take_over(self, fill_count: int, order: Order | None) -> None:
+        """Go on from fills that were made elsewhere, and hold the order they left open."""
+        self._fill_count = fill_count
+        if order is not None:
+            self._enlist(order)
+
     def cancel(self, order: Order, time: int, reason: str = "asked for") -> Sequence[Any]:
         """Withdraw an order, and with it the children that wait for it. One that is final stays as it is."""
         if not order.is_open:

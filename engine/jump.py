@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.bars import Bar, Bars, FloatArray
+from engine.bars import Bar, Bars, FloatArray, IntArray
 from engine.exchange import SimulatedExchange
 from engine.instruments import Instrument
-from engine.orders import Order, OrderType
+from engine.orders import Order, OrderStatus, OrderType, Side
 from engine.portfolio import Portfolio
 from engine.recorder import KEY_FIELDS, Recorder
 from engine.semantics import Switches
@@ -28,14 +28,11 @@ COMPILING_PAYS = 100_000
 # ── when can something happen? ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def target_rows(exposures: FloatArray, first: int) -> list[int]:
+def target_rows(exposures: FloatArray, first: int) -> IntArray:
     """Return the rows from `first` on at which the target differs from the one before; NaN is no opinion."""
     asked = np.flatnonzero(~np.isnan(exposures[first:])) + first
-    if not len(asked):
-        return []
     values = exposures[asked]
-    changes = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
-    return [int(row) for row in asked[changes]]
+    return asked[np.flatnonzero(np.diff(values, prepend=np.nan) != 0)]
 
 
 def next_reached(bars: Bars, orders: Sequence[Order], row: int) -> int:
@@ -167,98 +164,181 @@ def compiled_terms(broker: Any, instrument: Instrument) -> CompiledTerms | None:
         return None
     switches: Switches = broker.switches
     rates, points = broker.fees.constant_rates(), broker.slippage.constant_basis_points()
-    if rates is None or points is None or switches.market_fill != "next_open":
+    if rates is None or points is None or switches.market_fill != "next_open" or rates[1] < 0:
         return None
     return CompiledTerms(rates[1], points[0], points[1], -1.0 if switches.volume_cap is None else switches.volume_cap)
 
 
-def run_compiled(
-    bars: Bars, exposures: FloatArray, first: int, portfolio: Portfolio, terms: CompiledTerms, headroom: float, recorder: Recorder,
-    strategy: str,
-) -> bool:
-    """Run all rows; record rows, move the books. Return False, with nothing changed, if int64 would not hold a sum.
+class Settlement:
+    """Deals with targets in bulk: they are collected while bars pass, then filled, booked and recorded by the compiled run.
+
+    As long as a strategy only sets targets and looks at nothing that a fill would change, nobody can tell when its orders
+    are dealt with. It must be settled before anyone looks.
 
     Args:
-        first: the first row at which targets are taken up.
+        lines: the strategy's lines on the symbol, with the columns their values come from.
     """
-    from engine.kernel import DONE, run_targets
 
-    symbol = bars.streams[0].symbol
-    position = portfolio.positions[symbol]
-    account, instrument = position.account, position.instrument
-    if position.lots or abs(account.cash_units) > 2**53 or terms.rate < 0:
-        return False
-    flags = bars.flags if bars.flags is not None else np.empty(0, np.uint8)
-    status, decisions, fills, costs, events, books = run_targets(
-        exposures, first, bars.open, bars.close, bars.volume, flags, float(instrument.price_increment),
-        float(instrument.quantity_increment), position.value_units, account.cash_units, terms.rate.numerator,
-        terms.rate.denominator, headroom, terms.half_spread_points, terms.slippage_points, terms.volume_cap,
-        portfolio.allow_short, instrument.price_ratio,
-    )
-    if status != DONE or (len(fills) and int(np.abs(fills[:, 8]).max()) > 2**53):
-        return False
-    _Rows(bars, exposures, instrument, portfolio, strategy).record(recorder, decisions, fills, costs, events)
-    account.cash_units, account.locked_units, *rest = map(int, books)
-    position.restore(*rest)
-    return True
+    def __init__(
+        self, portfolio: Portfolio, recorder: Recorder, terms: CompiledTerms, instrument: Instrument, headroom: float, strategy: str,
+        lines: Sequence[FloatArray],
+    ) -> None:
+        self._portfolio = portfolio
+        self._position = portfolio.positions[instrument.symbol]
+        self._account = self._position.account
+        self._recorder = recorder
+        self._terms = terms
+        self._instrument = instrument
+        self._headroom = headroom
+        self._strategy = strategy
+        self._lines = lines
+        self._rows_before = 0
+        self._state = np.zeros(10, np.int64)
+        self.wishes: list[tuple[int, float, str]] = []
+        """(close_time of the bar, exposure, why) of the targets not yet dealt with."""
+
+    def settle(self, bars: Bars, start: int, end: int) -> bool:
+        """Deal with the wishes made in rows [start, end) of the bars, and with what an earlier wish left open.
+
+        Returns:
+            False, with nothing changed, if int64 would not hold a sum.
+        """
+        wishes, self.wishes = self.wishes, []
+        times = np.array([wish[0] for wish in wishes], np.int64)
+        values = np.array([wish[1] for wish in wishes], np.float64)
+        rows = np.searchsorted(bars.close_time, times)
+        if not self.run(bars, rows, values, start, end, [wish[2] for wish in wishes]):
+            self.wishes = wishes
+            return False
+        return True
+
+    def run(self, bars: Bars, rows: IntArray, values: FloatArray, start: int, end: int, why: Sequence[str] | None) -> bool:
+        """Deal with given wishes: exposures `values` at `rows`, ascending within [start, end). See `settle`.
+
+        Args:
+            why: of each wish; None for "target" throughout.
+        """
+        from engine import kernel
+
+        account, position, terms, state = self._account, self._position, self._terms, self._state
+        if not len(rows) and not state[kernel.ORDER]:
+            self._rows_before += end - start
+            return True
+        if max(abs(account.cash_units), abs(account.locked_units), position.cost_units, abs(position.lots)) > 2**53:
+            return False
+        books = (account.cash_units, account.locked_units, position.lots, position.cost_units, position.realised_units)
+        before = state.copy()
+        state[: len(books)] = books
+        instrument = self._instrument
+        flags = bars.flags if bars.flags is not None else np.empty(0, np.uint8)
+        status, decisions, fills, costs, events = kernel.run_targets(
+            rows, values, start, end, bars.open, bars.close, bars.volume, flags, instrument.tick, instrument.lot,
+            instrument.price_ratio, position.value_units, terms.rate.numerator, terms.rate.denominator, self._headroom,
+            terms.half_spread_points, terms.slippage_points, terms.volume_cap, self._portfolio.allow_short, state,
+        )
+        if status != kernel.DONE or abs(int(state[kernel.CASH])) > 2**53:
+            self._state = before
+            return False
+        columns = _Rows(bars, values, why, instrument, self._portfolio, self._strategy, self._lines, self._rows_before - start)
+        columns.record(self._recorder, decisions, fills, costs, events)
+        account.cash_units, account.locked_units, *rest = state[: len(books)].tolist()
+        position.restore(*rest)
+        self._rows_before += end - start
+        return True
+
+    @property
+    def order_count(self) -> int:
+        """How many orders there have been."""
+        return int(self._state[5])
+
+    def open_order(self, decided_at: int, decision_ticks: int) -> Order | None:
+        """Return the order that is still open as an Order, or None; for handing it to the exchange."""
+        from engine import kernel
+
+        state = self._state
+        if not state[kernel.ORDER]:
+            return None
+        number = int(state[kernel.ORDER])
+        side = Side(int(state[kernel.SIDE]))
+        filled = int(state[kernel.FILLED_LOTS])
+        order = Order(number, number, self._instrument, side, OrderType.MARKET, int(state[kernel.QUANTITY]), decided_at, decision_ticks)
+        order.filled_lots = filled
+        order.has_rested = filled > 0
+        order.status = OrderStatus.PARTIALLY_FILLED if filled else OrderStatus.ACCEPTED
+        return order
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Turns the compiled run's columns into journal rows, in bulk."""
+    """Turns the compiled run's columns into journal rows, in bulk.
+
+    `line_offset` is added to a row of the bars to find its place in the columns of the lines.
+    """
 
     bars: Bars
     exposures: FloatArray
+    why: Sequence[str] | None
     instrument: Instrument
     portfolio: Portfolio
     strategy: str
+    lines: Sequence[FloatArray]
+    line_offset: int
 
     def record(self, recorder: Recorder, decisions: Any, fills: Any, costs: Any, events: Any) -> None:
-        recorder.bulk_decisions(len(decisions), lambda: self._decisions(decisions))
-        recorder.bulk_orders(len(decisions), lambda: self._orders(decisions))
-        recorder.bulk_order_events(len(events), lambda: self._events(events))
+        first = recorder.decision_count + 1
+        recorder.bulk_decisions(len(decisions), lambda: self._decisions(decisions, first))
+        recorder.bulk_orders(len(decisions), lambda: self._orders(decisions, first))
+        first_event = recorder.order_event_count + 1
+        recorder.bulk_order_events(len(events), lambda: self._events(events, first_event))
         symbol = list(self.portfolio.instruments).index(self.instrument.symbol)
         keys = np.empty((len(fills), KEY_FIELDS), np.int64)
         keys[:, 0] = symbol
         keys[:, 1] = self.bars.close_time[fills[:, 0]]
         keys[:, 2:] = fills[:, [2, 4, 5, 6]]
-        recorder.bulk_fills(lambda: self._fills(fills, costs), keys)
+        first_fill = recorder.fill_count + 1
+        recorder.bulk_fills(lambda: self._fills(fills, costs, first_fill), keys)
 
-    def _decisions(self, decisions: Any) -> list[tuple[Any, ...]]:
-        rows = decisions[:, 0]
+    def _decisions(self, decisions: Any, first: int) -> list[tuple[Any, ...]]:
+        rows, places = decisions[:, 0], decisions[:, 3]
         time = self.bars.close_time[rows].tolist()
-        text = {exposure: f"target {exposure:g}" for exposure in np.unique(self.exposures[rows]).tolist()}
-        actions = [text[exposure] for exposure in self.exposures[rows].tolist()]
+        exposures = self.exposures[places].tolist()
+        text = {exposure: f"target {exposure:g}" for exposure in set(exposures)}
         count = len(rows)
+        why = ["target"] * count if self.why is None else list(map(self.why.__getitem__, places.tolist()))
         return list(zip(
-            range(1, count + 1), time, [self.strategy] * count, [self.instrument.symbol] * count, time,
-            self.bars.close[rows].tolist(), actions, [None] * count, ["target"] * count, strict=True,
+            range(first, first + count), time, [self.strategy] * count, [self.instrument.symbol] * count, time,
+            self.bars.close[rows].tolist(), map(text.__getitem__, exposures), self._saw(rows), why, strict=True,
         ))
 
-    def _orders(self, decisions: Any) -> list[tuple[Any, ...]]:
+    def _saw(self, rows: Any) -> Sequence[tuple[float, ...] | None]:
+        if not self.lines:
+            return [None] * len(rows)
+        places = rows + self.line_offset
+        return list(zip(*(line[places].tolist() for line in self.lines), strict=True))
+
+    def _orders(self, decisions: Any, first: int) -> list[tuple[Any, ...]]:
         lots = decisions[:, 1]
         count = len(lots)
-        numbers = range(1, count + 1)
+        numbers = range(first, first + count)
         constant = [[value] * count for value in (None, None, None, "gtc", None, False, False, None, None)]
         return list(zip(
             numbers, numbers, self.bars.close_time[decisions[:, 0]].tolist(), [self.instrument.symbol] * count, _sides(lots),
             ["market"] * count, self._quantities(np.abs(lots)), *constant, strict=True,
         ))
 
-    def _fills(self, fills: Any, costs: Any) -> list[tuple[Any, ...]]:
+    def _fills(self, fills: Any, costs: Any, first: int) -> list[tuple[Any, ...]]:
         row, order, side, reference, price, lots, fee, held, cash = fills.T
         count = len(fills)
         size = np.asarray(self._quantities(lots)) * float(self.instrument.multiplier) if count else np.empty(0)
-        unit = self.portfolio.accounts[self.instrument.quote].unit.as_integer_ratio()
-        close_time = self.bars.close_time[row].tolist()
+        unit = self.portfolio.accounts[self.instrument.quote].unit_ratio
         return list(zip(
-            range(1, count + 1), order.tolist(), self.bars.open_time[row].tolist(), close_time,
+            range(first, first + count), order.tolist(), self.bars.open_time[row].tolist(), self.bars.close_time[row].tolist(),
             [self.instrument.symbol] * count, _sides(side), self._prices(price), self._quantities(lots), ["taker"] * count,
             _scaled(fee, unit), [self.instrument.quote] * count, self._prices(reference), (costs[:, 0] * size).tolist(),
             (costs[:, 1] * size).tolist(), [0.0] * count, self._quantities(held), _scaled(cash, unit), strict=True,
         ))
 
-    def _events(self, events: Any) -> list[tuple[Any, ...]]:
+    def _events(self, events: Any, first: int) -> list[tuple[Any, ...]]:
         from engine import kernel
 
         row, order, kind = events[:, 0], events[:, 1], events[:, 2]
@@ -270,11 +350,11 @@ class _Rows:
             kernel.PARTIALLY_FILLED: "partially_filled", kernel.FILLED: "filled", kernel.CANCELLED_NO_CASH: "cancelled",
             kernel.CANCELLED_NO_SHORT: "cancelled", kernel.CANCELLED_REPLACED: "cancelled",
         }
-        names = list(map(words.__getitem__, kind.tolist()))
+        names = map(words.__getitem__, kind.tolist())
         reasons = [""] * len(events)
         for place in np.flatnonzero(~np.isin(kind, (kernel.ACCEPTED, kernel.FILLED, kernel.PARTIALLY_FILLED))).tolist():
             reasons[place] = self._reason(*events[place, 2:].tolist())
-        return list(zip(range(1, len(events) + 1), order.tolist(), time.tolist(), names, reasons, strict=True))
+        return list(zip(range(first, first + len(events)), order.tolist(), time.tolist(), names, reasons, strict=True))
 
     def _reason(self, kind: int, before: int, after: int, free: int) -> str:
         from engine import kernel
@@ -299,10 +379,9 @@ class _Rows:
 
 def _scaled(counts: Any, ratio: tuple[int, int]) -> list[float]:
     """Return counts × ratio as the nearest floats, as Instrument.float_price does for one."""
-    product = counts * ratio[0]
-    if len(product) and (np.abs(product).max() > 2**53 or ratio[1] > 2**53):
+    if len(counts) and (float(np.abs(counts).max()) * ratio[0] > 2**53 or ratio[1] > 2**53):
         return [count * ratio[0] / ratio[1] for count in counts.tolist()]
-    return list((product / ratio[1]).tolist())
+    return list((counts * ratio[0] / ratio[1]).tolist())
 
 
 def _sides(signed: Any) -> list[str]:

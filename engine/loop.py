@@ -39,7 +39,7 @@ from engine.events import (
 )
 from engine.interfaces import Broker, Clock, Feed, Journal
 from engine.lines import Line
-from engine.jump import COMPILING_PAYS, Jumper, bar_at, compiled_terms, run_compiled, target_rows
+from engine.jump import COMPILING_PAYS, Jumper, Settlement, bar_at, compiled_terms, target_rows
 from engine.moment import ManyMoment, Moment, SingleMoment
 from engine.orders import Order
 from engine.portfolio import Portfolio
@@ -83,7 +83,7 @@ class Parts:
     mode: str = "auto"
     """"step" visits every bar; "jump" skips those at which nothing can happen, where the strategy allows it; "auto" jumps too."""
     compile_from: int = COMPILING_PAYS
-    """Rows from which a jumping run of simple terms is handed to the compiled one."""
+    """Rows from which orders of simple terms are dealt with in bulk by the compiled run."""
 
 
 class Engine:
@@ -110,6 +110,10 @@ class Engine:
             self.moment = ManyMoment()
         self.lines = Lines(parts.feed)
         self._exposures: FloatArray | None = None
+        self._settlement: Settlement | None = None
+        self._chunk: Bars | None = None
+        self._settled = 0
+        """Rows of the chunk whose targets were dealt with."""
         self._told = [0] * len(streams)
         self._growing: list[list[DeclaredLine]] = []
         self._cold: dict[str, list[Line]] = {}
@@ -180,6 +184,9 @@ class Engine:
         }
         if overrides(strategy, "targets"):
             self._exposures = self._target_exposures()
+        self._settlement = self._new_settlement()
+        if overrides(strategy, "on_bar"):
+            context.settlement, context.settle = self._settlement, self._settle_now
 
     def _target_exposures(self) -> FloatArray:
         """Return the exposures of a strategy with vectorised targets, NaN where it has no opinion."""
@@ -209,6 +216,8 @@ class Engine:
         journal = self._parts.journal
         if journal is None or not self._began:
             return
+        if self._context.settlement is not None and self._chunk is not None and self._context.settlement.wishes:
+            self._settle_now()  # what a failing strategy asked for before it failed
         self._recorder.flush()
         summary: dict[str, Any] = {}
         if result is not None:
@@ -225,12 +234,10 @@ class Engine:
         step = self._chunk_stepper()
         for whole_chunk in self.feed.chunks():
             for bars in _pieces(whole_chunk):
+                self._chunk, self._settled = bars, 0
                 self._guarded("", lambda bars=bars: step(bars))  # type: ignore[misc]
-                self._bars_seen += len(bars)
-                self._value(bars, total)
-                self._recorder.flush()
-                if progress is not None:
-                    progress(self._bars_seen, total)
+                self._settle_chunk(bars)
+                self._finish_chunk(bars, progress, total)
 
     def _can_jump(self) -> bool:
         """Return whether the strategy acts on targets or timers alone, so that most bars need not be visited."""
@@ -262,44 +269,95 @@ class Engine:
     def _run_jumping(self, progress: Progress | None, total: int | None) -> None:
         bars = whole(self.feed)
         first = self._warm_up[self.feed.streams[0]]
-        if self._exposures is not None and self._run_compiled(bars, self._exposures, first):
-            self._bars_seen = len(bars)
-            self._value(bars, total)
-            if progress is not None:
-                progress(len(bars), total)
-            return
+        rows = target_rows(self._exposures, first) if self._exposures is not None else np.empty(0, np.int64)
+        if self._exposures is not None and self._settlement is not None:
+            if self._settlement.run(bars, rows, self._exposures[rows], 0, len(bars), None):
+                self._finish_piece(bars, progress, total)
+                return
         if len(bars):
             self._context.start_timers(int(bars.open_time[0]))
-        rows = target_rows(self._exposures, first) if self._exposures is not None else []
-        jumper = Jumper(bars, self.broker.working, rows, self._visit, self._match_bar, self._take_up_target, self._context.next_due, self._fire_timers)
+        jumper = Jumper(
+            bars, self.broker.working, rows.tolist(), self._visit, self._match_bar, self._take_up_target, self._context.next_due,
+            self._fire_timers,
+        )
         for start in range(0, len(bars), JUMP_CHUNK):
             piece = bars[start : start + JUMP_CHUNK]
             self._guarded("", lambda start=start, piece=piece: jumper.run(start, start + len(piece)))  # type: ignore[misc]
-            self._visit(bar_at(piece, len(piece) - 1))
-            self._bars_seen += len(piece)
-            self.clock.advance_to(int(piece.close_time[-1]))
-            self._value(piece, total)
-            self._recorder.flush()
-            if progress is not None:
-                progress(self._bars_seen, total)
+            self._finish_piece(piece, progress, total)
 
-    def _run_compiled(self, bars: Bars, exposures: FloatArray, first: int) -> bool:
-        """Hand the run to the compiled loop if its terms are simple enough; return whether that was so."""
-        strategy, symbol = self.strategy, self.feed.streams[0].symbol
-        watches = any(overrides(strategy, handler) for handler in ("on_fill", "on_order", "on_timer"))
-        has_lines = any(self.lines.of_stream.values())
-        if len(bars) < max(self._parts.compile_from, 1) or watches or has_lines or not self._desk.is_plain:
-            return False
-        terms = compiled_terms(self.broker, self.portfolio.instruments[symbol])
-        if terms is None:
-            return False
-        done = run_compiled(
-            bars, exposures, first, self.portfolio, terms, self._parts.headroom, self._recorder, type(strategy).__name__
-        )
-        if done:
-            self._visit(bar_at(bars, len(bars) - 1))
-            self.clock.advance_to(int(bars.close_time[-1]))
-        return done
+    def _finish_piece(self, bars: Bars, progress: Progress | None, total: int | None) -> None:
+        """Close the books of a piece of a jumping run."""
+        self._visit(bar_at(bars, len(bars) - 1))
+        self.clock.advance_to(int(bars.close_time[-1]))
+        self._finish_chunk(bars, progress, total)
+
+    def _finish_chunk(self, bars: Bars, progress: Progress | None, total: int | None) -> None:
+        self._bars_seen += len(bars)
+        self._value(bars, total)
+        self._recorder.flush()
+        if progress is not None:
+            progress(self._bars_seen, total)
+
+    # ── targets dealt with in bulk ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _new_settlement(self) -> Settlement | None:
+        """Return where targets may be collected, if orders under these terms can be dealt with in bulk and nobody watches them."""
+        strategy, streams, feed = self.strategy, self.feed.streams, self.feed
+        watches = ("on_fill", "on_order", "on_timer", "on_slice", "on_forecast")
+        is_alone = len(streams) == 1 and len(self.portfolio.instruments) == 1
+        is_long = feed.row_count is not None and feed.row_count >= max(self._parts.compile_from, 1)
+        if self._parts.mode == "step" or not (is_alone and is_long and self._desk.is_plain) or any(overrides(strategy, h) for h in watches):
+            return None
+        instrument = self.portfolio.instruments[streams[0].symbol]
+        terms = compiled_terms(self.broker, instrument)
+        declared = self.lines.of_stream[streams[0]]
+        if terms is None or any(entry.values is None for entry in declared):
+            return None
+        lines = [_values(entry) for entry in declared]
+        return Settlement(self.portfolio, self._recorder, terms, instrument, self._parts.headroom, type(strategy).__name__, lines)
+
+    def _settle_chunk(self, bars: Bars) -> None:
+        """Deal with the targets that were collected in a chunk."""
+        settlement = self._context.settlement
+        if settlement is not None:
+            if settlement.settle(bars, self._settled, len(bars)):
+                self._settled = 0
+            else:
+                self._settle_for_good(bars, len(bars))
+
+    def _settle_now(self) -> None:
+        """Deal with what was collected up to the current bar; from here on each order is dealt with as it comes."""
+        assert self._chunk is not None
+        self._settle_for_good(self._chunk, int(np.searchsorted(self._chunk.close_time, self.moment.time)) + 1)
+
+    def _settle_for_good(self, bars: Bars, end: int) -> None:
+        settlement = self._context.settlement
+        assert settlement is not None
+        self._context.settlement = None
+        is_done = settlement.settle(bars, self._settled, end)
+        order = settlement.open_order(self.moment.time, 0)
+        self._desk.take_over(settlement.order_count, order)
+        self.broker.take_over(self._recorder.fill_count, order)  # type: ignore[attr-defined]
+        if not is_done:
+            self._settle_slowly(settlement, bars, end)
+
+    def _settle_slowly(self, settlement: Settlement, bars: Bars, end: int) -> None:
+        """Deal with the wishes of a chunk one by one, through desk and exchange: sums became too large for the compiled run."""
+        moment, symbol, now = self.moment, self.feed.streams[0].symbol, self.moment.bar  # type: ignore[union-attr]
+        rows = np.searchsorted(bars.close_time, [wish[0] for wish in settlement.wishes]).tolist()
+        wishes = dict.fromkeys(rows, ())
+        for row, wish in zip(rows, settlement.wishes, strict=True):
+            wishes[row] = (*wishes[row], wish)
+        for row in range(self._settled, end):
+            if self.broker.working or row in wishes:
+                moment.bar = bar = bar_at(bars, row)  # type: ignore[union-attr]
+                self._match_bar(bar)
+                seen = [_values(entry)[: self._bars_seen + row + 1] for entry in self.lines.of_stream[self.feed.streams[0]]]
+                self._recorder.watch({symbol: seen})
+                for _, exposure, why in wishes.get(row, ()):
+                    self._desk.target(symbol, exposure, why)
+        moment.bar = now  # type: ignore[union-attr]
+        self._recorder.watch(self.lines.by_symbol())
 
     def _visit(self, bar: Bar) -> None:
         """Make a bar the current one, and let the lines catch up with it."""

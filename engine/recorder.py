@@ -4,7 +4,7 @@ Rows are made once, as plain tuples in the field order of engine.records: a run 
 """
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -40,8 +40,8 @@ class Recorder:
         self._batch = Batch()
         self._symbol_index = {symbol: index for index, symbol in enumerate(portfolio.instruments)}
         self._keys = array("q")
-        self._fills: list[tuple[Any, ...]] = []
-        self._make_fills: Callable[[], list[tuple[Any, ...]]] | None = None
+        self._fills: list[tuple[Any, ...] | Callable[[], list[tuple[Any, ...]]]] = []
+        """Rows, and what makes several of them when somebody looks."""
         self.decision_count = 0
         self.order_count = 0
         self.order_event_count = 0
@@ -132,13 +132,14 @@ class Recorder:
             self._batch.order_events.extend(make())
 
     def bulk_fills(self, make: Callable[[], list[tuple[Any, ...]]], keys: IntArray) -> None:
-        """Add the fills of a run that has none yet, with their keys int64 [fills, 6]."""
+        """Add fills, with their keys int64 [fills, 6]."""
         self._keys.frombytes(np.ascontiguousarray(keys).tobytes())
         if self._journal is None:
-            self._make_fills = make
+            self._fills.append(make)
             return
-        self._fills = make()
-        self._batch.fills.extend(self._fills)
+        rows = make()
+        self._fills.append(lambda: rows)
+        self._batch.fills.extend(rows)
 
     # ── handing over ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -154,10 +155,20 @@ class Recorder:
         batch = self._batch
         return not (batch.orders or batch.fills or batch.order_events or batch.decisions or batch.account_events or batch.equity)
 
+    @property
+    def fill_count(self) -> int:
+        return len(self._keys) // KEY_FIELDS
+
     def fills(self) -> Sequence[FillRow]:
         """Return every fill of the run; the rows are made when they are first looked at."""
-        make, rows = self._make_fills, self._fills
-        return LazyRows(len(self._keys) // KEY_FIELDS, lambda: list(map(FillRow._make, make() if make else rows)))
+        return LazyRows(self.fill_count, lambda: list(map(FillRow._make, self._fill_rows())))
+
+    def _fill_rows(self) -> Iterator[tuple[Any, ...]]:
+        for entry in self._fills:
+            if isinstance(entry, tuple):
+                yield entry
+            else:
+                yield from entry()
 
     def fill_keys_from(self, first: int) -> IntArray:
         """Return the keys of the fills from the first-th on."""

@@ -271,7 +271,7 @@ class Catalog:
         own = [entry.timeframe for entry in streams if entry.symbol == symbol]
         if own:
             known = ", ".join(own)
-            return f"{self.root}: no bars of {symbol} {timeframe}; there are {known}; import it, or resample shorter bars"
+            return f"{self.root}: no bars of {symbol} {timeframe}; there are {known}; import or resample it"
         symbols = sorted({stream.symbol for stream in streams})
         shown = ", ".join(symbols[:10]) + (", …" if len(symbols) > 10 else "")
         return f"{self.root}: no bars of {symbol}{nearest_name(symbol, symbols)}; there are {shown}"

@@ -158,7 +158,7 @@ def _quoted_cells(line: str, delimiter: str, origin: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error as problem:
-        raise DataError(f"{origin}: the first line is not understood ({problem}); expected names of columns") from problem
+        raise DataError(f"{origin}: the first line is not understood ({problem}); expected column names") from problem
 
 
 def _delimiter(line: str) -> str:

@@ -239,9 +239,8 @@ def _returns(close: FloatArray) -> tuple[FloatArray, int]:
     returns = returns[np.isfinite(returns)]
     if not len(returns):
         return returns, 0
-    deviations = np.abs(returns - np.median(returns))
-    sigma = 1.4826 * float(np.median(deviations))
-    return returns, int(np.count_nonzero(deviations > OUTLIER_SIGMAS * sigma)) if sigma > 0 else 0
+    sigma = 1.4826 * float(np.median(np.abs(returns - np.median(returns))))
+    return returns, int(np.count_nonzero(np.abs(returns) > OUTLIER_SIGMAS * sigma)) if sigma > 0 else 0
 
 
 def _largest_wick(table: BarTable, body_top: FloatArray, body_bottom: FloatArray) -> float:

@@ -124,7 +124,7 @@ def _tiles(data: ReportData) -> list[_Tile]:
     get, currency = data.statistics.get, data.curve.currency
     made, held, net, annual = get("total_return"), get("benchmark_return"), get("net_profit"), get("cagr")
     chance, trades, wins, depth = get("probabilistic_sharpe"), get("trades"), get("win_rate"), get("max_drawdown")
-    rate = get("cost_rate")
+    rate, is_short = get("cost_rate"), "30 days" in data.statistics.undefined.get("cagr", "")
     return [
         _Tile(
             "Total return",
@@ -136,7 +136,7 @@ def _tiles(data: ReportData) -> list[_Tile]:
         _Tile(
             "Annual return",
             percent(annual, signed=True),
-            "compounded" if annual is not None else "below 30 days" if made is not None else "no value",
+            "compounded" if annual is not None else "below 30 days" if is_short else "no value",
             _tone(annual),
         ),
         _Tile(

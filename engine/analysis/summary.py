@@ -134,6 +134,8 @@ def _rich_summary(data: ReportData, steps: Sequence[NextStep], width: int) -> "R
         padding=(1, 2),
     )
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
     for command, shows in steps:
         table.add_row(Text(f"  {command}", style="cyan"), Text(shows, style="dim"))
     return Group(panel, table)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -44,6 +44,12 @@ def with_text_at(index: int, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any,
     return [(*row[:index], text, *row[index + 1 :]) for row, text in zip(rows, texts, strict=True)]
 
 
-def numbers(values: Iterable[float | None] | None) -> tuple[float, ...] | None:
-    """Return what `number_lists` was given, from the decoded array; null, whatever it was, is NaN."""
-    return None if values is None else tuple(math.nan if value is None else float(value) for value in values)
+def with_numbers_at(index: int, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Return the rows with the JSON array at one place as numbers again; null, whatever it was, is NaN."""
+    decoded = json.loads(f"[{','.join(row[index] or 'null' for row in rows)}]")
+    seen = (None if values is None else tuple(map(_number, values)) for values in decoded)
+    return [(*row[:index], numbers, *row[index + 1 :]) for row, numbers in zip(rows, seen, strict=True)]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,25 +1,29 @@
 """Reads a journal over one connection: look-ups by key or index, and whole runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, Select, Text, bindparam, cast, func, select
 
-from engine.journal.json_text import numbers
+from engine.journal.json_text import with_numbers_at
 from engine.journal.process import ProcessMark, has_ended
 from engine.journal.reading import TABLE_OF, JournalReader, R, Row, RunInfo
-from engine.journal.tables import FACTS, decisions, fills, orders, runs
-from engine.records import DecisionRow, FillRow, RunStart
+from engine.journal.tables import FACTS, SAW, decisions, fills, orders, runs
+from engine.records import DecisionRow, FillRow, OrderEventRow, RunStart
 
 GONE = "its process ended without closing the run; what it had written is whole up to its last batch"
 """The error text of a crashed run."""
 
 _ALL_OF: dict[type[Row], Select[Any]] = {
-    row_type: select(*FACTS[table].columns[1:]).where(FACTS[table].c.run_id == bindparam("run"))
+    row_type: select(
+        *(cast(column, Text) if column is decisions.c.saw else column for column in FACTS[table].columns[1:])
+    ).where(FACTS[table].c.run_id == bindparam("run"))
     for row_type, table in TABLE_OF.items()
 }
-"""Queries for all rows of a kind in the run `:run`, without the run's number."""
+"""Queries for all rows of a kind in the run `:run`, without the run's number. Arrays of numbers come as text."""
 
 
 class SqlReader:
@@ -45,9 +49,12 @@ class SqlReader:
 
     def rows(self, row_type: type[R], run_id: int) -> list[R]:
         """Return all rows of one kind in the order of their ids (equity: of time and currency)."""
-        query = _ALL_OF[row_type]
-        # Sorted here, not by the database: order_events lie by order, nearly in the order of their ids already.
-        return sorted(self._fetch(row_type, query, {"run": run_id}), key=lambda row: row[:2])
+        table = FACTS[TABLE_OF[row_type]]
+        rows = self._fetch(row_type, _ALL_OF[row_type].order_by(*table.primary_key), {"run": run_id})
+        if row_type is OrderEventRow:
+            # They lie by order. Sorted here, since they are nearly in the order of their ids already.
+            rows.sort(key=itemgetter(0))
+        return rows
 
     def rows_between(self, row_type: type[R], run_id: int, first: int, last: int) -> list[R]:
         """Return the rows whose id lies in first … last, both included, in order."""
@@ -82,10 +89,11 @@ class SqlReader:
         return self._fetch(FillRow, query, {"run": run_id})
 
     def _fetch(self, row_type: type[R], query: Select[Any], values: dict[str, Any]) -> list[R]:
-        rows = list(map(row_type._make, self._connection.execute(query, values)))
+        rows: Sequence[Sequence[Any]] = self._connection.execute(query, values).all()
         if row_type is DecisionRow:
-            return [row._replace(saw=numbers(row.saw)) for row in rows]
-        return rows
+            rows = with_numbers_at(SAW, rows)
+        # tuple.__new__ skips the Python-level constructor of NamedTuple.
+        return list(map(tuple.__new__, repeat(row_type), rows))
 
 
 def _run_info(row: Any) -> RunInfo:

@@ -19,7 +19,12 @@ def make_bars() -> MakeBars:
 
 
 def bars_by_hand(
-    symbol: str = "BTC/USDT", timeframe: str = "1h", rows: int = 5, *, start: str = "2024-03-31T00:00", missing: tuple[int, ...] = ()
+    symbol: str = "BTC/USDT",
+    timeframe: str = "1h",
+    rows: int = 5,
+    *,
+    start: str = "2024-03-31T00:00",
+    missing: tuple[int, ...] = (),
 ) -> Bars:
     """Return rows whose closes are 100.5, 101.5, …; the rows numbered in `missing` are left out."""
     first = nanoseconds(moment_of(int(np.datetime64(start, "ns").astype(np.int64))))

@@ -83,9 +83,11 @@ def test_overlapping_imports_are_merged(catalog: Catalog, market: Bars) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(order=st.permutations(range(5)), overlap=st.integers(0, 30))
-def test_the_digest_does_not_depend_on_how_the_bars_came(tmp_path: Path, market: Bars, order: list[int], overlap: int) -> None:
+def test_the_digest_does_not_depend_on_how_the_bars_came(
+    tmp_path: Path, market: Bars, order: list[int], overlap: int
+) -> None:
     catalog = Catalog(tmp_path / f"{order}{overlap}")
-    hundred = market[5100:5200]    # over New Year
+    hundred = market[5100:5200]  # over New Year
     for place in order:
         catalog.write(hundred[max(0, place * 20 - overlap) : place * 20 + 20])
     entry = catalog.entry("BTC/USDT", "1h")
@@ -103,14 +105,17 @@ def test_a_conflict_imports_nothing_and_names_the_first(catalog: Catalog, make_b
     with pytest.raises(DataError) as refusal:
         catalog.write(replace(bars, close=close), origin="new.csv")
     assert str(refusal.value) == (
-        "new.csv: the catalog has other values: BTC/USDT 1h 2024-03-31T02:00Z: close 102.5 there, 102.75 here (the first of 2 in 2024); "
+        "new.csv: the catalog has other values: BTC/USDT 1h 2024-03-31T02:00Z: close 102.5 there, 102.75 here (the "
+        "first of 2 in 2024); "
         'nothing was imported; set on_conflict = "keep" or "replace" to say which values are right'
     )
     assert (files_under(catalog), catalog.entry("BTC/USDT", "1h")) == before
 
 
 @pytest.mark.parametrize(("on_conflict", "close"), [("keep", 102.5), ("replace", 102.75)])
-def test_a_conflict_is_settled_as_asked_and_reported(catalog: Catalog, make_bars: MakeBars, on_conflict: str, close: float) -> None:
+def test_a_conflict_is_settled_as_asked_and_reported(
+    catalog: Catalog, make_bars: MakeBars, on_conflict: str, close: float
+) -> None:
     bars = make_bars(rows=6)
     catalog.write(bars[:5])
     closes = bars.close.copy()
@@ -145,7 +150,10 @@ def test_bars_that_cannot_be_are_not_imported(catalog: Catalog, make_bars: MakeB
 
 def test_bars_off_the_grid_of_those_there_are_refused(catalog: Catalog, make_bars: MakeBars) -> None:
     catalog.write(make_bars(rows=4))
-    with pytest.raises(DataError, match="opens before that of 2024-03-31T00:00Z closes, at 2024-03-31T01:00Z; expected bars that do not overlap"):
+    with pytest.raises(
+        DataError,
+        match="opens before that of 2024-03-31T00:00Z closes, at 2024-03-31T01:00Z; expected bars that do not overlap",
+    ):
         catalog.write(make_bars(rows=1, start="2024-03-31T00:30"))
     with pytest.raises(DataError, match="bar 5: time 2024-03-31T10:30Z is off the 1h grid"):
         catalog.write(make_bars(rows=1, start="2024-03-31T10:30"))
@@ -167,7 +175,10 @@ def test_many_streams_are_imported_from_one_feed(catalog: Catalog) -> None:
     told: list[tuple[int, int | None]] = []
     results = catalog.write_feed(feed, progress=lambda done, total: told.append((done, total)))
     assert [(result.stream, result.added) for result in results] == [
-        (Stream("A", "1m"), 3000), (Stream("B", "1m"), 3000), (Stream("A", "1h"), 50), (Stream("B", "1h"), 50),
+        (Stream("A", "1m"), 3000),
+        (Stream("B", "1m"), 3000),
+        (Stream("A", "1h"), 50),
+        (Stream("B", "1h"), 50),
     ]
     assert told[-1] == (6100, 6100)
     assert catalog.feed(["A", "B"], ["1m", "1h"]).fingerprint == feed.fingerprint
@@ -214,10 +225,17 @@ def test_a_range_has_the_bars_that_lie_in_it(
 
 def test_a_range_without_bars_says_what_there_is(catalog: Catalog, market: Bars) -> None:
     catalog.write(market)
-    with pytest.raises(DataError, match="there are no bars from 2030-01-01T00:00Z to the last; the catalog has 2023-06-01T00:00Z to"):
+    with pytest.raises(
+        DataError, match="there are no bars from 2030-01-01T00:00Z to the last; the catalog has 2023-06-01T00:00Z to"
+    ):
         catalog.feed(["BTC/USDT"], "1h", start=datetime(2030, 1, 1, tzinfo=UTC))
     with pytest.raises(DataError, match="there are no bars from 2023-06-01T00:10Z to 2023-06-01T00:50Z"):
-        catalog.feed(["BTC/USDT"], "1h", start=datetime(2023, 6, 1, 0, 10, tzinfo=UTC), end=datetime(2023, 6, 1, 0, 50, tzinfo=UTC))
+        catalog.feed(
+            ["BTC/USDT"],
+            "1h",
+            start=datetime(2023, 6, 1, 0, 10, tzinfo=UTC),
+            end=datetime(2023, 6, 1, 0, 50, tzinfo=UTC),
+        )
 
 
 def test_a_naive_range_is_refused(catalog: Catalog, market: Bars) -> None:
@@ -229,7 +247,11 @@ def test_a_naive_range_is_refused(catalog: Catalog, market: Bars) -> None:
 def test_gaps_are_refused_marked_or_filled_when_read(catalog: Catalog, make_bars: MakeBars) -> None:
     bars = make_bars(rows=40, missing=(3, 20, 21, 22))
     catalog.write(bars)
-    with pytest.raises(DataError, match=r"bars: BTC/USDT 1h: 1 bar missing between 2024-03-31T03:00Z and 04:00Z \(the first of 2 gaps, 4 bars in all\)"):
+    with pytest.raises(
+        DataError,
+        match=r"bars: BTC/USDT 1h: 1 bar missing between 2024-03-31T03:00Z and 04:00Z \(the first of 2 gaps, 4 bars "
+        r"in all\)",
+    ):
         catalog.feed(["BTC/USDT"], "1h")
     assert catalog.feed(["BTC/USDT"], "1h", gap_policy="mark").row_count == 36
     filled = catalog.feed(["BTC/USDT"], "1h", gap_policy="forward_fill", chunk_rows=5)
@@ -277,7 +299,7 @@ def test_a_symbol_that_is_not_there_points_to_the_nearest(catalog: Catalog, make
     catalog.write(make_bars())
     with pytest.raises(DataError, match=r"no bars of BTC/USD; did you mean 'BTC/USDT'\?; there are BTC/USDT"):
         catalog.feed(["BTC/USD"], "1h")
-    with pytest.raises(DataError, match="no bars of BTC/USDT 5m; there are 1h; import it, or resample"):
+    with pytest.raises(DataError, match="no bars of BTC/USDT 5m; there are 1h; import or resample it"):
         catalog.feed(["BTC/USDT"], "5m")
     with pytest.raises(SettingsError, match="timeframe '1hour' is not understood"):
         catalog.feed(["BTC/USDT"], "1hour")
@@ -297,12 +319,18 @@ def test_a_changed_file_is_found_by_verifying(catalog: Catalog, make_bars: MakeB
     (mine,), (theirs,) = (list(Path(one.root).rglob("*.parquet")) for one in (catalog, other))
     catalog.verify("BTC/USDT", "1h")
     mine.write_bytes(theirs.read_bytes())
-    with pytest.raises(DataError, match=r"2024-.*parquet: the content is not what was imported; remove the stream and import it anew"):
+    with pytest.raises(
+        DataError, match=r"2024-.*parquet: the content is not what was imported; remove the stream and import it anew"
+    ):
         catalog.verify("BTC/USDT", "1h")
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"PAR1", "the file is damaged"), (None, "the file is gone; expected 5 rows")])
-def test_a_damaged_or_missing_file_is_named(catalog: Catalog, make_bars: MakeBars, content: bytes | None, message: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"PAR1", "the file is damaged"), (None, "the file is gone; expected 5 rows")]
+)
+def test_a_damaged_or_missing_file_is_named(
+    catalog: Catalog, make_bars: MakeBars, content: bytes | None, message: str
+) -> None:
     catalog.write(make_bars())
     feed = catalog.feed(["BTC/USDT"], "1h")
     (file,) = Path(catalog.root).rglob("*.parquet")
@@ -311,7 +339,10 @@ def test_a_damaged_or_missing_file_is_named(catalog: Catalog, make_bars: MakeBar
         list(feed.chunks())
 
 
-@pytest.mark.parametrize("change", [lambda text: text[:50], lambda text: json.dumps({**json.loads(text), "form": "another"}), lambda text: "{}"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda text: text[:50], lambda text: json.dumps({**json.loads(text), "form": "another"}), lambda text: "{}"],
+)
 def test_a_damaged_record_is_named(catalog: Catalog, make_bars: MakeBars, change: Callable[[str], str]) -> None:
     catalog.write(make_bars())
     (record,) = Path(catalog.root).rglob("stream.json")
@@ -324,7 +355,9 @@ def test_a_removed_stream_is_gone(catalog: Catalog, make_bars: MakeBars) -> None
     catalog.write(MemoryFeed([make_bars("A"), make_bars("B")]).bars)
     catalog.remove("A", "1h")
     assert [entry.stream.symbol for entry in catalog.entries()] == ["B"]
-    assert [name for name in files_under(catalog) if name.endswith("parquet")] == [Path(catalog.entry("B", "1h").parts[0].name).name]
+    assert [name for name in files_under(catalog) if name.endswith("parquet")] == [
+        Path(catalog.entry("B", "1h").parts[0].name).name
+    ]
 
 
 def test_a_catalog_where_a_file_is_cannot_be_written(tmp_path: Path, make_bars: MakeBars) -> None:

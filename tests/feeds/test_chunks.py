@@ -1,6 +1,7 @@
 """Cutting and joining without splitting an instant."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def test_cut_and_joined_again_nothing_has_changed(first: int, second: int) -> No
 @given(st.integers(1, 50))
 def test_an_instant_is_never_split(chunk_rows: int) -> None:
     chunks = list(cut(two_streams(), chunk_rows))
-    assert all(a.close_time[-1] < b.close_time[0] for a, b in zip(chunks, chunks[1:], strict=False))
+    assert all(a.close_time[-1] < b.close_time[0] for a, b in pairwise(chunks))
     assert all(chunk_rows <= len(chunk) <= chunk_rows + 1 for chunk in chunks[:-1])
 
 
@@ -55,5 +56,7 @@ def test_an_unknown_stream_names_the_known() -> None:
 
 
 def test_an_unknown_column_names_the_known() -> None:
-    with pytest.raises(SettingsError, match="there is no column 'open_time'; expected one of open, high, low, close, volume"):
+    with pytest.raises(
+        SettingsError, match="there is no column 'open_time'; expected one of open, high, low, close, volume"
+    ):
         check_field("open_time")

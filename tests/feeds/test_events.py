@@ -19,10 +19,16 @@ def report_of(table: pd.DataFrame, path: Path) -> EventReport:
 
 
 def test_trades_are_no_bars(tmp_path: Path) -> None:
-    report = report_of(pd.DataFrame({"ts": TIMES, "price": [2.0, 1, 3, 0], "amount": 1.0, "id": [1, 2, 2, 3]}), tmp_path / "BTC_trades.parquet")
+    report = report_of(
+        pd.DataFrame({"ts": TIMES, "price": [2.0, 1, 3, 0], "amount": 1.0, "id": [1, 2, 2, 3]}),
+        tmp_path / "BTC_trades.parquet",
+    )
     assert (report.kind, report.rows, report.unsorted) == ("trades", 4, 0)
     assert report.findings == ("1 trade ids that occur twice", "1 prices of 0 or less", "price 0 to 3")
-    assert "4 trades, 2024-01-01T00:00Z to 2024-01-02T00:00Z; these are not bars, and a feed cannot publish them" in report.lines()[0]
+    assert (
+        "4 trades, 2024-01-01T00:00Z to 2024-01-02T00:00Z; these are not bars, and a feed cannot publish them"
+        in report.lines()[0]
+    )
 
 
 def test_quotes_are_no_bars(tmp_path: Path) -> None:
@@ -35,5 +41,7 @@ def test_quotes_are_no_bars(tmp_path: Path) -> None:
 
 def test_funding_rates_are_no_bars(tmp_path: Path) -> None:
     times = [*TIMES[:3], TIMES[3] + pd.Timedelta("1ms")]
-    report = report_of(pd.DataFrame({"ts": times, "funding_rate": [1e-4, -1e-4, 1e-4, 1e-4]}), tmp_path / "BTC_funding.parquet")
+    report = report_of(
+        pd.DataFrame({"ts": times, "funding_rate": [1e-4, -1e-4, 1e-4, 1e-4]}), tmp_path / "BTC_funding.parquet"
+    )
     assert report.findings == ("rate -0.000100 to 0.000100, mean 0.000050", "mostly 8h apart; 1 times off that grid")

@@ -4,6 +4,7 @@ import gzip
 import io
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,10 +21,7 @@ from feeds.layout import FileLayout
 
 HEADER = "time,open,high,low,close,volume\n"
 PLAIN = HEADER + "1704067200,1,2,1,2,3\n1704070800,2,3,1,2,0.5\n"
-BINANCE = (
-    "1704067200000,1,2,1,2,3,1704070799999,6,10,1,2,0\n"
-    "1704070800000,2,3,1,2,0.5,1704074399999,6,10,1,2,0\n"
-)
+BINANCE = "1704067200000,1,2,1,2,3,1704070799999,6,10,1,2,0\n1704070800000,2,3,1,2,0.5,1704074399999,6,10,1,2,0\n"
 
 Write = Callable[..., Path]
 
@@ -48,7 +46,9 @@ def zipped(content: str, *names: str) -> bytes:
 
 def frame(rows: int = 3) -> pd.DataFrame:
     times = pd.date_range("2024-01-01", periods=rows, freq="h", tz="UTC")
-    return pd.DataFrame({"ts": times, "open": 1.0, "high": 2.0, "low": 1.0, "close": 2.0, "volume": np.arange(rows) + 1.0})
+    return pd.DataFrame(
+        {"ts": times, "open": 1.0, "high": 2.0, "low": 1.0, "close": 2.0, "volume": np.arange(rows) + 1.0}
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,25 @@ def frame(rows: int = 3) -> pd.DataFrame:
         (PLAIN.replace("1704067200", "1704067200.0").replace("1704070800", "1704070800.0"), {}),
         (PLAIN.replace("1704067200", "1704067200000").replace("1704070800", "1704070800000"), {}),
         (PLAIN.replace("1704067200", "2024-01-01T00:00Z").replace("1704070800", "2024-01-01T01:00Z"), {}),
-        (PLAIN.replace("1704067200", "2024-01-01 00:00:00+00:00").replace("1704070800", "2024-01-01 01:00:00+00:00"), {}),
-        (PLAIN.replace("1704067200", "2024-01-01 00:00:00.000 UTC").replace("1704070800", "2024-01-01 01:00:00.000 UTC"), {}),
+        (
+            PLAIN.replace("1704067200", "2024-01-01 00:00:00+00:00").replace("1704070800", "2024-01-01 01:00:00+00:00"),
+            {},
+        ),
+        (
+            PLAIN.replace("1704067200", "2024-01-01 00:00:00.000 UTC").replace(
+                "1704070800", "2024-01-01 01:00:00.000 UTC"
+            ),
+            {},
+        ),
         (PLAIN.replace("1704067200", "2024-01-01 02:00:00+0200").replace("1704070800", "2024-01-01 03:00:00+0200"), {}),
-        (PLAIN.replace("1704067200", "2024-01-01 00:00").replace("1704070800", "2024-01-01 01:00"), {"timezone": "UTC"}),
-        (PLAIN.replace("1704067200", "2023-12-31 19:00").replace("1704070800", "2023-12-31 20:00"), {"timezone": "America/New_York"}),
+        (
+            PLAIN.replace("1704067200", "2024-01-01 00:00").replace("1704070800", "2024-01-01 01:00"),
+            {"timezone": "UTC"},
+        ),
+        (
+            PLAIN.replace("1704067200", "2023-12-31 19:00").replace("1704070800", "2023-12-31 20:00"),
+            {"timezone": "America/New_York"},
+        ),
         (
             PLAIN.replace("1704067200", "01.01.2024 00:00").replace("1704070800", "01.01.2024 01:00"),
             {"timezone": "UTC", "time_format": "%d.%m.%Y %H:%M"},
@@ -81,7 +95,11 @@ def frame(rows: int = 3) -> pd.DataFrame:
         (PLAIN.replace("1704067200", "1704070800").replace("1704070800,2", "1704074400,2"), {"stamp": "close"}),
         (BINANCE, {}),
         (BINANCE.replace("000,1,", "000000,1,").replace("000,2,", "000000,2,"), {}),
-        ("open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n" + BINANCE, {}),
+        (
+            "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
+            + BINANCE,
+            {},
+        ),
     ],
 )
 def test_the_same_bars_come_from_every_form(write: Write, text: str, layout: dict[str, str]) -> None:
@@ -102,7 +120,8 @@ def test_a_gzipped_file_is_read(write: Write) -> None:
 
 
 def test_a_date_and_a_time_of_day_in_two_columns_are_joined(write: Write) -> None:
-    text = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\n2024.01.01\t00:00\t1\t2\t1\t2\t3\n2024.01.01\t01:00\t1\t2\t1\t2\t3\n"
+    header = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\n"
+    text = header + "2024.01.01\t00:00\t1\t2\t1\t2\t3\n2024.01.01\t01:00\t1\t2\t1\t2\t3\n"
     layout = FileLayout(time=("<DATE>", "<TIME>"), time_format="%Y.%m.%d %H:%M", timezone="UTC")
     assert iso(int(read_bars(write(text), layout=layout).open_time[1])) == "2024-01-01T01:00Z"
 
@@ -148,7 +167,10 @@ def test_months_of_one_stream_are_read_as_one_in_any_order(write: Write) -> None
 
 
 def test_files_that_overlap_are_refused(write: Write) -> None:
-    with pytest.raises(DataError, match=r"begins at 2024-01-01T00:00Z, before .* ends at 2024-01-01T02:00Z; expected files that do not overlap"):
+    with pytest.raises(
+        DataError,
+        match=r"begins at 2024-01-01T00:00Z, before .* ends at 2024-01-01T02:00Z; expected files that do not overlap",
+    ):
         read_bars([write(PLAIN, "A-1h-1.csv"), write(PLAIN, "A-1h-2.csv")], symbol="A")
 
 
@@ -168,24 +190,51 @@ def test_a_bar_still_forming_is_left_out(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEADER + "1704067200,1,2,1,abc,3\n", "line 2: column close is 'abc'; expected a number; correct or remove the row"),
+        (
+            HEADER + "1704067200,1,2,1,abc,3\n",
+            "line 2: column close is 'abc'; expected a number; correct or remove the row",
+        ),
         (HEADER + "1704067200,1,2,1,,3\n", "line 2, 2024-01-01T00:00Z: close is nan; expected a number"),
         (HEADER + "1704067200,1,2,1,2,3\n1704070800,1,2\n", "line 3: there are 3 cells; expected 6: '1704070800,1,2'"),
         (HEADER + "1704067200,1,2,1,2,3\n\n1704070800,1,2,1,2,3,4\n", "there are 7 cells; expected 6"),
-        (HEADER + "1704067200,1,2,1,2,3\n,1,2,1,2,3\n", "line 3: time '' is not of the form of the first, '1704067200'"),
-        (HEADER + "2024-01-01T00:00Z,1,2,1,2,3\n2024-01-01 01:00,1,2,1,2,3\n", "line 3: time '2024-01-01 01:00' has no timezone, but that of line 2"),
-        (HEADER + "2024-01-01 00:00,1,2,1,2,3\n2024-01-01T01:00Z,1,2,1,2,3\n", "line 3: time '2024-01-01T01:00Z' has a timezone, but that of line 2"),
-        (HEADER + "2024-01-01 00:00,1,2,1,2,3\n", "line 2: time '2024-01-01 00:00:00' has no timezone, so that the instant it means is unknown"),
-        (HEADER + "2024-13-01T00:00Z,1,2,1,2,3\n", "line 2: time '2024-13-01T00:00Z' is not understood; expected ISO 8601, such as"),
+        (
+            HEADER + "1704067200,1,2,1,2,3\n,1,2,1,2,3\n",
+            "line 3: time '' is not of the form of the first, '1704067200'",
+        ),
+        (
+            HEADER + "2024-01-01T00:00Z,1,2,1,2,3\n2024-01-01 01:00,1,2,1,2,3\n",
+            "line 3: time '2024-01-01 01:00' has no timezone, but that of line 2",
+        ),
+        (
+            HEADER + "2024-01-01 00:00,1,2,1,2,3\n2024-01-01T01:00Z,1,2,1,2,3\n",
+            "line 3: time '2024-01-01T01:00Z' has a timezone, but that of line 2",
+        ),
+        (
+            HEADER + "2024-01-01 00:00,1,2,1,2,3\n",
+            "line 2: time '2024-01-01 00:00:00' has no timezone, so that the instant it means is unknown",
+        ),
+        (
+            HEADER + "2024-13-01T00:00Z,1,2,1,2,3\n",
+            "line 2: time '2024-13-01T00:00Z' is not understood; expected ISO 8601, such as",
+        ),
         (HEADER, "there is a header but no rows"),
         ("", "the file is empty"),
         ("\n \n", "the file is empty"),
         ("\xff\xfe", "there is no column for the time"),
         ("a,b\n1,2\n", "there is no column for the time; found a, b; expected one of opentime, ts"),
-        ("1,2,3\n", "there is no header and there are 3 columns; expected 6 (time, open, high, low, close, volume) or the 12 of Binance"),
-        ("time,open,high,low,close\n1704067200,1,2,1,2\n", "there is no column for the volume; found time, open, high, low, close"),
-        ("time,open,open,high,low,close,volume\n1704067200,1,1,2,1,2,3\n", "there are two columns 'open'; expected one"),
-        ("<!doctype html><title>404 not found</title>", "there is no column for the time; found <!doctype html><title>404 not …"),
+        ("1,2,3\n", "there is no header and there are 3 columns; expected 6 (time, open, high, low, close, volume)"),
+        (
+            "time,open,high,low,close\n1704067200,1,2,1,2\n",
+            "there is no column for the volume; found time, open, high, low, close",
+        ),
+        (
+            "time,open,open,high,low,close,volume\n1704067200,1,1,2,1,2,3\n",
+            "there are two columns 'open'; expected one",
+        ),
+        (
+            "<!doctype html><title>404 not found</title>",
+            "there is no column for the time; found <!doctype html><title>404 not …",
+        ),
     ],
 )
 def test_a_faulty_text_file_is_refused_in_words(write: Write, text: str, message: str) -> None:
@@ -202,7 +251,11 @@ def test_a_faulty_text_file_is_refused_in_words(write: Write, text: str, message
         (b"\xff\xfea\x00", "a.csv", "the file is UTF-16 text; expected UTF-8"),
         (b"\x89PNG\r\n\x1a\n", "a.csv", "the file is not UTF-8 text (it has the byte 0x89)"),
         (b"time,\0\0", "a.csv", "the file is binary; expected text with one bar a line"),
-        (HEADER.encode() + b"170406\xe97200,1,2,1,2,3\n", "a.csv", "the file cannot be read as text with one bar a line"),
+        (
+            HEADER.encode() + b"170406\xe97200,1,2,1,2,3\n",
+            "a.csv",
+            "the file cannot be read as text with one bar a line",
+        ),
         (b"PK\x03\x04", "a.zip", "the zip file is damaged or cut off"),
         (zipped(BINANCE * 50, "a.csv")[:150], "a.zip", "the zip file is damaged or cut off"),
         (zipped(BINANCE, "a.csv", "b.csv"), "a.zip", "the zip holds 2 files (a.csv, b.csv); expected one CSV file"),
@@ -299,21 +352,20 @@ FUZZED = st.one_of(
     st.tuples(st.integers(0, len(PLAIN)), st.binary(min_size=1, max_size=3)).map(
         lambda change: PLAIN.encode()[: change[0]] + change[1] + PLAIN.encode()[change[0] + 1 :]
     ),
-    st.tuples(st.sampled_from([zipped(BINANCE, "a.csv"), gzip.compress(PLAIN.encode()), PLAIN.encode()]), st.integers(0, 400)).map(
-        lambda pair: pair[0][: pair[1]]
-    ),
+    st.tuples(
+        st.sampled_from([zipped(BINANCE, "a.csv"), gzip.compress(PLAIN.encode()), PLAIN.encode()]), st.integers(0, 400)
+    ).map(lambda pair: pair[0][: pair[1]]),
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
-@given(content=FUZZED, name=st.sampled_from(["a-1h.csv", "a.csv", "a-1h.parquet", "a-1h.json", "a-1h.zip", "a.feather"]))
+@given(
+    content=FUZZED, name=st.sampled_from(["a-1h.csv", "a.csv", "a-1h.parquet", "a-1h.json", "a-1h.zip", "a.feather"])
+)
 def test_whatever_a_file_holds_it_gives_bars_or_an_error_of_ours(tmp_path: Path, content: bytes, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    try:
+    with suppress(EngineError):
         bars = read_bars(path)
-    except EngineError as refusal:
-        assert "a" in str(refusal)
-    else:
         assert len(bars) > 0
         assert np.all(bars.high >= bars.low)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,7 +44,9 @@ def test_the_default_policy_refuses_a_gap_and_names_the_ways_out(make_bars: Make
 
 
 def test_the_first_of_several_gaps_is_named_and_all_are_counted(make_bars: MakeBars) -> None:
-    with pytest.raises(DataError, match=r"1 bar missing between 2024-03-31T01:00Z and 02:00Z \(the first of 2 gaps, 3 bars in all\)"):
+    with pytest.raises(
+        DataError, match=r"1 bar missing between 2024-03-31T01:00Z and 02:00Z \(the first of 2 gaps, 3 bars in all\)"
+    ):
         MemoryFeed(make_bars(rows=8, missing=(1, 4, 5)))
 
 
@@ -132,7 +135,9 @@ def test_a_weekly_rhythm_is_guessed() -> None:
 def test_unknown_names_are_refused_with_the_nearest(make_bars: MakeBars) -> None:
     with pytest.raises(SettingsError, match="gap_policy 'fill' is not known; expected error, mark or forward_fill"):
         MemoryFeed(make_bars(), gap_policy="fill")  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="calendar 'session' is not known; expected 24/7 or sessions; did you mean 'sessions'?"):
+    with pytest.raises(
+        SettingsError, match="calendar 'session' is not known; expected 24/7 or sessions; did you mean 'sessions'?"
+    ):
         MemoryFeed(make_bars(), calendar="session")  # type: ignore[arg-type]
 
 
@@ -154,7 +159,7 @@ def test_filled_bars_are_complete_and_leave_the_others_alone(kept: set[int], cut
             assert np.array_equal(whole, getattr(filled, column))
     # Chunk by chunk gives the same.
     bounds = sorted({0, len(bars), *(min(cut, len(bars)) for cut in cuts)})
-    parts = [forward_fill(bars[a:b], gaps, first_row=a) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [forward_fill(bars[a:b], gaps, first_row=a) for a, b in pairwise(bounds)]
     assert np.concatenate([part.close for part in parts]).tolist() == filled.close.tolist()
     assert np.concatenate([part.open_time for part in parts]).tolist() == filled.open_time.tolist()
 

@@ -27,7 +27,10 @@ def test_symbol_and_timeframe_are_read_from_usual_file_names(path: str, names: t
     assert names_in_path(path) == names
 
 
-@pytest.mark.parametrize(("duration", "name"), [(MINUTE, "1m"), (90 * MINUTE, "90m"), (24 * HOUR, "1d"), (7 * DAY, "1w"), (SECOND // 2, None)])
+@pytest.mark.parametrize(
+    ("duration", "name"),
+    [(MINUTE, "1m"), (90 * MINUTE, "90m"), (24 * HOUR, "1d"), (7 * DAY, "1w"), (SECOND // 2, None)],
+)
 def test_a_duration_has_its_usual_name(duration: int, name: str | None) -> None:
     assert timeframe_of(duration) == name
 

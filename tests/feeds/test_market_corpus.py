@@ -11,6 +11,7 @@ import pytest
 from engine.bars import DAY, MINUTE, nanoseconds
 from engine.errors import DataError
 from feeds.catalog import Catalog
+from feeds.chunks import join
 from feeds.events import EventReport
 from feeds.files import read_bars
 from feeds.layout import FileLayout
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.skipif(not MARKET.is_dir(), reason=f"needs the market d
 FILES: list[dict[str, Any]] = json.loads((MARKET / "manifest.json").read_text()) if MARKET.is_dir() else []
 BARS = [file for file in FILES if file["mode"] != "event"]
 EVENTS = [file for file in FILES if file["mode"] == "event"]
-REFUSED = {     # under the calendar of the market and the default policy
+REFUSED = {  # under the calendar of the market and the default policy
     "binance_spot_1h_long/BTCUSDT_1h.parquet": "128 bars in all",
     "freqtrade_testdata/UNITTESTBTC_1m.parquet": "717 bars in all",
     "freqtrade_testdata/XRPETH_1m.parquet": "1,091 bars in all",
@@ -55,20 +56,31 @@ def test_the_report_counts_what_is_really_there(file: dict[str, Any]) -> None:
     assert report.last_close - duration_of(report) == nanoseconds(datetime.fromisoformat(known["end"]))
     assert report.calendar == ("24/7" if file["mode"] == "24x7" else "sessions")
     assert {
-        "dup_ts": report.duplicates, "unsorted": report.unsorted, "nan": report.nan_cells, "high_lt_max_oc": report.high_below_body,
-        "low_gt_min_oc": report.low_above_body, "nonpos_price": report.nonpositive_prices, "zero_vol": report.zero_volume,
-        "neg_vol": report.negative_volume, "flat_bars": report.flat_bars, "n_ret_gt_20mad": report.outlier_returns,
+        "dup_ts": report.duplicates,
+        "unsorted": report.unsorted,
+        "nan": report.nan_cells,
+        "high_lt_max_oc": report.high_below_body,
+        "low_gt_min_oc": report.low_above_body,
+        "nonpos_price": report.nonpositive_prices,
+        "zero_vol": report.zero_volume,
+        "neg_vol": report.negative_volume,
+        "flat_bars": report.flat_bars,
+        "n_ret_gt_20mad": report.outlier_returns,
     }.items() <= known.items()
     assert report.largest_return == pytest.approx(known["max_abs_ret"], rel=1e-12)
     assert report.largest_wick == pytest.approx(known["max_wick"], rel=1e-12)
     if file["mode"] == "24x7":
         largest = report.largest_gap.missing if report.largest_gap else 0
         assert (report.missing_bars, len(report.gaps), largest, report.off_grid) == (
-            known["missing_bars"], known["gaps"], known["max_gap_bars"], known["off_grid"],
+            known["missing_bars"],
+            known["gaps"],
+            known["max_gap_bars"],
+            known["off_grid"],
         )
     else:
         assert (report.long_breaks, round(report.longest_break / DAY, 2)) == (known["gaps"], known["max_gap_days"])
-    assert (REFUSED.get(file["file"], "") in report.refusal) and report.is_usable == (file["file"] not in REFUSED)
+    assert report.is_usable == (file["file"] not in REFUSED)
+    assert REFUSED.get(file["file"], "") in report.refusal
 
 
 def duration_of(report: QualityReport) -> int:
@@ -104,7 +116,7 @@ def test_bars_labelled_by_their_end_are_moved_to_their_open() -> None:
     assert np.array_equal(by_end.open_time, by_open.open_time - 5 * MINUTE)
     assert np.array_equal(by_end.close_time, by_open.open_time)
     in_shanghai = (by_end.open_time + 8 * 60 * MINUTE) % DAY // MINUTE
-    assert (in_shanghai.min(), in_shanghai.max()) == (9 * 60 + 30, 14 * 60 + 55)    # the sessions of Shanghai
+    assert (in_shanghai.min(), in_shanghai.max()) == (9 * 60 + 30, 14 * 60 + 55)  # the sessions of Shanghai
     assert MemoryFeed(by_end, calendar="sessions").gaps == ()
 
 
@@ -127,7 +139,7 @@ def test_a_panel_of_files_becomes_a_catalog_and_is_published_in_one_order(tmp_pa
 
 def test_our_hours_are_the_hours_of_the_exchange() -> None:
     five_minutes = MemoryFeed(read_bars(MARKET / "binance_spot_5m" / "SOLUSDT_5m.parquet"))
-    ours = MemoryFeed([part for part in ResampledFeed(five_minutes, "1h", publish="resampled").chunks()][:1])
+    ours = MemoryFeed(join(list(ResampledFeed(five_minutes, "1h", publish="resampled").chunks())))
     hours = read_bars(MARKET / "binance_spot_1h_panel" / "SOLUSDT_1h.parquet")
     rows = min(len(hours), ours.row_count)
     assert rows > 5_900

@@ -17,13 +17,20 @@ MakeBars = Callable[..., Bars]
 
 def frame(**index: object) -> pd.DataFrame:
     times = pd.date_range("2024-03-31", periods=3, freq="h", **index)  # type: ignore[call-overload]
-    return pd.DataFrame({"Open": [1.0, 2, 3], "High": [2.0, 3, 4], "Low": [1.0, 1, 2], "Close": [2.0, 2, 3], "Volume": [5, 6, 7]}, times)
+    return pd.DataFrame(
+        {"Open": [1.0, 2, 3], "High": [2.0, 3, 4], "Low": [1.0, 1, 2], "Close": [2.0, 2, 3], "Volume": [5, 6, 7]}, times
+    )
 
 
 def test_two_sets_are_published_in_one_order(make_bars: MakeBars) -> None:
     feed = MemoryFeed([make_bars("BTC/USDT", "1h", 4), make_bars("ETH/USDT", "2h", 2)])
     assert [(bar.symbol, iso(bar.close_time)[11:16]) for chunk in feed.chunks() for bar in chunk.rows()] == [
-        ("BTC/USDT", "01:00"), ("BTC/USDT", "02:00"), ("ETH/USDT", "02:00"), ("BTC/USDT", "03:00"), ("BTC/USDT", "04:00"), ("ETH/USDT", "04:00"),
+        ("BTC/USDT", "01:00"),
+        ("BTC/USDT", "02:00"),
+        ("ETH/USDT", "02:00"),
+        ("BTC/USDT", "03:00"),
+        ("BTC/USDT", "04:00"),
+        ("ETH/USDT", "04:00"),
     ]
 
 
@@ -61,7 +68,8 @@ def test_a_chunk_of_no_rows_is_refused(make_bars: MakeBars) -> None:
 def test_gaps_are_reported_when_they_are_marked(make_bars: MakeBars) -> None:
     feed = MemoryFeed([make_bars("A", rows=8, missing=(5, 6)), make_bars("B", rows=8, missing=(2,))], gap_policy="mark")
     assert [str(gap) for gap in feed.gaps] == [
-        "B 1h: 1 bar missing between 2024-03-31T02:00Z and 03:00Z", "A 1h: 2 bars missing between 2024-03-31T05:00Z and 07:00Z",
+        "B 1h: 1 bar missing between 2024-03-31T02:00Z and 03:00Z",
+        "A 1h: 2 bars missing between 2024-03-31T05:00Z and 07:00Z",
     ]
     assert feed.row_count == 13
 

@@ -22,10 +22,15 @@ def report_of(bars: Bars, **options: str) -> QualityReport:
 
 
 def test_clean_bars_are_called_clean(make_bars: MakeBars) -> None:
-    report = report_of(make_bars(rows=5), calendar="24/7")
+    close = np.array([100.0, 101.0, 100.0, 102.0, 100.0])
+    wave = replace(make_bars(rows=5), open=np.full(5, 101.0), high=np.full(5, 103.0), low=np.full(5, 99.0), close=close)
+    report = report_of(wave, calendar="24/7")
     assert report.is_usable
     assert report.findings == ()
-    assert report.lines() == ["memory: BTC/USDT 1h, 5 bars, 2024-03-31T00:00Z to 2024-03-31T05:00Z, calendar 24/7", "  clean"]
+    assert report.lines() == [
+        "memory: BTC/USDT 1h, 5 bars, 2024-03-31T00:00Z to 2024-03-31T05:00Z, calendar 24/7",
+        "  clean",
+    ]
 
 
 def test_everything_bad_is_counted_at_once(make_bars: MakeBars) -> None:
@@ -47,8 +52,13 @@ def test_everything_bad_is_counted_at_once(make_bars: MakeBars) -> None:
     assert (report.high_below_body, report.low_above_body, report.negative_volume) == (1, 2, 1)
     assert (report.zero_volume, report.flat_bars) == (1, 1)
     assert report.largest_wick == pytest.approx(h[12] / c[12] - 1)
-    assert "row 14, 2024-03-31T03:00Z: close is nan" in report.refusal
-    assert report.findings[:4] == ("2 times out of order", "1 time that occurs twice", "2 cells that are no numbers", "2 prices of 0 or less")
+    assert "row 4, 2024-03-31T03:00Z: close is nan" in report.refusal
+    assert report.findings[:4] == (
+        "2 times out of order",
+        "1 time that occurs twice",
+        "2 cells that are no numbers",
+        "2 prices of 0 or less",
+    )
     assert any("a feed would refuse it: " in line for line in report.lines())
 
 
@@ -64,7 +74,10 @@ def test_returns_beyond_twenty_sigmas_are_counted() -> None:
 
 
 def test_a_placeholder_for_volume_is_noticed(make_bars: MakeBars) -> None:
-    assert "volume is the same throughout, as a placeholder would be" in report_of(replace(make_bars(), volume=np.full(5, 1e5))).findings
+    assert (
+        "volume is the same throughout, as a placeholder would be"
+        in report_of(replace(make_bars(), volume=np.full(5, 1e5))).findings
+    )
     assert "volume is 0 throughout" in report_of(replace(make_bars(), volume=np.zeros(5))).findings
 
 

@@ -25,7 +25,13 @@ def minutes(rows: list[int], symbol: str = "A") -> Bars:
     place = np.array(rows)
     price = 100.0 + place % 7
     return bars_of_arrays(
-        symbol, "1m", MIDNIGHT + place * MINUTE, open=price, high=price + place % 3 + 1, low=price - place % 5 - 1, close=price + 0.5,
+        symbol,
+        "1m",
+        MIDNIGHT + place * MINUTE,
+        open=price,
+        high=price + place % 3 + 1,
+        low=price - place % 5 - 1,
+        close=price + 0.5,
         volume=place + 1.0,
     )
 
@@ -43,15 +49,24 @@ def by_hand(rows: list[int], length: int) -> list[tuple[float, ...]]:
         begins_whole = period != rows[0] // length or rows[0] % length == 0
         is_over = (period + 1) * length <= rows[-1] + 1
         if begins_whole and is_over:
-            found.append((
-                MIDNIGHT + period * length * MINUTE, inside[0].open, max(bar.high for bar in inside), min(bar.low for bar in inside),
-                inside[-1].close, sum(bar.volume for bar in inside),
-            ))
+            found.append(
+                (
+                    MIDNIGHT + period * length * MINUTE,
+                    inside[0].open,
+                    max(bar.high for bar in inside),
+                    min(bar.low for bar in inside),
+                    inside[-1].close,
+                    sum(bar.volume for bar in inside),
+                )
+            )
     return found
 
 
 @given(
-    rows=st.sets(st.integers(0, 90), min_size=1), length=st.sampled_from([2, 5, 15, 30]), chunk_rows=st.integers(1, 40), other=st.integers(1, 40)
+    rows=st.sets(st.integers(0, 90), min_size=1),
+    length=st.sampled_from([2, 5, 15, 30]),
+    chunk_rows=st.integers(1, 40),
+    other=st.integers(1, 40),
 )
 def test_resampling_is_what_one_would_do_by_hand(rows: set[int], length: int, chunk_rows: int, other: int) -> None:
     ordered = sorted(rows)
@@ -61,9 +76,7 @@ def test_resampling_is_what_one_would_do_by_hand(rows: set[int], length: int, ch
     assert feed.row_count == len(by_hand(ordered, length))
 
 
-@given(
-    start=st.integers(0, 200), end=st.integers(201, 400), cut=st.integers(1, 50)
-)
+@given(start=st.integers(0, 200), end=st.integers(201, 400), cut=st.integers(1, 50))
 def test_a_bar_is_the_same_whatever_the_start_and_end_of_the_data(start: int, end: int, cut: int) -> None:
     bars = join(list(SyntheticFeed(SyntheticMarket(rows=400)).chunks()))
     whole = published(ResampledFeed(MemoryFeed(bars), "15m", publish="resampled"))
@@ -84,7 +97,13 @@ def test_what_is_published_by_an_instant_does_not_depend_on_what_comes_after(row
 def test_a_longer_bar_follows_the_last_shorter_one_of_its_instant() -> None:
     feed = ResampledFeed(MemoryFeed(minutes(list(range(5)))), "2m")
     assert [(bar.timeframe, (bar.close_time - MIDNIGHT) // MINUTE) for bar in published(feed)] == [
-        ("1m", 1), ("1m", 2), ("2m", 2), ("1m", 3), ("1m", 4), ("2m", 4), ("1m", 5),
+        ("1m", 1),
+        ("1m", 2),
+        ("2m", 2),
+        ("1m", 3),
+        ("1m", 4),
+        ("2m", 4),
+        ("1m", 5),
     ]
     assert feed.streams == (Stream("A", "1m"), Stream("A", "2m"))
 
@@ -119,21 +138,39 @@ def test_a_period_without_bars_gives_none() -> None:
 
 def test_a_bar_of_made_up_bars_alone_is_made_up() -> None:
     source = MemoryFeed(minutes([*range(61), *range(120, 180)]), gap_policy="forward_fill")
-    assert [bar.flags for bar in published(ResampledFeed(source, "30m", publish="resampled"))] == [0, 0, 0, FORWARD_FILLED, 0, 0]
+    assert [bar.flags for bar in published(ResampledFeed(source, "30m", publish="resampled"))] == [
+        0,
+        0,
+        0,
+        FORWARD_FILLED,
+        0,
+        0,
+    ]
 
 
 def test_weeks_begin_on_monday() -> None:
     days = np.arange(-3, 16)
     price = np.full(len(days), 10.0)
-    source = MemoryFeed(bars_of_arrays("A", "1d", MIDNIGHT + days * DAY, open=price, high=price, low=price, close=price, volume=price))
+    source = MemoryFeed(
+        bars_of_arrays("A", "1d", MIDNIGHT + days * DAY, open=price, high=price, low=price, close=price, volume=price)
+    )
     weeks = published(ResampledFeed(source, "1w", publish="resampled"))
-    assert [(iso(bar.open_time), bar.volume) for bar in weeks] == [("2024-03-18T00:00Z", 70.0), ("2024-03-25T00:00Z", 70.0)]
+    assert [(iso(bar.open_time), bar.volume) for bar in weeks] == [
+        ("2024-03-18T00:00Z", 70.0),
+        ("2024-03-25T00:00Z", 70.0),
+    ]
 
 
 def test_only_the_shortest_timeframe_of_a_symbol_is_resampled(make_bars: MakeBars) -> None:
     source = MemoryFeed([minutes(list(range(120))), make_bars("A", "1d", 3), make_bars("B", "5m", 4)])
     feed = ResampledFeed(source, "1h")
-    assert feed.streams == (Stream("A", "1m"), Stream("B", "5m"), Stream("A", "1h"), Stream("B", "1h"), Stream("A", "1d"))
+    assert feed.streams == (
+        Stream("A", "1m"),
+        Stream("B", "5m"),
+        Stream("A", "1h"),
+        Stream("B", "1h"),
+        Stream("A", "1d"),
+    )
 
 
 def test_resampling_twice_gives_both(make_bars: MakeBars) -> None:
@@ -146,7 +183,9 @@ def test_resampling_twice_gives_both(make_bars: MakeBars) -> None:
 
 @pytest.mark.parametrize(("timeframe", "fact"), [("1m", "the same"), ("30s", "shorter"), ("90s", "no multiple")])
 def test_a_timeframe_that_is_no_multiple_is_refused(timeframe: str, fact: str) -> None:
-    with pytest.raises(SettingsError, match=f"A 1m cannot be resampled to {timeframe}; expected a whole multiple of 1m"):
+    with pytest.raises(
+        SettingsError, match=f"A 1m cannot be resampled to {timeframe}; expected a whole multiple of 1m"
+    ):
         ResampledFeed(MemoryFeed(minutes([0, 1])), timeframe)
 
 
@@ -158,7 +197,9 @@ def test_a_timeframe_that_is_there_already_is_refused(make_bars: MakeBars) -> No
 
 def test_unknown_choices_are_refused(make_bars: MakeBars) -> None:
     source = MemoryFeed(make_bars())
-    with pytest.raises(SettingsError, match="publish 'resample' is not known; expected both or resampled; did you mean 'resampled'?"):
+    with pytest.raises(
+        SettingsError, match="publish 'resample' is not known; expected both or resampled; did you mean 'resampled'?"
+    ):
         ResampledFeed(source, "1d", publish="resample")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="missing_bars 'ignore' is not known; expected publish or drop"):
         ResampledFeed(source, "1d", missing_bars="ignore")  # type: ignore[arg-type]
@@ -166,7 +207,9 @@ def test_unknown_choices_are_refused(make_bars: MakeBars) -> None:
 
 def test_a_bar_over_the_end_of_a_period_is_refused(make_bars: MakeBars) -> None:
     bars = make_bars(start="2024-03-31T00:30")
-    with pytest.raises(DataError, match="the bar from 2024-03-31T01:30Z to 2024-03-31T02:30Z lies in two periods of 2h"):
+    with pytest.raises(
+        DataError, match="the bar from 2024-03-31T01:30Z to 2024-03-31T02:30Z lies in two periods of 2h"
+    ):
         list(ResampledFeed(MemoryFeed(bars), "2h").chunks())
 
 
@@ -174,6 +217,12 @@ def test_a_change_of_one_bar_changes_the_fingerprint_and_only_its_period() -> No
     bars = minutes(list(range(180)))
     high = bars.high.copy()
     high[70] += 100
-    before, after = (ResampledFeed(MemoryFeed(one), "1h", publish="resampled") for one in (bars, replace(bars, high=high)))
+    before, after = (
+        ResampledFeed(MemoryFeed(one), "1h", publish="resampled") for one in (bars, replace(bars, high=high))
+    )
     assert before.fingerprint != after.fingerprint
-    assert (before.column(Stream("A", "1h"), "high") != after.column(Stream("A", "1h"), "high")).tolist() == [False, True, False]  # type: ignore[union-attr]
+    assert (before.column(Stream("A", "1h"), "high") != after.column(Stream("A", "1h"), "high")).tolist() == [
+        False,
+        True,
+        False,
+    ]  # type: ignore[union-attr]

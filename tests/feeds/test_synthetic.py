@@ -30,10 +30,16 @@ def test_its_bars_are_bars_that_any_feed_takes() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
-    program = "from feeds.synthetic import *; print(SyntheticFeed(SyntheticMarket(rows=3000, seed=7, symbols=('A', 'B'))).fingerprint)"
+    market = "SyntheticMarket(rows=3000, seed=7, symbols=('A', 'B'))"
+    program = f"from feeds.synthetic import *; print(SyntheticFeed({market}).fingerprint)"
     answers = {
         subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
         for seed in ("1", "2")
     }
@@ -41,7 +47,10 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
 
 
 def test_another_seed_gives_another_market() -> None:
-    assert SyntheticFeed(SyntheticMarket(rows=100)).fingerprint != SyntheticFeed(SyntheticMarket(rows=100, seed=1)).fingerprint
+    assert (
+        SyntheticFeed(SyntheticMarket(rows=100)).fingerprint
+        != SyntheticFeed(SyntheticMarket(rows=100, seed=1)).fingerprint
+    )
 
 
 def test_a_symbol_does_not_depend_on_those_beside_it() -> None:
@@ -71,7 +80,12 @@ def test_what_is_kept_and_what_is_made_anew_are_the_same(monkeypatch: pytest.Mon
 def test_prices_are_the_floats_nearest_to_multiples_of_the_increment(increment: str) -> None:
     bars = bars_of(SyntheticMarket(rows=500, price_increment=Decimal(increment)))
     step = Decimal(increment)
-    for price in (*bars.open[:100].tolist(), *bars.high[:100].tolist(), *bars.low[:100].tolist(), *bars.close[:100].tolist()):
+    for price in (
+        *bars.open[:100].tolist(),
+        *bars.high[:100].tolist(),
+        *bars.low[:100].tolist(),
+        *bars.close[:100].tolist(),
+    ):
         assert price == float(round(Decimal(price) / step) * step)
 
 
@@ -122,9 +136,15 @@ def test_the_first_bar_opens_at_the_start_near_the_first_price() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("symbols", (), "one or more different names"), ("symbols", ("A", "A"), "one or more different names"), ("rows", 0, "1 or more"),
-        ("seed", -1, "0 or more"), ("volatility", 0.0, "a yearly fraction above 0"), ("correlation", 1.0, "0 or more and below 1"),
-        ("first_price", 0.0, "a price above 0"), ("price_increment", Decimal(0), "a number above 0"), ("daily_volume", -1.0, "a turnover above 0"),
+        ("symbols", (), "one or more different names"),
+        ("symbols", ("A", "A"), "one or more different names"),
+        ("rows", 0, "1 or more"),
+        ("seed", -1, "0 or more"),
+        ("volatility", 0.0, "a yearly fraction above 0"),
+        ("correlation", 1.0, "0 or more and below 1"),
+        ("first_price", 0.0, "a price above 0"),
+        ("price_increment", Decimal(0), "a number above 0"),
+        ("daily_volume", -1.0, "a turnover above 0"),
     ],
 )
 def test_values_out_of_range_are_refused(name: str, value: object, expected: str) -> None:

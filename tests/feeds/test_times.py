@@ -26,7 +26,9 @@ def test_no_count_is_a_time_in_two_units(time: int) -> None:
 
 
 def test_milliseconds_taken_for_seconds_are_refused() -> None:
-    with pytest.raises(DataError, match=r"x row 1: time 1704067200000 taken for seconds is the year 55,970; .*time_unit = \"ms\""):
+    with pytest.raises(
+        DataError, match=r"x row 1: time 1704067200000 taken for seconds is the year 55,970; .*time_unit = \"ms\""
+    ):
         epoch_nanoseconds(np.array([MOMENT * 1000]), unit="s", origin="x")
 
 
@@ -37,7 +39,10 @@ def test_seconds_taken_for_milliseconds_are_refused() -> None:
 
 def test_a_file_in_two_units_is_refused_where_it_changes() -> None:
     counts = np.array([MOMENT * 1000, MOMENT * 1000 + 60_000, MOMENT * 1_000_000])
-    with pytest.raises(DataError, match="x line 4: time 1704067200000000 is in microseconds, but line 2 .* is in milliseconds; expected one unit"):
+    with pytest.raises(
+        DataError,
+        match="x line 4: time 1704067200000000 is in microseconds, but line 2 .* is in milliseconds; expected one unit",
+    ):
         epoch_nanoseconds(counts, unit=None, origin="x", first_row=2, row_word="line")
 
 
@@ -47,7 +52,10 @@ def test_a_count_of_no_unit_is_refused() -> None:
 
 
 def test_a_stray_count_among_good_ones_is_named() -> None:
-    with pytest.raises(DataError, match="x row 2: time 0 taken for seconds is 1970-01-01T00:00Z; expected 1973 to 2261; correct the row"):
+    with pytest.raises(
+        DataError,
+        match="x row 2: time 0 taken for seconds is 1970-01-01T00:00Z; expected 1973 to 2261; correct the row",
+    ):
         epoch_nanoseconds(np.array([MOMENT, 0]), unit=None, origin="x")
 
 
@@ -57,11 +65,15 @@ def test_a_count_that_is_no_number_is_named() -> None:
 
 
 def test_fractions_of_seconds_are_kept_to_the_microsecond() -> None:
-    assert epoch_nanoseconds(np.array([MOMENT + 0.123456]), unit=None, origin="x").tolist() == [MOMENT * SECOND + 123_456_000]
+    assert epoch_nanoseconds(np.array([MOMENT + 0.123456]), unit=None, origin="x").tolist() == [
+        MOMENT * SECOND + 123_456_000
+    ]
 
 
 def test_an_unknown_unit_is_refused() -> None:
-    with pytest.raises(SettingsError, match="time_unit 'msec' is not known; expected s, ms, us or ns; did you mean 'ms'?"):
+    with pytest.raises(
+        SettingsError, match="time_unit 'msec' is not known; expected s, ms, us or ns; did you mean 'ms'?"
+    ):
         FileLayout(time_unit="msec")
 
 

@@ -64,7 +64,9 @@ def test_a_bar_without_volume_is_a_bar(make_bars: MakeBars) -> None:
 
 def test_unsorted_rows_are_refused_with_both_times(make_bars: MakeBars) -> None:
     table = BarTable.of_bars(make_bars()).take(np.array([0, 2, 1, 3, 4]))
-    with pytest.raises(DataError, match=r"row 2: time 2024-03-31T01:00Z comes after 2024-03-31T02:00Z in row 3; .*sort = true"):
+    with pytest.raises(
+        DataError, match=r"row 2: time 2024-03-31T01:00Z comes after 2024-03-31T02:00Z in row 3; .*sort = true"
+    ):
         prepare_table(table)
 
 
@@ -88,14 +90,18 @@ def test_a_doubled_time_is_refused_even_when_sorting(make_bars: MakeBars) -> Non
 
 def test_bars_longer_than_their_distance_are_refused(make_bars: MakeBars) -> None:
     hourly = make_bars()
-    daily = bars_of_arrays("X", "1d", hourly.open_time, open=hourly.open, high=hourly.high, low=hourly.low, close=hourly.close)
+    daily = bars_of_arrays(
+        "X", "1d", hourly.open_time, open=hourly.open, high=hourly.high, low=hourly.low, close=hourly.close
+    )
     with pytest.raises(DataError, match="expected bars 1d long that do not overlap; check the timeframe"):
         MemoryFeed(daily)
 
 
 def test_a_bar_that_closes_before_it_opens_is_refused(make_bars: MakeBars) -> None:
     bars = make_bars()
-    with pytest.raises(DataError, match="row 1: the bar runs from 2024-03-31T00:00Z to 2024-03-31T00:00Z; expected above 0"):
+    with pytest.raises(
+        DataError, match="row 1: the bar runs from 2024-03-31T00:00Z to 2024-03-31T00:00Z; expected above 0"
+    ):
         MemoryFeed(replace(bars, close_time=bars.open_time))
 
 
@@ -106,11 +112,19 @@ def test_a_shorter_last_bar_of_a_session_is_a_bar(make_bars: MakeBars) -> None:
     assert MemoryFeed(replace(bars, close_time=closes)).row_count == 5
 
 
-@pytest.mark.parametrize(("factor", "unit"), [(1_000_000, "milliseconds"), (1_000_000_000, "seconds"), (1_000, "microseconds")])
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(1_000_000, "milliseconds"), (1_000_000_000, "seconds"), (1_000, "microseconds")]
+)
 def test_times_in_another_unit_are_told_from_nanoseconds(make_bars: MakeBars, factor: int, unit: str) -> None:
     bars = make_bars()
-    with pytest.raises(DataError, match=f"expected UTC nanoseconds since 1970; these look like {unit}, so multiply by {factor:_}"):
-        MemoryFeed(bars_of_arrays("X", "1h", bars.open_time // factor, open=bars.open, high=bars.high, low=bars.low, close=bars.close))
+    with pytest.raises(
+        DataError, match=f"expected UTC nanoseconds since 1970; these look like {unit}, so multiply by {factor:_}"
+    ):
+        MemoryFeed(
+            bars_of_arrays(
+                "X", "1h", bars.open_time // factor, open=bars.open, high=bars.high, low=bars.low, close=bars.close
+            )
+        )
 
 
 def test_times_near_1970_are_times_when_their_distance_is_right() -> None:
@@ -121,7 +135,9 @@ def test_times_near_1970_are_times_when_their_distance_is_right() -> None:
 
 def test_times_that_are_not_whole_numbers_are_refused(make_bars: MakeBars) -> None:
     bars = make_bars()
-    with pytest.raises(DataError, match="column open_time is float64 of shape .*; expected one column of whole nanoseconds"):
+    with pytest.raises(
+        DataError, match="column open_time is float64 of shape .*; expected one column of whole nanoseconds"
+    ):
         MemoryFeed(replace(bars, open_time=bars.open_time.astype(float)))
 
 
@@ -136,7 +152,9 @@ def test_a_time_off_the_grid_is_refused(make_bars: MakeBars) -> None:
     opens = bars.open_time.copy()
     opens[3:] += 5 * MINUTE
     late = replace(bars, open_time=opens, close_time=opens + HOUR)
-    with pytest.raises(DataError, match=r"row 4: time 2024-03-31T03:05Z is off the 1h grid that 2024-03-31T00:00Z began \(2 rows are\)"):
+    with pytest.raises(
+        DataError, match=r"row 4: time 2024-03-31T03:05Z is off the 1h grid that 2024-03-31T00:00Z began \(2 rows are\)"
+    ):
         MemoryFeed(late)
 
 
@@ -146,7 +164,9 @@ def test_no_rows_are_refused(make_bars: MakeBars) -> None:
 
 
 def test_an_unknown_way_with_bad_rows_names_the_nearest(make_bars: MakeBars) -> None:
-    with pytest.raises(SettingsError, match="bad_rows 'dropp' is not known; expected error or drop; did you mean 'drop'?"):
+    with pytest.raises(
+        SettingsError, match="bad_rows 'dropp' is not known; expected error or drop; did you mean 'drop'?"
+    ):
         MemoryFeed(make_bars(), bad_rows="dropp")  # type: ignore[arg-type]
 
 

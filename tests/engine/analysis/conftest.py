@@ -16,14 +16,18 @@ from engine.semantics import Switches
 START = 19_723 * DAY  # 2024-01-01, a Monday
 
 
-def bars_of(closes: Sequence[float] | FloatArray, symbol: str = "BTC/USDT", timeframe: str = "1h", wick: float = 0.0) -> Bars:
+def bars_of(
+    closes: Sequence[float] | FloatArray, symbol: str = "BTC/USDT", timeframe: str = "1h", wick: float = 0.0
+) -> Bars:
     """Return bars that open at the close before them and reach `wick` of the price further than both."""
     close = np.asarray(closes, np.float64)
     opening = np.concatenate((close[:1], close[:-1]))
     high, low = np.maximum(opening, close) * (1 + wick), np.minimum(opening, close) * (1 - wick)
     length = Timeframe.parse(timeframe).duration
     times: IntArray = START + np.arange(len(close), dtype=np.int64) * length
-    return Bars((Stream(symbol, timeframe),), times, times + length, opening, high, low, close, np.full(len(close), 10.0))
+    return Bars(
+        (Stream(symbol, timeframe),), times, times + length, opening, high, low, close, np.full(len(close), 10.0)
+    )
 
 
 class Book:
@@ -41,7 +45,8 @@ class Book:
         self, bar: int, quantity: float, *, symbol: str = "BTC/USDT", price: float | None = None, fee: float = 0.0,
         cost: float = 0.0, why: str = "because", inside: bool = False,
     ) -> FillRow:
-        """Fill at the open of a bar (or inside it), `cost` of quote currency per unit worse than the reference price."""
+        """Fill at the open of a bar (or inside it), `cost` of quote currency per unit worse than the reference
+        price."""
         rows, side = self.bars[symbol], 1 if quantity > 0 else -1
         reference = float(rows.open[bar]) if price is None else price
         paid, size = reference + side * cost, abs(quantity)
@@ -73,7 +78,9 @@ class Book:
         for fill in self.fills:
             cash[np.searchsorted(time, fill.bar_close_time) :] = fill.cash_after
         equity = cash + value
-        return EquityCurve("USDT", time, equity, cash, np.divide(value, equity, out=np.zeros_like(value), where=equity != 0))
+        return EquityCurve(
+            "USDT", time, equity, cash, np.divide(value, equity, out=np.zeros_like(value), where=equity != 0)
+        )
 
     def result(self, strategy: str = "sma_cross") -> RunResult:
         """Return what a run of these fills would have left behind."""
@@ -85,8 +92,19 @@ class Book:
         keys = np.zeros((len(self.fills), 6), np.int64)
         card = assumption_card(Switches().card(), costs, {"BTC/USDT": {"price_increment": "0.01"}}, {"start": START})
         return RunResult(
-            3, strategy, tuple(self.bars), len(curve.time), 0.5, self.fills, keys, curve, Decimal(str(curve.equity[-1])),
-            len(self.orders), 0, card, "f" * 64,
+            3,
+            strategy,
+            tuple(self.bars),
+            len(curve.time),
+            0.5,
+            self.fills,
+            keys,
+            curve,
+            Decimal(str(curve.equity[-1])),
+            len(self.orders),
+            0,
+            card,
+            "f" * 64,
         )
 
 

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -228,14 +229,14 @@ def test_statistics_do_not_depend_on_the_unit_of_money(equity: FloatArray, facto
 
 
 def test_every_statistic_is_defined_in_a_line_and_documented() -> None:
-    from engine.analysis import definitions
-
-    told = (definitions.__doc__ or "") + open("docs/statistics.md", encoding="utf-8").read()
+    told = (Path(__file__).parents[3] / "docs" / "statistics.md").read_text(encoding="utf-8")
     units = {"percent", "money", "ratio", "count", "bars", "duration", "basis_points"}
     for name, definition in DEFINITIONS.items():
         assert definition.text.endswith("."), name
         assert definition.unit in units, name
-        assert f"`{name}`" in told, f"docs/statistics.md does not tell of {name}"
+        text = definition.text.replace("|", r"\|")
+        assert f"| `{name}` | {definition.label} |" in told, f"docs/statistics.md does not tell of {name}"
+        assert f"| {text} |" in told, f"docs/statistics.md tells of {name} in other words"
     assert GROUPS == ("Return", "Risk", "Benchmark", "Trades", "Costs")
 
 

@@ -75,7 +75,9 @@ def test_ratios_equal_vectorbt(pandas: Any, returns_and_benchmark: tuple[FloatAr
         assert value == pytest.approx(getattr(theirs, name)(benchmark_rets=other), rel=1e-9), name
 
 
-def test_the_drawdown_of_a_curve_equals_vectorbts(pandas: Any, returns_and_benchmark: tuple[FloatArray, FloatArray]) -> None:
+def test_the_drawdown_of_a_curve_equals_vectorbts(
+    pandas: Any, returns_and_benchmark: tuple[FloatArray, FloatArray]
+) -> None:
     pytest.importorskip("vectorbt")
     returns, _ = returns_and_benchmark
     # vectorbt's accessor takes the first return's end for the first peak; a leading 0 stands for the start.

@@ -1,11 +1,11 @@
 """Numbers and settings as JSON that every database takes."""
 
 from decimal import Decimal
-from math import inf, nan
+from math import inf, isnan, nan
 
 import pytest
 
-from engine.journal.json_text import number_lists, numbers, to_json
+from engine.journal.json_text import number_lists, to_json, with_numbers_at
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def test_rows_of_numbers_become_arrays(rows: list[tuple[float, ...] | None], tex
 
 
 def test_null_is_read_as_not_a_number() -> None:
-    read = numbers([1.5, None])
+    rows = with_numbers_at(1, [(1, "[1.5,null]", "a"), (2, None, "b"), (3, "[]", "c"), (4, "[2]", "d")])
 
-    assert read is not None
-    assert read[0] == 1.5
-    assert read[1] != read[1]
-    assert numbers(None) is None
+    (_, (first, second), _), *others = rows
+    assert (first, isnan(second)) == (1.5, True)
+    assert others == [(2, None, "b"), (3, (), "c"), (4, (2.0,), "d")]
+    assert with_numbers_at(1, []) == []
 
 
 def test_settings_keep_their_order_and_decimals_their_digits() -> None:

@@ -77,7 +77,8 @@ def test_migrations_and_tables_agree_to_the_letter(new_url: Callable[[], str], o
 def description(connection: Connection) -> set[str]:
     """Return what the database says of its own tables, keys, checks and indexes."""
     if connection.dialect.name == "sqlite":
-        statements = connection.execute(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")).scalars()
+        query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+        statements = connection.execute(text(query)).scalars()
         return {part for sql in statements if VERSION_TABLE not in sql for part in parts_of(sql)}
     queries = (
         """SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint

@@ -1,0 +1,60 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.analysis.findings import findings, headline
+from engine.analysis.report_data import report_from_journal, report_from_result
+from engine.bars import Bars
+
+Make = Callable[..., Any]
+
+
+def texts(data: Any) -> str:
+    return " ".join(finding.text for finding in findings(data))
+
+
+def test_costs_that_eat_the_profit_are_named_first(make_bars: Make, make_book: Make) -> None:
+    bars = make_bars(100 + np.arange(800) % 20)
+    book = make_book(bars)
+    for place in range(40):
+        book.trade(20 * place + 2, 1.0, fee=20.0)
+        book.trade(20 * place + 12, -1.0, fee=20.0)
+    data = report_from_result(book.result(), bars=bars)
+    assert findings(data)[0].level == "bad"
+    assert "Costs turned a gross profit of 400.00 USDT into a loss" in texts(data)
+    assert "too few" not in texts(data)
+
+
+def test_losing_before_costs_is_said_so(make_bars: Make, make_book: Make) -> None:
+    book = make_book(make_bars([100, 100, 90, 80]))
+    book.trade(1, 1.0)
+    book.trade(3, -1.0)
+    data = report_from_result(book.result())
+    assert "It lost money before costs" in texts(data)
+    assert "1 finished trade is too few" in texts(data)
+
+
+def test_a_run_that_never_traded_is_not_called_a_result(make_bars: Make, make_book: Make) -> None:
+    bars = make_bars([100, 110, 121])
+    data = report_from_result(make_book(bars).result(), bars=bars)
+    assert headline(data) == "Nothing was traded while buy & hold BTC/USDT made 21.00 %."
+    assert "No order was made." in texts(data)
+    refused = replace(data, order_count=4, refused_count=4)
+    assert "4 orders were made and none filled; 4 were refused." in texts(refused)
+
+
+def test_the_headline_sets_the_result_against_holding(swinging: Any, wandering: Bars) -> None:
+    data = report_from_result(swinging.result(), bars=wandering)
+    made, held = data.statistics["total_return"], data.statistics["benchmark_return"]
+    assert made is not None
+    assert held is not None
+    assert headline(data).startswith(
+        f"{'Made' if made >= 0 else 'Lost'} {abs(100 * made):.2f} % after costs while buy & hold"
+    )
+    assert f"{abs(100 * held):.2f} %; deepest fall" in headline(data)
+
+
+def test_no_equity_is_no_result() -> None:
+    assert headline(report_from_journal({}, fills=(), equity=())) == "No result: there is no equity curve."
