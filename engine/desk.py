@@ -81,6 +81,8 @@ class OrderDesk:
         self._target_orders: dict[str, Order] = {}
         self._actions: dict[float, str] = {}
         self._groups: dict[str, int] = {}
+        self._equity_key: tuple[int, int, str] = (-1, -1, "")
+        self._equity = 0
         self._on_fill: tuple[Callable[[Any], None], ...] = bus.handlers(Fill)
         self._on_order: tuple[Callable[[Any], None], ...] = bus.handlers(OrderAccepted)
 
@@ -110,7 +112,7 @@ class OrderDesk:
         position = portfolio.positions[symbol]
         instrument = position.instrument
         ticks = round(price / instrument.tick)
-        equity_units = portfolio.equity_units(position.account.currency, moment.price)
+        equity_units = self._equity_units(position.account.currency)
         lots = lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units) - position.lots
         if not lots:
             return
@@ -127,8 +129,16 @@ class OrderDesk:
         """Return the signed lots that make the position worth `exposure` × equity at the last close."""
         position = self._portfolio.positions[symbol]
         ticks = position.instrument.to_ticks(self._price(symbol))
-        equity_units = self._portfolio.equity_units(position.account.currency, self._moment.price)
+        equity_units = self._equity_units(position.account.currency)
         return lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units)
+
+    def _equity_units(self, currency: str) -> int:
+        """Return the equity at this instant; worked out once for all the targets set at it, unless something fills in between."""
+        key = (self._moment.time, self._recorder.fill_count, currency)
+        if key != self._equity_key:
+            self._equity_key = key
+            self._equity = self._portfolio.equity_units(currency, self._moment.price)
+        return self._equity
 
     def request(self, request: OrderRequest) -> Order:
         """Make orders of a request and send them; return the main one.

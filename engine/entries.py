@@ -35,7 +35,7 @@ class OpenEntries:
         A child closes the entry it protects and no other.
 
         Returns:
-            The lots that opened, and the entries that became smaller.
+            The lots that the order has open in its own name, and the entries that became smaller.
         """
         left, smaller = lots, []
         for entry in self._entries:
@@ -51,4 +51,5 @@ class OpenEntries:
             if not self._entries or self._entries[-1].order_id != order.id:  # else it fills in pieces
                 self._entries.append(Entry(order.id, order.side, 0, children))
             self._entries[-1].lots += left
-        return left, smaller
+        own = self._entries[-1] if self._entries and self._entries[-1].order_id == order.id else None
+        return own.lots if own else 0, smaller

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.bars import FORWARD_FILLED, Bar
 from engine.costs import FeeSchedule, FillTerms, MakerTakerFees, Market, MarketGauge, NoSlippage, PriceCosts, Slippage
+from engine.entries import Entry, OpenEntries
 from engine.events import (
     Fill,
     Liquidity,
@@ -79,6 +80,9 @@ class SimulatedExchange:
         self._by_symbol: dict[str, dict[int, Order]] = {symbol: {} for symbol in portfolio.instruments}
         self._children: dict[int, list[Order]] = {}
         self._groups: dict[int, list[Order]] = {}
+        self._entries: dict[str, OpenEntries] = {}
+        if self.switches.netting == "oldest_entry_first":
+            self._entries = {symbol: OpenEntries() for symbol in portfolio.instruments}
         self._gauges: dict[str, MarketGauge] = {}
         self._rates = self.fees.constant_rates()
         self._fills_at_close = self.switches.market_fill == "next_close"
@@ -91,6 +95,8 @@ class SimulatedExchange:
         self._events: list[Any] = []
         self._cap_lots: int | None = None
         self._known_after: dict[int, TickBar] = {}
+        self._has_woken = False
+        """Whether children woke that may meet the bar their entry filled in."""
 
     # ── Broker ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -174,7 +180,7 @@ class SimulatedExchange:
         self._cap_lots = self._volume_cap(bar, instrument)
         at_the_open, at_the_close = self._live(bar, orders)
         self._known_after = {}
-        if at_the_open and self.switches.path == "queue":
+        if at_the_open and self.switches.path in ("queue", "queue_stops_first"):
             self._whole_bar(orders, ticks, bar)
         elif at_the_open:
             self._gap_step(at_the_open, ticks, bar)
@@ -278,26 +284,38 @@ class SimulatedExchange:
     def _whole_bar(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
         """Let each order in the queue meet the whole bar at once.
 
-        Children that wait for the next bar stand where they were sent; children that wake at once join the queue's end.
+        In the order in which they were sent; or stops that protect an entry first, the newest of them foremost, and then the
+        others, targets from their entry's fill on. There the whole queue is tried again once children have woken in the bar.
         """
+        stops_first = self.switches.path == "queue_stops_first"
         done: set[int] = set()
-        by_id = self.switches.children_same_bar == "next_bar"
-        while True:
-            waiting = (order for order in orders.values() if order.id not in done and self._meets_path(order, bar))
-            order = min(waiting, key=lambda order: order.id, default=None) if by_id else next(waiting, None)
-            if order is None:
-                return
-            done.add(order.id)
-            was_triggered = order.is_triggered
-            price = over_whole_bar(order, _seen_by(order, ticks), self.switches)
-            if order.is_triggered and not was_triggered:
-                self._events.append(OrderTriggered(order, bar.close_time))
-            if price is None or (order.type is OrderType.MARKET and self.switches.market_fill == "next_close"):
-                continue
-            level = price * order.side
-            liquidity = Liquidity.MAKER if order.type is OrderType.LIMIT and order.has_rested else Liquidity.TAKER
-            self._execute(order, level, bar.open_time if level == ticks.open else bar.close_time, bar.close_time, liquidity)
-            self._activate_children(order, level, ticks, bar)
+        self._has_woken = True
+        while self._has_woken:
+            self._has_woken = False
+            queue = [order for order in orders.values() if order.id not in done and self._meets_path(order, bar)]
+            if stops_first:
+                protecting = [order for order in queue if order.parent_id is not None and order.type in _STOPS]
+                queue = protecting[::-1] + [order for order in queue if order not in protecting]
+            else:
+                queue.sort(key=lambda order: order.id)
+                done.update(order.id for order in queue)
+            for order in queue:
+                if order.is_open:
+                    self._meet_whole_bar(order, ticks, bar)
+            if stops_first and self._has_woken:
+                self._known_after.update((order.id, ticks) for order in orders.values() if order.parent_id is not None)
+
+    def _meet_whole_bar(self, order: Order, ticks: TickBar, bar: Bar) -> None:
+        was_triggered = order.is_triggered
+        price = over_whole_bar(order, _seen_by(order, ticks), self.switches)
+        if order.is_triggered and not was_triggered:
+            self._events.append(OrderTriggered(order, bar.close_time))
+        if price is None or (order.type is OrderType.MARKET and self._fills_at_close):
+            return
+        level = price * order.side
+        liquidity = Liquidity.MAKER if order.type is OrderType.LIMIT and order.has_rested else Liquidity.TAKER
+        self._execute(order, level, bar.open_time if level == ticks.open else bar.close_time, bar.close_time, liquidity)
+        self._activate_children(order, level, ticks, bar)
 
     def _next_untried(self, orders: dict[int, Order], done: set[int], bar: Bar) -> Order | None:
         """Return the first stop, else the first limit, that is live after the open and not yet tried in this bar."""
@@ -426,6 +444,7 @@ class SimulatedExchange:
             child.decided_at = child.arrives_at = bar.close_time
             if known is not None:
                 self._known_after[child.id] = known
+                self._has_woken |= child.stop_ticks is not None or child.limit_ticks is not None
                 if entry is None and child.type in _STOPS and child.stop_ticks is not None:
                     self._meet_open(child, ticks, bar)  # a stop that the open is already beyond fills there
 
@@ -523,6 +542,25 @@ class SimulatedExchange:
             self._delist(order)
         if order.group is not None:
             self._cancel_siblings(order, time)
+        if self._entries:
+            self._net(order, lots, time)
+
+    def _net(self, order: Order, lots: int, time: int) -> None:
+        """Book a fill against the entries it closes; the children of an entry follow its quantity."""
+        children = self._children.get(order.id, ())
+        opened, smaller = self._entries[order.symbol].book(order, lots, children)
+        for entry in smaller:
+            self._shrink(entry.children, entry.lots, time, f"order {order.id} closed what it protects")
+        if order.status is OrderStatus.FILLED and order.lots > opened:
+            self._shrink(children, opened, time, f"order {order.id} closed older entries")
+
+    def _shrink(self, children: Sequence[Order], lots: int, time: int, reason: str) -> None:
+        """Lower the quantity of protecting orders to what is left to protect."""
+        for child in children:
+            if child.is_open and not lots:
+                self._withdraw(child, time, reason)
+            elif child.is_open and child.open_lots > lots:
+                self._cut(child, lots, time, reason)
 
     def _reduced_to_position(self, order: Order, position: Position, lots: int, time: int) -> int:
         """Return how much a reduce-only order may fill; cancel it when there is nothing to reduce."""

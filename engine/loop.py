@@ -114,6 +114,7 @@ class Engine:
         self._chunk: Bars | None = None
         self._settled = 0
         """Rows of the chunk whose targets were dealt with."""
+        self._place_of = {stream.symbol: place for place, stream in enumerate(streams)}
         self._told = [0] * len(streams)
         self._growing: list[list[DeclaredLine]] = []
         self._cold: dict[str, list[Line]] = {}
@@ -484,8 +485,9 @@ class Engine:
     def _match(self, rows: "_Rows", places: list[int], symbols: list[str], start: int, end: int) -> None:
         """Let the working orders meet the bars of one instant, those that free cash first, each symbol at its shortest timeframe."""
         base, broker = self._base_places, self.broker
-        if len(base) == len(self.feed.streams):
-            row_of = dict(zip(symbols[start:end], range(start, end), strict=True))
+        first = 0
+        if end - start == len(base) == len(self.feed.streams):
+            row_of, first = self._place_of, start  # every symbol has a bar: rows stand in feed order
         else:
             row_of = {symbols[row]: row for row in range(start, end) if places[row] in base}
         frees_cash: dict[str, bool] = dict.fromkeys(row_of, False) if broker.needs_every_bar else {}
@@ -495,7 +497,7 @@ class Engine:
                 frees_cash[symbol] = frees_cash.get(symbol, True) and self._reduces(order)
         happened: list[Any] = []
         for _, row in sorted((not frees, row_of[symbol]) for symbol, frees in frees_cash.items()):
-            happened.extend(broker.on_bar(rows[row]))
+            happened.extend(broker.on_bar(rows[first + row]))
         if happened:
             self._desk.handle(happened)
 

@@ -11,7 +11,7 @@ from engine.errors import SettingsError, nearest_name
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "market_fill": ("next_open", "same_close", "next_close"),
-    "path": ("worst", "adaptive", "ohlc", "olhc", "candle_colour", "random", "queue"),
+    "path": ("worst", "adaptive", "ohlc", "olhc", "candle_colour", "random", "queue", "queue_stops_first"),
     "limit_touch": ("through", "touch", "probability"),
     "limit_gap": ("open", "limit", "bar_extreme"),
     "stop_touch": ("touch", "through"),
@@ -20,6 +20,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "children_same_bar": ("if_path_decides", "next_bar", "always", "if_unambiguous"),
     "trail_reference": ("high_lagged", "close", "high_same_bar", "close_after_entry"),
     "stop_limit_same_bar": ("if_certain", "limit_beyond_stop", "falling_close"),
+    "netting": ("position", "oldest_entry_first"),
 }
 
 
@@ -32,8 +33,11 @@ class Switches:
             for no cap.
         children_reduce_only: whether a bracket's children may only reduce a position; otherwise a child whose position is gone
             opens a new one.
+        checks_brackets: whether a bracket is refused whose stop-loss or take-profit lies on the wrong side of its entry.
         on_increments: whether prices lie on the instrument's increments; otherwise they are counted a million times finer, for
             comparison with engines that know no increments (scenario files only).
+        unseen_bars: bars at the start at which nothing can be decided, for comparison with engines that do not show them to a
+            strategy (scenario files only).
         touch_probability: the chance that a limit order fills when its price is touched but not crossed, for
             `limit_touch="probability"`; seed: for that and for `path="random"`.
     Raises:
@@ -50,9 +54,12 @@ class Switches:
     children_same_bar: str = "if_path_decides"
     trail_reference: str = "high_lagged"
     stop_limit_same_bar: str = "if_certain"
+    netting: str = "position"
     volume_cap: float | None = 0.1
     children_reduce_only: bool = True
+    checks_brackets: bool = True
     on_increments: bool = True
+    unseen_bars: int = 0
     touch_probability: float = 0.5
     seed: int = 0
 
@@ -65,6 +72,8 @@ class Switches:
                 )
         if self.volume_cap is not None and not 0 < self.volume_cap <= 1:
             raise SettingsError(f"switch volume_cap is {self.volume_cap}; expected a share above 0 and up to 1, or none")
+        if self.unseen_bars < 0:
+            raise SettingsError(f"switch unseen_bars is {self.unseen_bars}; expected 0 or more")
         if not 0 <= self.touch_probability <= 1:
             raise SettingsError(f"switch touch_probability is {self.touch_probability}; expected 0 … 1")
 
@@ -76,13 +85,14 @@ class Switches:
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "backtesting_py": {
-        "path": "queue", "limit_touch": "touch", "children_same_bar": "if_unambiguous", "trail_reference": "close_after_entry",
-        "stop_limit_same_bar": "limit_beyond_stop", "volume_cap": None, "on_increments": False,
+        "path": "queue_stops_first", "limit_touch": "touch", "children_same_bar": "if_unambiguous",
+        "trail_reference": "close_after_entry", "stop_limit_same_bar": "limit_beyond_stop", "netting": "oldest_entry_first",
+        "volume_cap": None, "on_increments": False, "unseen_bars": 1,
     },
     "backtrader": {
         "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "close",
         "stop_limit_same_bar": "falling_close", "volume_cap": None, "children_reduce_only": False,
-        "on_increments": False,
+        "checks_brackets": False, "on_increments": False,
     },
     "vectorbt_next_open": {
         "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "high_lagged",

@@ -1,10 +1,11 @@
 """For every test: nothing outside decides what a test does.
 
-Hypothesis draws the same examples each time, so that a run of the suite says something about the change and nothing about
-luck; `HYPOTHESIS_PROFILE=search` looks for new ones. Timings are not asserted: machines are shared.
+Hypothesis draws the same examples each time, so that a run of the suite says something about the change and nothing
+about luck; `HYPOTHESIS_PROFILE=search` looks for new ones. Timings are not asserted: machines are shared.
 """
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,7 +16,9 @@ settings.register_profile("search", settings.get_profile("barcast"), derandomize
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "barcast"))
 
 
-@pytest.fixture(autouse=True)
-def _no_journal_of_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _no_journal_of_the_user_s() -> Iterator[None]:
     """Leave out the journal that a user's environment may name."""
-    monkeypatch.delenv("BARCAST_JOURNAL", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BARCAST_JOURNAL", raising=False)
+        yield

@@ -27,7 +27,7 @@
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "--muted" },
     margin: { l: 56, r: 16, t: 28, b: 36 }, dragmode: "zoom",
     modebar: { bgcolor: "rgba(0,0,0,0)", color: "--muted", activecolor: "--ink" },
-    hoverlabel: { bgcolor: "--panel", bordercolor: "--line", font: { color: "--ink", size: 12 }, align: "left" },
+    hoverlabel: { bgcolor: "--panel", bordercolor: "--line", font: { color: "--ink", size: 12, family: getComputedStyle(document.body).fontFamily }, align: "left" },
     xaxis: axis(), yaxis: axis(), yaxis2: axis(),
   });
   // The buttons are named one by one because plotly's own row has one that uploads the chart.
