@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that `--help` answers at
 import dataclasses
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ import typer
 
 ROOT = Path(__file__).resolve().parent
 DEMO = ROOT / "config" / "examples" / "demo.toml"
+PYTHON = "python" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/python"
+"""What a user types to run this file from the checkout."""
 
 app = typer.Typer(
     help="Barcast: backtest strategies, and prove every result.",
@@ -104,12 +107,12 @@ def demo() -> None:
 
     page = RUNS / "demo.html"
     next_steps = (
-        (f"open {page}", "the report, in a browser"),
-        ("python main.py why 1", "why the first order was made"),
-        ("python main.py runs", "every run so far"),
-        ("python main.py strategies", "what else there is to run"),
-        ("python main.py backtest config/examples/pairs.toml", "another example; docs/settings.md explains the file"),
-        ("python main.py data import FILE", "bars of your own: CSV, Parquet, zips of klines"),
+        (str(page), "the report: open it in a browser"),
+        (f"{PYTHON} main.py why 1", "why the first order was made"),
+        (f"{PYTHON} main.py runs", "every run so far"),
+        (f"{PYTHON} main.py strategies", "what else there is to run"),
+        (f"{PYTHON} main.py backtest config/examples/pairs.toml", "another example; docs/settings.md explains the file"),
+        (f"{PYTHON} main.py data import FILE", "bars of your own: CSV, Parquet, zips of klines"),
     )
     _backtest(DEMO, [f"report.html={json.dumps(str(page))}"], None, next_steps)
 
@@ -234,7 +237,7 @@ def report(
     with open_journal(journal) as opened:
         made = report_of_run(opened, None if run == "last" else int(run.removeprefix("r")))
     page = write_report(made, html or RUNS / f"run-{made.run_id}.html")
-    print_summary(made, console=screen, next_steps=((f"open {page}", "the report, in a browser"),))
+    print_summary(made, console=screen, next_steps=((str(page), "the report: open it in a browser"),))
 
 
 # ── data ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -99,7 +99,7 @@ def make_parts(settings: Settings, strategy: Strategy, feed: Feed, portfolio: Po
         feed, strategy, simulated_broker(portfolio, switches, fees=fees, slippage=slippage), portfolio, latency=latency,
         headroom=min(headroom(fees, slippage, symbol) for symbol in portfolio.instruments),
         start=run_manifest(settings, strategy, feed, portfolio, switches.card(), fees, slippage, latency),
-        mode=settings.run.mode,
+        mode=settings.run.mode, checks_brackets=switches.checks_brackets,
     )
 
 

@@ -72,7 +72,8 @@ def run_scenario(scenario: Script, switches: Switches) -> list[Fill]:
     increment = _increment(scenario) * (1 if switches.on_increments else FINER)
     terms = Terms(cash=AMPLE_CASH, switches=switches, price_increment=increment)
     bars = MemoryFeed(make_bars(rows)).bars  # refuses what cannot be a bar
-    strategy = ScriptedStrategy({order["decided_at_close_of"]: _step(orders, order) for order in orders})
+    seen = [order for order in orders if order["decided_at_close_of"] >= switches.unseen_bars]
+    strategy = ScriptedStrategy({order["decided_at_close_of"]: _step(orders, order) for order in seen})
     return [(fill.side, daily_index(fill.bar_close_time), fill.price) for fill in run_bars(bars, strategy, terms).fills]
 
 

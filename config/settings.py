@@ -423,11 +423,14 @@ class FillSettings(Section):
     children_same_bar: str | None = Field(None, description="whether a bracket's children may fill in the entry's bar")
     trail_reference: str | None = Field(None, description="what a trailing stop follows")
     stop_limit_same_bar: str | None = Field(None, description="whether a triggered stop-limit may fill in the same bar")
+    netting: str | None = Field(None, description="what an order that closes is set against")
     volume_cap: Annotated[float | Literal["none"] | None, BeforeValidator(_volume_cap)] = Field(
         None, description="largest share of a bar's volume that our fills take, the rest is carried over; "
         '`"none"` for no cap')
     children_reduce_only: bool | None = Field(
         None, description="whether a bracket's children may only reduce the position they protect")
+    checks_brackets: bool | None = Field(
+        None, description="whether a bracket is refused whose stop-loss or take-profit is on the wrong side of its entry")
     touch_probability: float | None = Field(
         None, ge=0, le=1, description='chance of a fill at a touch, for `limit_touch = "probability"`')
     seed: int | None = Field(None, ge=0, description="for what is drawn at random; `run.seed` if left out")
@@ -441,7 +444,7 @@ class FillSettings(Section):
         is_random = chosen.path == "random" or chosen.limit_touch == "probability"
         return replace(chosen, seed=seed) if is_random and self.seed is None else chosen
 
-    @field_validator("profile", *CHOICES)
+    @field_validator("profile", *CHOICES, check_fields=False)
     @classmethod
     def _check(cls, value: str | None, info: ValidationInfo) -> str | None:
         choices = list(PROFILES) if info.field_name == "profile" else CHOICES[str(info.field_name)]

@@ -54,6 +54,8 @@ class OrderDesk:
 
     Args:
         headroom: the largest share of equity a target may use, so that fees fit beside it.
+        checks_brackets: whether a bracket that would protect nothing is refused: its stop-loss or take-profit lies on the wrong
+            side of the entry.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class OrderDesk:
         risk: RiskGate | None = None,
         latency: Latency | None = None,
         headroom: float = 1.0,
+        checks_brackets: bool = True,
     ) -> None:
         self._portfolio = portfolio
         self._broker = broker
@@ -77,6 +80,7 @@ class OrderDesk:
         if isinstance(latency, ConstantLatency) and latency.nanoseconds == 0:
             self._latency = None
         self._headroom = headroom
+        self._checks_brackets = checks_brackets
         self._next_order_id = 1
         self._target_orders: dict[str, Order] = {}
         self._actions: dict[float, str] = {}
@@ -165,7 +169,8 @@ class OrderDesk:
         order.reduce_only = request.reduce_only
         if request.oco_group is not None:
             order.group = self._groups.setdefault(request.oco_group, order.id)
-        if self._send(order, price):
+        fault = _bracket_fault(order, request) if self._checks_brackets else None
+        if self._send(order, price, fault):
             self._send_children(order, request, price)
         return order
 
@@ -226,11 +231,15 @@ class OrderDesk:
             order.arrives_at += self._latency.delay(number)
         return order
 
-    def _send(self, order: Order, price: float) -> bool:
-        """Journal the order, ask the risk gate, hand it to the broker. Return whether it was let through."""
+    def _send(self, order: Order, price: float, fault: str | None = None) -> bool:
+        """Journal the order, ask the risk gate, hand it to the broker. Return whether it was let through.
+
+        Args:
+            fault: why it is refused whatever the gate says.
+        """
         recorder = self._recorder
         recorder.order(order)
-        reason = self._risk.refusal(order, price, self._portfolio)
+        reason = fault or self._risk.refusal(order, price, self._portfolio)
         if reason is not None:
             order.status = OrderStatus.REFUSED
             recorder.refused_count += 1
@@ -296,6 +305,26 @@ def _check(request: OrderRequest) -> None:
             raise OrderError(f"{name} for {request.symbol} is {fraction}; expected a fraction between 0 and 1, such as 0.05")
     if request.time_in_force is TimeInForce.GTD and request.expire_at is None:
         raise OrderError(f"{request.symbol}: good-till-date needs expire_at, UTC nanoseconds")
+
+
+def _bracket_fault(entry: Order, request: OrderRequest) -> str | None:
+    """Return what is wrong with a bracket's prices, or None: a stop-loss lies beyond the entry on the losing side, a target on the other.
+
+    The entry is the limit, else the stop, else the last close.
+    """
+    if request.stop_loss is None and request.take_profit is None:
+        return None
+    instrument, side = entry.instrument, entry.side
+    ticks = entry.decision_ticks
+    word = "the last close"
+    for name, given in (("its stop", entry.stop_ticks), ("its limit", entry.limit_ticks)):
+        if given is not None:
+            word, ticks = name, given
+    for name, price, sign in (("stop_loss", request.stop_loss, side), ("take_profit", request.take_profit, -side)):
+        if price is not None and (instrument.to_ticks(float(price)) - ticks) * sign >= 0:
+            where = "below" if sign > 0 else "above"
+            return f"{name} of a {side.word} bracket is {price}; expected a price {where} {word}, {instrument.to_price(ticks)}"
+    return None
 
 
 def _describe(request: OrderRequest) -> str:

@@ -29,6 +29,10 @@ class OpenEntries:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries)
 
+    def restart(self, lots: int) -> None:
+        """Take a position that was made elsewhere, signed, for one entry that nothing protects."""
+        self._entries = [Entry(0, Side.BUY if lots > 0 else Side.SELL, abs(lots))] if lots else []
+
     def book(self, order: Order, lots: int, children: Sequence[Order]) -> tuple[int, list[Entry]]:
         """Book a fill: it closes opposite entries, the oldest first, and opens an entry with what is left of it.
 

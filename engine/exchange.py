@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.bars import FORWARD_FILLED, Bar
 from engine.costs import FeeSchedule, FillTerms, MakerTakerFees, Market, MarketGauge, NoSlippage, PriceCosts, Slippage
-from engine.entries import Entry, OpenEntries
+from engine.entries import OpenEntries
 from engine.events import (
     Fill,
     Liquidity,
@@ -129,6 +129,8 @@ class SimulatedExchange:
     def take_over(self, fill_count: int, order: Order | None) -> None:
         """Go on from fills that were made elsewhere, and hold the order they left open."""
         self._fill_count = fill_count
+        for symbol, entries in self._entries.items():
+            entries.restart(self.portfolio.positions[symbol].lots)
         if order is not None:
             self._enlist(order)
 
@@ -417,10 +419,18 @@ class SimulatedExchange:
     def _follow(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
         """Move the trailing stops that were there during the bar."""
         from_entry = self.switches.trail_reference == "close_after_entry"
+        moved = []
         for order in orders.values():
             if order.type is OrderType.TRAILING_STOP and not order.is_triggered:
                 if order.decided_at < bar.close_time or order.id in self._known_after or from_entry:
+                    before = order.stop_ticks
                     trail(order, trail_point(order, self._known_after.get(order.id, ticks), self.switches))
+                    if order.stop_ticks != before:
+                        moved.append(order)
+        if moved and self._entries:  # one that moved is the newest: it was replaced by another, oldest entry first
+            age = {entry.order_id: place for place, entry in enumerate(self._entries[bar.symbol])}
+            for order in sorted(moved, key=lambda order: age.get(order.parent_id or 0, 0)):
+                orders[order.id] = orders.pop(order.id)
 
     # ── children, siblings, expiry ──────────────────────────────────────────────────────────────────────────────────────────
 

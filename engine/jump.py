@@ -347,12 +347,11 @@ class _Rows:
         time = np.where(at_close, self.bars.close_time[row], self.bars.open_time[row])
         words = {
             kernel.ACCEPTED: "accepted", kernel.REDUCED: "reduced", kernel.REDUCED_NO_SHORT: "reduced",
-            kernel.PARTIALLY_FILLED: "partially_filled", kernel.FILLED: "filled", kernel.CANCELLED_NO_CASH: "cancelled",
-            kernel.CANCELLED_NO_SHORT: "cancelled", kernel.CANCELLED_REPLACED: "cancelled",
+            kernel.CANCELLED_NO_CASH: "cancelled", kernel.CANCELLED_NO_SHORT: "cancelled", kernel.CANCELLED_REPLACED: "cancelled",
         }
         names = map(words.__getitem__, kind.tolist())
         reasons = [""] * len(events)
-        for place in np.flatnonzero(~np.isin(kind, (kernel.ACCEPTED, kernel.FILLED, kernel.PARTIALLY_FILLED))).tolist():
+        for place in np.flatnonzero(kind != kernel.ACCEPTED).tolist():
             reasons[place] = self._reason(*events[place, 2:].tolist())
         return list(zip(range(first, first + len(events)), order.tolist(), time.tolist(), names, reasons, strict=True))
 

@@ -13,7 +13,7 @@ from engine.bars import FORWARD_FILLED
 
 DONE, OVERFLOW = 0, 1
 
-ACCEPTED, REDUCED, PARTIALLY_FILLED, FILLED, CANCELLED_NO_CASH, CANCELLED_REPLACED, CANCELLED_NO_SHORT, REDUCED_NO_SHORT = range(8)
+ACCEPTED, REDUCED, CANCELLED_NO_CASH, CANCELLED_REPLACED, CANCELLED_NO_SHORT, REDUCED_NO_SHORT = range(6)
 """Kinds of logged order events."""
 
 CASH, LOCKED, HELD, COST, REALISED, ORDERS, ORDER, SIDE, QUANTITY, FILLED_LOTS = range(10)
@@ -178,8 +178,6 @@ def run_targets(
             fills[m] = (at, order, side, reference, price, lots, fee, held, cash)
             costs[m] = (spread, slip)
             m += 1
-            events[k] = (at, order, FILLED if filled == quantity else PARTIALLY_FILLED, 0, 0, 0)
-            k += 1
             if filled == quantity:
                 order = 0
         row = max(row, until + 1)

@@ -58,11 +58,15 @@ _ORDER_EVENTS = (
     OrderAccepted, OrderRejected, RequestRefused, OrderTriggered, OrderReduced, OrderAmended, OrderCancelled, OrderExpired
 )
 
-JUMP_CHUNK = 262_144
-"""Bars between two flushes of a jumping run."""
+PIECE = 65_536
+"""Bars after which the books are valued, progress is told, and rows that have gathered may go to the journal."""
 
-CHUNK = 4096
+FEW = 4096
 """Bars made at a time: large enough that its cost per bar vanishes, small enough to stay in cache (measured: 2 048 … 16 384 alike)."""
+
+ROWS_TO_FLUSH = 5_000
+SECONDS_TO_FLUSH = 1.0
+"""Rows go to the journal when so many have gathered, or after so long: small transactions cost more a row."""
 
 
 @dataclass
@@ -80,6 +84,8 @@ class Parts:
     latency: Latency | None = None
     headroom: float = 1.0
     """The largest share of equity a target may use, so that fees fit beside it (see engine.risk.headroom)."""
+    checks_brackets: bool = True
+    """Whether a bracket whose children lie on the wrong side of its entry is refused (the switch of that name)."""
     mode: str = "auto"
     """"step" visits every bar; "jump" skips those at which nothing can happen, where the strategy allows it; "auto" jumps too."""
     compile_from: int = COMPILING_PAYS
@@ -111,7 +117,10 @@ class Engine:
         self.lines = Lines(parts.feed)
         self._exposures: FloatArray | None = None
         self._settlement: Settlement | None = None
+        self._flushed_at = 0.0
         self._chunk: Bars | None = None
+        self._stepped = 0
+        """Rows of the run that were stepped through."""
         self._settled = 0
         """Rows of the chunk whose targets were dealt with."""
         self._place_of = {stream.symbol: place for place, stream in enumerate(streams)}
@@ -169,7 +178,7 @@ class Engine:
         self._recorder = Recorder(self._parts.journal, self.portfolio, type(strategy).__name__, {})
         self._desk = OrderDesk(
             self.portfolio, self.broker, self._recorder, self.moment, bus, risk=self._parts.risk, latency=self._parts.latency,
-            headroom=self._parts.headroom,
+            headroom=self._parts.headroom, checks_brackets=self._parts.checks_brackets,
         )
         context = EngineContext(self.feed, self.portfolio, self.broker, self.moment, self.lines, self._desk)
         self._context = context
@@ -233,10 +242,12 @@ class Engine:
             self._run_jumping(progress, total)
             return
         step = self._chunk_stepper()
-        for whole_chunk in self.feed.chunks():
-            for bars in _pieces(whole_chunk):
-                self._chunk, self._settled = bars, 0
-                self._guarded("", lambda bars=bars: step(bars))  # type: ignore[misc]
+        for chunk in self.feed.chunks():
+            for bars in _pieces(chunk, PIECE):
+                self._chunk, self._settled, self._stepped = bars, 0, self._bars_seen
+                for few in _pieces(bars, FEW):
+                    self._guarded("", lambda few=few: step(few))  # type: ignore[misc]
+                    self._stepped += len(few)
                 self._settle_chunk(bars)
                 self._finish_chunk(bars, progress, total)
 
@@ -281,8 +292,8 @@ class Engine:
             bars, self.broker.working, rows.tolist(), self._visit, self._match_bar, self._take_up_target, self._context.next_due,
             self._fire_timers,
         )
-        for start in range(0, len(bars), JUMP_CHUNK):
-            piece = bars[start : start + JUMP_CHUNK]
+        for start in range(0, len(bars), PIECE):
+            piece = bars[start : start + PIECE]
             self._guarded("", lambda start=start, piece=piece: jumper.run(start, start + len(piece)))  # type: ignore[misc]
             self._finish_piece(piece, progress, total)
 
@@ -295,7 +306,10 @@ class Engine:
     def _finish_chunk(self, bars: Bars, progress: Progress | None, total: int | None) -> None:
         self._bars_seen += len(bars)
         self._value(bars, total)
-        self._recorder.flush()
+        now = wall_time.perf_counter()
+        if self._recorder.gathered >= ROWS_TO_FLUSH or now - self._flushed_at > SECONDS_TO_FLUSH:
+            self._recorder.flush()
+            self._flushed_at = now
         if progress is not None:
             progress(self._bars_seen, total)
 
@@ -391,7 +405,7 @@ class Engine:
         moment, working, on_bar_of = self.moment, self.broker.working, self.broker.on_bar
         handle = self._desk.handle
         decide = self._decider()
-        begin = self._bars_seen
+        begin = self._stepped
         declared = self.lines.of_stream[stream]
         # A line grows by being zipped along with the bars: appending happens in C, as part of taking the next row.
         growing = [map(entry.line.append, _values(entry)[begin : begin + len(bars)].tolist()) for entry in declared]
@@ -421,8 +435,8 @@ class Engine:
 
     def _target_stepper(self, handlers: Sequence[Callable[[Any], None]]) -> Callable[[Bar], None]:
         assert self._exposures is not None
-        begin = self._bars_seen + self._cold_left()
-        exposures = iter(self._exposures[begin : self._bars_seen + CHUNK].tolist())
+        begin = self._stepped + self._cold_left()
+        exposures = iter(self._exposures[begin : self._stepped + FEW].tolist())
         target = self.strategy.target
 
         def step(bar: Bar) -> None:
@@ -435,14 +449,14 @@ class Engine:
         return step
 
     def _cold_left(self) -> int:
-        return max(self._warm_up[self.feed.streams[0]] - self._bars_seen, 0)
+        return max(self._warm_up[self.feed.streams[0]] - self._stepped, 0)
 
     # ── several streams, instant by instant ─────────────────────────────────────────────────────────────────────────────
 
     def _step_instants(self, bars: Bars) -> None:
         """Run a chunk of any number of streams."""
         strategy, moment, context = self.strategy, self.moment, self._context
-        if self._bars_seen == 0 and len(bars):
+        if self._stepped == 0 and len(bars):
             context.start_timers(int(bars.open_time[0]))
         wants_bars = bool(self.bus.handlers(Bar))
         has_lines = any(self._growing)
@@ -621,13 +635,13 @@ class _Rows:
         return bar_at(self._bars, row)
 
 
-def _pieces(bars: Bars) -> Iterator[Bars]:
-    """Yield a chunk in pieces of about CHUNK bars, no instant split."""
-    if bars.stream is not None:
+def _pieces(bars: Bars, size: int) -> Iterator[Bars]:
+    """Yield a chunk in pieces of about `size` bars; a chunk of several streams stays whole, so that no instant is split."""
+    if bars.stream is not None or len(bars) <= size:
         yield bars
         return
-    for start in range(0, len(bars), CHUNK):
-        yield bars[start : start + CHUNK]
+    for start in range(0, len(bars), size):
+        yield bars[start : start + size]
 
 
 def _instants(bars: Bars) -> tuple[list[int], list[int]]:

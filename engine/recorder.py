@@ -84,7 +84,7 @@ class Recorder:
         self._batch.order_events.append((number, order_id, time, kind, reason))
 
     def fill(self, fill: Fill) -> None:
-        """Note an execution, after it was booked, and that its order moved on."""
+        """Note an execution, after it was booked."""
         number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks, *costs = fill
         instrument = order.instrument
         symbol = order.symbol
@@ -101,9 +101,6 @@ class Recorder:
         self._fills.append(row)
         self._batch.fills.append(row)
         self._keys.extend((self._symbol_index[symbol], bar_close_time, side, price_ticks, lots, fee_units))
-        self.order_event_count = event = self.order_event_count + 1
-        kind = "filled" if order.filled_lots == order.lots else "partially_filled"
-        self._batch.order_events.append((event, order.id, time, kind, ""))
 
     def account_event(self, time: int, kind: str, currency: str, amount: Decimal, note: str = "") -> None:
         """Note money that moved other than by a fill."""
@@ -145,15 +142,16 @@ class Recorder:
 
     def flush(self) -> None:
         """Hand what was collected to the journal as one batch."""
-        if self._batch_is_empty():
+        if not self.gathered:
             return
         batch, self._batch = self._batch, Batch()
         if self._journal is not None:
             self._journal.write(batch)
 
-    def _batch_is_empty(self) -> bool:
-        batch = self._batch
-        return not (batch.orders or batch.fills or batch.order_events or batch.decisions or batch.account_events or batch.equity)
+    @property
+    def gathered(self) -> int:
+        """How many rows wait to be flushed."""
+        return len(self._batch)
 
     @property
     def fill_count(self) -> int:

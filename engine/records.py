@@ -49,7 +49,10 @@ class OrderRow(NamedTuple):
 
 
 class OrderEventRow(NamedTuple):
-    """One step in an order's life: accepted, triggered, reduced, amended, filled, cancelled, expired, rejected, refused."""
+    """One step in an order's life: accepted, triggered, reduced, amended, cancelled, expired, rejected, refused.
+
+    Its executions are the rows of `fills`; an order whose fills add up to its quantity is filled.
+    """
 
     id: int
     order_id: int

@@ -150,7 +150,7 @@ def engine_for(
     return Engine(
         Parts(
             BarsFeed(bars, chunk=chunk), strategy, broker, portfolio, journal=journal, risk=terms.risk, latency=terms.latency,
-            headroom=headroom(terms.fees, terms.slippage, bars.symbols[0]),
+            headroom=headroom(terms.fees, terms.slippage, bars.symbols[0]), checks_brackets=terms.switches.checks_brackets,
         )
     )
 

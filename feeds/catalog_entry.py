@@ -42,8 +42,16 @@ class CatalogEntry:
 
 
 def folder_of(stream: Stream) -> str:
-    """Return the folder of a stream under the catalog's root; "BTC/USDT" becomes BTC%2FUSDT."""
-    return f"{quote(stream.symbol, safe='')}/{stream.timeframe}"
+    """Return the folder of a stream under the catalog's root; "BTC/USDT" becomes BTC%2FUSDT.
+
+    Raises:
+        DataError: the symbol is empty.
+    """
+    if not stream.symbol:
+        raise DataError("a symbol is empty; expected a name; say which: symbol = \"BTC/USDT\"")
+    name = quote(stream.symbol, safe="")
+    # A leading dot would name the folder itself, the one above, or a hidden one.
+    return f"{'%2E' + name[1:] if name.startswith('.') else name}/{stream.timeframe}"
 
 
 def load_entry(storage: Storage, stream: Stream) -> CatalogEntry | None:

@@ -124,9 +124,12 @@ NOTABLE: dict[str, dict[str, str]] = {
         "olhc": "every bar is walked open, low, high, close: stops of longs and targets of shorts come first",
         "random": "the path inside a bar is drawn at random; another seed gives another result",
         "queue": "inside a bar orders fill in the order in which they were made, whatever the path",
+        "queue_stops_first": "inside a bar orders fill in the order in which they were made, stops first, whatever the path",
     },
     "limit_touch": {"probability": "limit orders that are touched fill by chance; another seed gives another result"},
     "market_fill": {"next_close": "market orders wait for the next bar's close"},
+    "children_reduce_only": {"False": "a bracket's child whose position is gone opens a new one"},
+    "on_increments": {"False": "prices need not lie on the instrument's increments"},
 }
 """switch → value → what to know about it."""
 
@@ -237,8 +240,8 @@ def _warnings(card: Mapping[str, Any], filters_as_of: int | None, notes: Sequenc
         found.append(CardWarning(setting, str(value), level, text))
 
     for name, texts in OPTIMISTIC.items():
-        if switches.get(name) in texts:
-            warn(name, switches[name], texts[switches[name]])
+        if str(switches.get(name)) in texts:
+            warn(name, switches[name], texts[str(switches[name])])
     if "volume_cap" in switches and switches["volume_cap"] is None:
         warn("volume_cap", "none", "orders fill whole, however little was traded in the bar")
     if is_free(costs.get("fees")):
@@ -255,8 +258,8 @@ def _warnings(card: Mapping[str, Any], filters_as_of: int | None, notes: Sequenc
     if is_free(costs.get("latency")) and switches.get("market_fill") == "next_open":
         warn("latency", "zero", "an order decided at a close reaches the venue before the next open", "note")
     for name, texts in NOTABLE.items():
-        if switches.get(name) in texts:
-            warn(name, switches[name], texts[switches[name]], "note")
+        if str(switches.get(name)) in texts:
+            warn(name, switches[name], texts[str(switches[name])], "note")
     start = data.get("start")
     if filters_as_of is not None and isinstance(start, int) and filters_as_of - start > _STALE_FILTERS:
         warn(

@@ -127,7 +127,7 @@ def load_run(journal: Readable, run: int | None = None, tables: tuple[str, ...] 
 
     Args:
         run: its number; None for the newest.
-        tables: those that are needed; the others stay empty. A large run loads some 500 000 rows a second.
+        tables: those that are needed; the others stay empty. Some 300 000 rows load in a second.
     Raises:
         JournalError: there is no such run.
     """

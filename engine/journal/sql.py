@@ -276,7 +276,9 @@ def _insert_run(connection: Connection, start: RunStart) -> int:
         **values, status="running", error="", result={}, pid=process.pid, host=process.host, boot=process.boot,
         pid_namespace=process.namespace, process_started=process.started,
     )
-    return int(connection.execute(row.returning(runs.c.id)).scalar_one())
+    key = connection.execute(row).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def _update_run(connection: Connection, run_id: int, values: Mapping[str, Any], *, only_running: bool = False) -> None:

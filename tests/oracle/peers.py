@@ -265,6 +265,8 @@ def run_vectorbt_next_open(scenario: Scenario) -> list[Fill] | None:
         stops["tp_stop"] = sign * (order["take_profit"] / entry_price - 1)
     if order["type"] == "trailing":
         stops |= {"sl_stop": order["trail_fraction"], "sl_trail": True}
+    if min(stops.values(), default=0.0) < 0:
+        return None    # the open lies beyond a child: vectorbt has no word for that
 
     signal = np.arange(len(frame)) == entry_index
     with _quiet():

