@@ -111,7 +111,7 @@ def demo() -> None:
         (f"{PYTHON} main.py why 1", "why the first order was made"),
         (f"{PYTHON} main.py runs", "every run so far"),
         (f"{PYTHON} main.py strategies", "what else there is to run"),
-        (f"{PYTHON} main.py backtest config/examples/pairs.toml", "another example; docs/settings.md explains the file"),
+        (f"{PYTHON} main.py backtest config/examples/pairs.toml", "another; docs/settings.md explains the file"),
         (f"{PYTHON} main.py data import FILE", "bars of your own: CSV, Parquet, zips of klines"),
     )
     _backtest(DEMO, [f"report.html={json.dumps(str(page))}"], None, next_steps)
@@ -136,6 +136,8 @@ def _backtest(
     if json_path != "-":
         from engine.analysis.summary import print_summary
 
+        if done.result.run_id is None:
+            next_steps = ((f"{PYTHON} main.py backtest {config}", "the same, journalled: `why` and `report` need it"),)
         print_summary(done.report, console=screen, next_steps=next_steps)
 
 

@@ -29,7 +29,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """Order type → what it cannot do without. A bracket may enter at a limit or a stop, and have one child or two."""
 
 FINER = Decimal("0.000001")
-"""How much finer prices are counted for an engine that knows no increments: a trailing stop of its may lie between two."""
+"""How much finer prices are counted for engines that know no increments: a trailing stop may lie between two."""
 
 OPTIONS = {"limit": "limit", "stop": "stop", "stop_loss": "stop_loss", "take_profit": "take_profit",
            "trail_fraction": "trail_stop_fraction"}

@@ -140,8 +140,8 @@ class RunSettings(Section):
 
 class _Data(Section):
     timeframe: Spans = Field(
-        ("1m",), description='length of a bar (`"5m"`), or several (`["1m", "1h"]`); the first is the one that a '
-        "strategy runs on if it names none")
+        ("1m",), description='length of a bar (`"5m"`), or several (`["1m", "1h"]`), the first being the one that is '
+        "meant where a strategy names none")
     resample: Annotated[tuple[Span, ...], BeforeValidator(_as_tuple)] = Field(
         (), description="longer timeframes to make out of the first and to publish beside it")
     start: Instant | None = Field(
@@ -430,7 +430,8 @@ class FillSettings(Section):
     children_reduce_only: bool | None = Field(
         None, description="whether a bracket's children may only reduce the position they protect")
     checks_brackets: bool | None = Field(
-        None, description="whether a bracket is refused whose stop-loss or take-profit is on the wrong side of its entry")
+        None, description="whether a bracket is refused whose stop-loss or take-profit is on the wrong side of its "
+        "entry")
     touch_probability: float | None = Field(
         None, ge=0, le=1, description='chance of a fill at a touch, for `limit_touch = "probability"`')
     seed: int | None = Field(None, ge=0, description="for what is drawn at random; `run.seed` if left out")

@@ -124,7 +124,7 @@ NOTABLE: dict[str, dict[str, str]] = {
         "olhc": "every bar is walked open, low, high, close: stops of longs and targets of shorts come first",
         "random": "the path inside a bar is drawn at random; another seed gives another result",
         "queue": "inside a bar orders fill in the order in which they were made, whatever the path",
-        "queue_stops_first": "inside a bar orders fill in the order in which they were made, stops first, whatever the path",
+        "queue_stops_first": "inside a bar stops fill first, then orders in the order in which they were made",
     },
     "limit_touch": {"probability": "limit orders that are touched fill by chance; another seed gives another result"},
     "market_fill": {"next_close": "market orders wait for the next bar's close"},

@@ -81,7 +81,7 @@ def test_overlapping_imports_are_merged(catalog: Catalog, market: Bars) -> None:
     assert result.entry.digest == MemoryFeed(market).digests[Stream("BTC/USDT", "1h")]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(order=st.permutations(range(5)), overlap=st.integers(0, 30))
 def test_the_digest_does_not_depend_on_how_the_bars_came(
     tmp_path: Path, market: Bars, order: list[int], overlap: int
@@ -378,6 +378,27 @@ def test_a_catalog_lives_where_fsspec_reaches(make_bars: MakeBars) -> None:
     assert len(catalog.entries()) == 1
     with pytest.raises(DataError, match="nowhere://x: the address cannot be opened"):
         Catalog("nowhere://x")
+
+
+@pytest.mark.parametrize("symbol", ["..", ".", ".hidden", "A/../B", "C:\\D", "Ä €", "%2F"])
+def test_any_symbol_has_a_folder_of_its_own_inside_the_catalog(
+    catalog: Catalog, make_bars: MakeBars, symbol: str
+) -> None:
+    catalog.write(make_bars(symbol))
+    assert [entry.stream.symbol for entry in catalog.entries()] == [symbol]
+    assert catalog.feed([symbol], "1h").row_count == 5
+    assert [path.name for path in Path(catalog.root).parent.iterdir()] == ["bars"]
+
+
+def test_an_empty_symbol_is_refused(catalog: Catalog, make_bars: MakeBars) -> None:
+    with pytest.raises(DataError, match="a symbol is empty"):
+        catalog.write(make_bars(""))
+
+
+def test_columns_may_be_written_to(catalog: Catalog, make_bars: MakeBars) -> None:
+    catalog.write(make_bars())
+    (chunk,) = catalog.feed(["BTC/USDT"], "1h").chunks()
+    assert all(getattr(chunk, name).flags.writeable for name in ("open_time", "close_time", "open", "volume"))
 
 
 def test_reading_does_not_make_a_folder(tmp_path: Path) -> None:

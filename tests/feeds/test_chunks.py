@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.bars import Bars, Stream
@@ -20,7 +20,6 @@ def two_streams() -> Bars:
     return join(list(SyntheticFeed(SyntheticMarket(symbols=("A", "B"), rows=20)).chunks()))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(1, 50))
 def test_cut_and_joined_again_nothing_has_changed(first: int, second: int) -> None:
     bars = two_streams()
@@ -29,7 +28,6 @@ def test_cut_and_joined_again_nothing_has_changed(first: int, second: int) -> No
     assert [chunk.stream.tolist() for chunk in [join(chunks)]] == [bars.stream.tolist()]  # type: ignore[union-attr]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 50))
 def test_an_instant_is_never_split(chunk_rows: int) -> None:
     chunks = list(cut(two_streams(), chunk_rows))

@@ -358,7 +358,7 @@ FUZZED = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(
     content=FUZZED, name=st.sampled_from(["a-1h.csv", "a.csv", "a-1h.parquet", "a-1h.json", "a-1h.zip", "a.feather"])
 )

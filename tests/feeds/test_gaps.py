@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.bars import DAY, FORWARD_FILLED, HOUR, MINUTE, Bars, IntArray, Stream, nanoseconds, utc
@@ -141,7 +141,6 @@ def test_unknown_names_are_refused_with_the_nearest(make_bars: MakeBars) -> None
         MemoryFeed(make_bars(), calendar="session")  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(kept=st.sets(st.integers(0, 60), min_size=2), cuts=st.lists(st.integers(0, 60), max_size=3))
 def test_filled_bars_are_complete_and_leave_the_others_alone(kept: set[int], cuts: list[int]) -> None:
     rows = np.array(sorted(kept))

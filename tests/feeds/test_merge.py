@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.bars import MINUTE, Bars, FloatArray, Stream, Timeframe
@@ -49,7 +49,6 @@ def sets_of_bars(draw: st.DrawFn) -> list[Bars]:
     return sets
 
 
-@settings(deadline=None)
 @given(sets=sets_of_bars(), chunk_rows=st.lists(st.integers(1, 40), min_size=5, max_size=5))
 def test_merging_streams_is_sorting_all_their_rows(sets: list[Bars], chunk_rows: list[int]) -> None:
     feeds = [MemoryFeed(bars, gap_policy="mark", chunk_rows=rows) for bars, rows in zip(sets, chunk_rows, strict=False)]

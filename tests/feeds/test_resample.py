@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.bars import DAY, FORWARD_FILLED, HOUR, MINUTE, Bar, Bars, Stream, iso
@@ -62,7 +62,6 @@ def by_hand(rows: list[int], length: int) -> list[tuple[float, ...]]:
     return found
 
 
-@settings(deadline=None)
 @given(
     rows=st.sets(st.integers(0, 90), min_size=1),
     length=st.sampled_from([2, 5, 15, 30]),
@@ -77,7 +76,6 @@ def test_resampling_is_what_one_would_do_by_hand(rows: set[int], length: int, ch
     assert feed.row_count == len(by_hand(ordered, length))
 
 
-@settings(deadline=None)
 @given(start=st.integers(0, 200), end=st.integers(201, 400), cut=st.integers(1, 50))
 def test_a_bar_is_the_same_whatever_the_start_and_end_of_the_data(start: int, end: int, cut: int) -> None:
     bars = join(list(SyntheticFeed(SyntheticMarket(rows=400)).chunks()))
@@ -87,7 +85,6 @@ def test_a_bar_is_the_same_whatever_the_start_and_end_of_the_data(start: int, en
     assert len(part) == max(0, end // 15 - -(-start // 15))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.sampled_from(["5m", "1h"]))
 def test_what_is_published_by_an_instant_does_not_depend_on_what_comes_after(rows: int, timeframe: str) -> None:
     market = SyntheticMarket(symbols=("A", "B"), rows=400)

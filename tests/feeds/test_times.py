@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.bars import SECOND
@@ -13,14 +13,12 @@ from feeds.times import EARLIEST, LATEST, UNITS, epoch_nanoseconds, unit_of
 MOMENT = 1_704_067_200  # 2024-01-01, in seconds
 
 
-@settings(deadline=None)
 @given(st.integers(EARLIEST // SECOND, LATEST // SECOND), st.sampled_from(sorted(UNITS)))
 def test_the_unit_of_any_time_since_1973_is_told_by_its_size(second: int, unit: str) -> None:
     counts = np.array([second * SECOND // UNITS[unit].nanoseconds])
     assert epoch_nanoseconds(counts, unit=None, origin="x").tolist() == [second * SECOND]
 
 
-@settings(deadline=None)
 @given(st.integers(EARLIEST, LATEST))
 def test_no_count_is_a_time_in_two_units(time: int) -> None:
     for unit in UNITS.values():

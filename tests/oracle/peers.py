@@ -16,7 +16,7 @@ import functools
 import io
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import backtrader
 import numpy as np
@@ -42,7 +42,7 @@ def run_backtesting_py(scenario: Scenario) -> list[Fill]:
 
     It shows a strategy no bar before index 1, so an order decided at the close of bar 0 is never placed.
     """
-    with _quiet():
+    with quiet():
         backtest = Backtest(_frame(scenario), _BacktestingScript, cash=AMPLE_CASH)
         backtest._broker = functools.partial(_RecordingBroker, **backtest._broker.keywords)
         fills: list[Fill] = []
@@ -52,9 +52,9 @@ def run_backtesting_py(scenario: Scenario) -> list[Fill]:
 
 
 class _BacktestingScript(BacktestingStrategy):
-    script: list[ScenarioOrder] = []    # this and the next two are set by each run
+    script: ClassVar[list[ScenarioOrder]] = []    # this and the next two are set by each run
     last_index = 0
-    fills: list[Fill] = []
+    fills: ClassVar[list[Fill]] = []
 
     def init(self) -> None:
         self._broker.fills = self.fills
@@ -157,7 +157,7 @@ def run_backtrader(scenario: Scenario, *, trailing_stop: str = "child") -> list[
     cerebro.adddata(_BarFeed(bars=scenario["bars"]))
     cerebro.addstrategy(_BacktraderScript, script=scenario["orders"], trailing_stop=trailing_stop, fills=fills)
     cerebro.broker.setcash(AMPLE_CASH)
-    with _quiet():
+    with quiet():
         cerebro.run()
     return fills
 
@@ -269,7 +269,7 @@ def run_vectorbt_next_open(scenario: Scenario) -> list[Fill] | None:
         return None    # the open lies beyond a child: vectorbt has no word for that
 
     signal = np.arange(len(frame)) == entry_index
-    with _quiet():
+    with quiet():
         portfolio = vectorbt.Portfolio.from_signals(
             frame["Close"], entries=signal, direction="longonly" if is_buy else "shortonly",
             size=float(order["quantity"]), price=frame["Open"], open=frame["Open"], high=frame["High"],
@@ -289,7 +289,7 @@ def _frame(scenario: Scenario) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep progress bars and the peers' warnings off the test report."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")

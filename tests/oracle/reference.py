@@ -127,7 +127,7 @@ def backtesting_py_fills(scenario: Scenario) -> list[Fill]:
 
     for index in range(1, len(bars)):    # the strategy never sees bar 0
         process(index)
-        for trade in list(trades):
+        for trade in trades:
             if trade.trail_fraction is not None:
                 level = _trailing_level(bars[index].close, trade.trail_fraction, sells=trade.is_long)
                 if trade.stop_order is None or level < trade.stop_order.stop:    # signed for the closing side

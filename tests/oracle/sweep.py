@@ -1,10 +1,10 @@
-"""Compare a fill profile with the engine it is named for, on generated scenarios; run it for as many as you have time for.
+"""Compare a fill profile with the engine it is named for, on generated scenarios, for as many as you have time for.
 
     python -m tests.oracle.sweep --profile backtesting_py --count 20000 --seed 1
     python -m tests.oracle.sweep --profile backtesting_py --count 5000 --orders 4 --quantity 3
 
-Equal means list equality: side, bar index and price of every fill, in the order in which they happen. A difference in
-which we agree with the exact matchers of reference.py, and the peer does not, is the peer's float noise and counted apart.
+Equal means list equality: side, bar index and price of every fill, in the order in which they happen. The peer's float
+noise is counted apart: the exact matchers of reference.py agree with us, or vectorbt (which has none) misses an exact touch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ REFERENCES: Mapping[str, Callable[[Scenario], Fills]] = {
     "backtesting_py": backtesting_py_fills, "backtrader": backtrader_fills,
 }
 KINDS_OF: Mapping[str, tuple[str, ...]] = {
-    "backtesting_py": KINDS + MORE_KINDS, "backtrader": KINDS + MORE_KINDS, "vectorbt_next_open": ("market", "bracket", "trailing"),
+    "backtesting_py": KINDS + MORE_KINDS, "backtrader": KINDS + MORE_KINDS,
+    "vectorbt_next_open": ("market", "bracket", "trailing"),
 }
 
 
@@ -52,6 +53,12 @@ def same(ours: Fills, theirs: Fills) -> bool:
         mine[:2] == other[:2] and abs(mine[2] - other[2]) <= PRICE_TOLERANCE * abs(other[2])
         for mine, other in zip(ours, theirs, strict=True)
     )
+
+
+def missed_touch(scenario: Scenario, ours: Fills, theirs: Fills) -> bool:
+    """Return whether the first fill of ours that they do not have lies exactly on its bar's high or low."""
+    mine = next((fill for place, fill in enumerate(ours) if not same([fill], theirs[place : place + 1])), None)
+    return mine is not None and mine[2] in scenario["bars"][mine[1]][1:3]
 
 
 @dataclass
@@ -93,8 +100,8 @@ def scenarios(profile_name: str, count: int, seed: int, *, orders: int = 1, quan
     for number in range(count):
         increment = rng.choice(("1", "0.01"))
         yield random_scenario(
-            rng, kinds=KINDS_OF[profile_name], n_orders=orders, increment=increment, gaps=rng.choice((GAPS, LARGE_GAPS)),
-            max_quantity=quantity, name=f"{profile_name}-{seed}-{number}",
+            rng, kinds=KINDS_OF[profile_name], n_orders=orders, increment=increment,
+            gaps=rng.choice((GAPS, LARGE_GAPS)), max_quantity=quantity, name=f"{profile_name}-{seed}-{number}",
         )
 
 
@@ -113,7 +120,7 @@ def compare(profile_name: str, found: Iterator[Scenario] | list[Scenario], *, ex
         ours = our_fills(scenario, profile_name)
         if same(ours, theirs):
             agreement.equal[kinds(scenario)] += 1
-        elif reference and not exact_only and same(ours, reference(scenario)):
+        elif (same(ours, reference(scenario)) if reference else missed_touch(scenario, ours, theirs)) and not exact_only:
             agreement.float_noise[kinds(scenario)] += 1
         else:
             agreement.differing.append((scenario, ours, theirs))
@@ -128,14 +135,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--orders", type=int, default=1, help="orders in a scenario")
     parser.add_argument("--quantity", type=int, default=1, help="the largest quantity of an order")
-    parser.add_argument("--reference", action="store_true", help="compare with reference.py, not with the engine itself")
+    parser.add_argument("--reference", action="store_true", help="compare with reference.py, not the engine")
     parser.add_argument("--show", type=int, default=3, help="differences to print in full")
     given = parser.parse_args()
     found = scenarios(given.profile, given.count, given.seed, orders=given.orders, quantity=given.quantity)
     agreement = compare(given.profile, found, exact_only=given.reference)
-    print(*agreement.lines(), sep="\n")
+    sys.stdout.writelines(f"{line}\n" for line in agreement.lines())
     for scenario, ours, theirs in agreement.differing[: given.show]:
-        print(json.dumps(scenario), f"ours   {ours}", f"theirs {theirs}", "", sep="\n")
+        sys.stdout.write(f"{json.dumps(scenario)}\nours   {ours}\ntheirs {theirs}\n\n")
     return 1 if agreement.differing else 0
 
 
