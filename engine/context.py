@@ -23,14 +23,13 @@ from engine.strategy import Timer
 class DeclaredLine:
     """A line with where its values come from: a column computed ahead, or a function fed bar by bar."""
 
-    __slots__ = ("fields", "line", "name", "source", "values")
+    __slots__ = ("line", "source", "spec", "values")
 
-    def __init__(self, name: str, line: Line, fields: tuple[str, ...], values: FloatArray | None, source: Incremental | None) -> None:
-        self.name = name
+    def __init__(self, spec: IndicatorSpec, line: Line) -> None:
+        self.spec = spec
         self.line = line
-        self.fields = fields
-        self.values = values
-        self.source = source
+        self.values: FloatArray | None = None
+        self.source: Incremental | None = None
 
 
 class Lines:
@@ -48,19 +47,23 @@ class Lines:
         key = (spec, spec.label)
         if key in self._known:
             return self._known[key]
-        stream = spec.stream
-        line = Line(spec.name, self._feed.streams.index(stream))
-        values, source = None, None
-        if self._feed.column(stream, "close") is None:
-            source = spec.incremental()
-        else:
-            columns = self._column_of(stream)
-            values = spec.values(columns)
-            if not isinstance(spec.function, str):
-                check_causal(spec, columns, values, self.close_times(stream))
-        self.of_stream[stream].append(DeclaredLine(spec.name, line, spec.inputs, values, source))
+        line = Line(spec.name, self._feed.streams.index(spec.stream))
+        self.of_stream[spec.stream].append(DeclaredLine(spec, line))
         self._known[key] = line
         return line
+
+    def compute(self) -> None:
+        """Compute every line over its whole column, or make it ready to be fed bar by bar where there is no column."""
+        for stream, declared in self.of_stream.items():
+            for entry in declared:
+                spec = entry.spec
+                if self._feed.column(stream, "close") is None:
+                    entry.source = spec.incremental()
+                    continue
+                columns = self._column_of(stream)
+                entry.values = spec.values(columns)
+                if not isinstance(spec.function, str):
+                    check_causal(spec, columns, entry.values, self.close_times(stream))
 
     def _column_of(self, stream: Stream) -> Callable[[str], FloatArray]:
         def column(field: str) -> FloatArray:

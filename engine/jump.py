@@ -268,6 +268,17 @@ class Settlement:
         return order
 
 
+def warm() -> None:
+    """Load (the first time on a machine: compile) the compiled run, so that a run's time holds running alone."""
+    from engine.kernel import run_targets
+
+    floats, ints = np.ones(1), np.zeros(1, np.int64)
+    run_targets(
+        ints[:0], floats[:0], 0, 1, floats, floats, floats, np.empty(0, np.uint8), 1.0, 1.0, (1, 1), 1, 0, 1, 1.0, 0.0, 0.0, -1.0,
+        True, np.zeros(10, np.int64),
+    )
+
+
 @dataclass(frozen=True)
 class _Rows:
     """Turns the compiled run's columns into journal rows, in bulk.

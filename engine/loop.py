@@ -39,7 +39,7 @@ from engine.events import (
 )
 from engine.interfaces import Broker, Clock, Feed, Journal
 from engine.lines import Line
-from engine.jump import COMPILING_PAYS, Jumper, Settlement, bar_at, compiled_terms, target_rows
+from engine.jump import COMPILING_PAYS, Jumper, Settlement, bar_at, compiled_terms, target_rows, warm
 from engine.moment import ManyMoment, Moment, SingleMoment
 from engine.orders import Order
 from engine.portfolio import Portfolio
@@ -143,6 +143,7 @@ class Engine:
             StrategyError: a handler of the strategy raised; what was journalled before stays, and the run is marked failed.
             EngineError: the data or the journal failed.
         """
+        self._prepare()
         started = wall_time.perf_counter()
         with _rare_collection():
             result = self._run(progress)
@@ -150,8 +151,8 @@ class Engine:
         return replace(result, loop_seconds=seconds, data_fingerprint=self.feed.fingerprint)
 
     def _run(self, progress: Progress | None) -> RunResult:
-        self._prepare()
         try:
+            self._compute()
             self._begin_journal()
             self._run_chunks(progress)
             self._guarded("on_stop", self.strategy.on_stop)
@@ -189,14 +190,19 @@ class Engine:
         self._growing = [self.lines.of_stream[stream] for stream in self.feed.streams]
         self._cold = {symbol: list(lines) for symbol, lines in self.lines.by_symbol().items() if lines}
         self._tracker = EquityTracker(self.portfolio, self.feed.streams)
-        self._warm_up = {
-            stream: max(strategy.warm_up, self.lines.warm_up(stream)) for stream in self.feed.streams
-        }
+        if self._may_settle_in_bulk():
+            warm()
+
+    def _compute(self) -> None:
+        """Compute what is known ahead of the loop: indicator lines and vectorised targets."""
+        strategy = self.strategy
+        self._guarded("on_start", self.lines.compute)
+        self._warm_up = {stream: max(strategy.warm_up, self.lines.warm_up(stream)) for stream in self.feed.streams}
         if overrides(strategy, "targets"):
             self._exposures = self._target_exposures()
         self._settlement = self._new_settlement()
         if overrides(strategy, "on_bar"):
-            context.settlement, context.settle = self._settlement, self._settle_now
+            self._context.settlement, self._context.settle = self._settlement, self._settle_now
 
     def _target_exposures(self) -> FloatArray:
         """Return the exposures of a strategy with vectorised targets, NaN where it has no opinion."""
@@ -317,19 +323,24 @@ class Engine:
 
     def _new_settlement(self) -> Settlement | None:
         """Return where targets may be collected, if orders under these terms can be dealt with in bulk and nobody watches them."""
-        strategy, streams, feed = self.strategy, self.feed.streams, self.feed
-        watches = ("on_fill", "on_order", "on_timer", "on_slice", "on_forecast")
-        is_alone = len(streams) == 1 and len(self.portfolio.instruments) == 1
-        is_long = feed.row_count is not None and feed.row_count >= max(self._parts.compile_from, 1)
-        if self._parts.mode == "step" or not (is_alone and is_long and self._desk.is_plain) or any(overrides(strategy, h) for h in watches):
+        if not self._may_settle_in_bulk():
             return None
+        streams = self.feed.streams
         instrument = self.portfolio.instruments[streams[0].symbol]
         terms = compiled_terms(self.broker, instrument)
         declared = self.lines.of_stream[streams[0]]
         if terms is None or any(entry.values is None for entry in declared):
             return None
         lines = [_values(entry) for entry in declared]
-        return Settlement(self.portfolio, self._recorder, terms, instrument, self._parts.headroom, type(strategy).__name__, lines)
+        return Settlement(self.portfolio, self._recorder, terms, instrument, self._parts.headroom, type(self.strategy).__name__, lines)
+
+    def _may_settle_in_bulk(self) -> bool:
+        strategy, feed = self.strategy, self.feed
+        watches = ("on_fill", "on_order", "on_timer", "on_slice", "on_forecast")
+        is_alone = len(feed.streams) == 1 and len(self.portfolio.instruments) == 1
+        is_long = feed.row_count is not None and feed.row_count >= max(self._parts.compile_from, 1)
+        is_watched = any(overrides(strategy, handler) for handler in watches)
+        return self._parts.mode != "step" and is_alone and is_long and self._desk.is_plain and not is_watched
 
     def _settle_chunk(self, bars: Bars) -> None:
         """Deal with the targets that were collected in a chunk."""
@@ -526,7 +537,7 @@ class Engine:
                     entry.line.append(entry.values[len(entry.line)])
                 else:
                     assert entry.source is not None
-                    entry.line.append(entry.source.update(*(float(getattr(bars, field)[row]) for field in entry.fields)))
+                    entry.line.append(entry.source.update(*(float(getattr(bars, field)[row]) for field in entry.spec.inputs)))
 
     def _publish_bars(self, rows: "_Rows", places: list[int], start: int, end: int) -> None:
         told, publish = self._told, self.bus.publish

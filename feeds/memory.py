@@ -57,7 +57,7 @@ class MemoryFeed:
             missing = find_and_judge_gaps(table, gap_policy=gap_policy, calendar=calendar)
             parts.append(forward_fill(table.bars(), missing) if gap_policy == "forward_fill" else table.bars())
             gaps.append(missing)
-        self.gaps: tuple[Gap, ...] = merge_gaps(gaps)
+        self._gaps = gaps
         self._parts = dict(zip(self._streams, parts, strict=True))
         self._bars = interleave(parts, self._streams, [[place] for place in range(len(parts))])
 
@@ -75,6 +75,11 @@ class MemoryFeed:
     def bars(self) -> Bars:
         """All the bars, in feed order."""
         return self._bars
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The gaps that were found, by time, then in feed order."""
+        return merge_gaps(self._gaps)
 
     @cached_property
     def digests(self) -> Mapping[Stream, str]:

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from engine import Bars, Param, SettingsError, Strategy
-from engine.bars import FloatArray
-from engine.indicators import compute
+from engine import Bars, FloatArray, Param, SettingsError, Strategy, compute
 
 
 class SmaCrossTargets(Strategy):

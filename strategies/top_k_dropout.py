@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import Param, SettingsError, Slice, Strategy
-from engine.bars import FloatArray
+from engine import FloatArray, Param, SettingsError, Slice, Strategy
 
 
 class TopKDropout(Strategy):
