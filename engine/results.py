@@ -53,6 +53,14 @@ class LazyRows(Sequence[FillRow]):
     def __iter__(self) -> Iterator[FillRow]:
         return iter(self._rows)
 
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, LazyRows | list | tuple) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # equal to a list, so as unhashable as one
+
+    def __repr__(self) -> str:
+        return repr(self._rows)
+
 
 @dataclass(frozen=True)
 class RunResult:

@@ -220,9 +220,8 @@ def _told(lineage: Lineage) -> list[str]:
         lines += [f"    {words} order {_order_in_words(other)}" for other in orders]
     reason = decision.why or "not said"
     lines.append(f"    decision {decision.id} of {decision.strategy}: {decision.action}; why: {reason}")
-    lines += [
-        f"      saw {name} = {'not warm yet' if value is None else format(value, '.12g')}" for name, value in lineage.saw
-    ]
+    for name, value in lineage.saw:
+        lines.append(f"      saw {name} = {'not warm yet' if value is None else format(value, '.12g')}")
     name = f"{bar.symbol} {bar.timeframe}" if bar.timeframe else bar.symbol
     data = bar.fingerprint if len(bar.fingerprint) <= 16 else f"{bar.fingerprint[:12]}…"
     lines.append(f"      bar {name} that closed {iso(bar.close_time)} at {bar.price:.12g} (data {data})")

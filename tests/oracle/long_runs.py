@@ -1,7 +1,7 @@
 """One strategy over many bars, through us and through the peers: hold one unit while a column of wishes says so.
 
-The wishes are computed once, outside all engines, so that what differs is what the engines do with them. They are taken up
-with market orders at the next open, and every fill costs the same fraction of its notional.
+The wishes are computed once, outside all engines, so that what differs is what the engines do with them. They are taken
+up with market orders at the next open, and every fill costs the same fraction of its notional.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LongRun:
     equity: FloatArray
 
 
-def cross(close: FloatArray, fast: int = 20, slow: int = 50) -> np.ndarray:
+def cross(close: FloatArray, fast: int = 10, slow: int = 30) -> np.ndarray:
     """Return bool [rows]: whether the fast average lies above the slow one."""
     averages = []
     for length in (fast, slow):
