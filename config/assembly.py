@@ -12,14 +12,14 @@ from typing import Any
 
 from brokers.simulated import simulated_broker
 from config.costs import make_fees, make_latency, make_slippage
-from config.data import bars_of, make_feed
+from config.data import Survey, bars_of, known_increments, make_feed, survey
 from config.manifest import run_manifest
 from config.settings import DEFAULT_JOURNAL, ROOT, InstrumentSettings, Settings, settings_from
 from engine.analysis.benchmark import Benchmark, buy_and_hold
 from engine.analysis.report_data import ReportData, report_from_journal, report_from_result
 from engine.bars import Bars
 from engine.errors import EngineError, SettingsError, nearest_name
-from engine.instruments import Instrument, infer_price_increment
+from engine.instruments import Instrument
 from engine.interfaces import Feed
 from engine.journal.lineage import load_run
 from engine.journal.reading import Readable
@@ -31,9 +31,6 @@ from engine.results import RunResult
 from engine.risk import headroom
 from engine.strategy import Strategy
 from strategies.registry import StrategyInfo, available, find
-
-_BLOCK = 1_000_000
-"""Prices looked at together: enough to be quick, few enough to need little memory."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +73,13 @@ def run_backtest(settings: Settings, progress: Progress | None = None) -> Backte
     """
     strategy = make_strategy(settings)
     feed = make_feed(settings)
-    portfolio = make_portfolio(settings, feed)
+    seen = survey(feed, known=known_increments(settings, feed))
+    portfolio = make_portfolio(settings, feed, seen.price_increments)
     with ExitStack() as stack:
         held = None
         if settings.journal.enabled:
             held = _HeldJournal(stack.enter_context(SqlJournal(_with_folder(settings.journal.url))))
-        parts = make_parts(settings, strategy, feed, portfolio)
+        parts = make_parts(settings, strategy, feed, portfolio, seen)
         parts = replace(parts, journal=held)
         result = Engine(parts).run(progress)
         backtest = _finished(settings, parts, result, held)
@@ -90,7 +88,7 @@ def run_backtest(settings: Settings, progress: Progress | None = None) -> Backte
     return backtest
 
 
-def make_parts(settings: Settings, strategy: Strategy, feed: Feed, portfolio: Portfolio) -> Parts:
+def make_parts(settings: Settings, strategy: Strategy, feed: Feed, portfolio: Portfolio, seen: Survey) -> Parts:
     """Return the parts of a run, the journal left out."""
     fees, slippage = make_fees(settings.costs), make_slippage(settings.costs)
     latency = make_latency(settings.costs, settings.run.seed)
@@ -98,7 +96,7 @@ def make_parts(settings: Settings, strategy: Strategy, feed: Feed, portfolio: Po
     return Parts(
         feed, strategy, simulated_broker(portfolio, switches, fees=fees, slippage=slippage), portfolio, latency=latency,
         headroom=min(headroom(fees, slippage, symbol) for symbol in portfolio.instruments),
-        start=run_manifest(settings, strategy, feed, portfolio, switches.card(), fees, slippage, latency),
+        start=run_manifest(settings, strategy, feed, seen, portfolio, switches.card(), fees, slippage, latency),
         mode=settings.run.mode, checks_brackets=switches.checks_brackets,
     )
 
@@ -116,9 +114,11 @@ def make_strategy(settings: Settings) -> Strategy:
     return find(settings.strategy.name, settings.strategy.folders)(**settings.strategy.parameters)
 
 
-def make_portfolio(settings: Settings, feed: Feed) -> Portfolio:
+def make_portfolio(settings: Settings, feed: Feed, price_increments: Mapping[str, Decimal]) -> Portfolio:
     """Return the accounts and positions before the first bar.
 
+    Args:
+        price_increments: of every symbol, as settings give them or the prices show.
     Raises:
         SettingsError: an instrument that is not in the feed is described, or one is paid in a currency without account.
     """
@@ -132,17 +132,21 @@ def make_portfolio(settings: Settings, feed: Feed) -> Portfolio:
     if not isinstance(cash, dict):
         cash = {settings.account.currency or _quote_of(symbols[0], _described(settings, symbols[0])) or "USD": cash}
     currency = next(iter(cash))
-    instruments = [make_instrument(symbol, _described(settings, symbol), feed, currency) for symbol in symbols]
+    instruments = [
+        make_instrument(symbol, _described(settings, symbol), price_increments[symbol], currency) for symbol in symbols
+    ]
     return Portfolio(cash, instruments, allow_short=settings.account.allow_short)
 
 
-def make_instrument(symbol: str, described: InstrumentSettings, feed: Feed, currency: str) -> Instrument:
+def make_instrument(
+    symbol: str, described: InstrumentSettings, price_increment: Decimal, currency: str
+) -> Instrument:
     """Return an instrument; what its settings leave open comes from its name and its prices."""
     return Instrument(
         symbol,
         quote=_quote_of(symbol, described) or currency,
         base=described.base or symbol.partition("/")[0],
-        price_increment=described.price_increment or _price_increment(symbol, feed),
+        price_increment=price_increment,
         quantity_increment=described.quantity_increment,
         min_quantity=described.min_quantity,
         min_notional=described.min_notional,
@@ -159,18 +163,6 @@ def _described(settings: Settings, symbol: str) -> InstrumentSettings:
 def _quote_of(symbol: str, described: InstrumentSettings) -> str:
     """Return what the symbol is paid in: BTC/USDT and ccxt's BTC/USDT:USDT in USDT; empty if the name does not say."""
     return described.quote or symbol.partition("/")[2].partition(":")[0]
-
-
-def _price_increment(symbol: str, feed: Feed) -> Decimal:
-    """Return the coarsest power of ten that all prices of a symbol are multiples of."""
-    finest = Decimal(1)
-    for stream in feed.streams:
-        for field in ("open", "high", "low", "close") if stream.symbol == symbol else ():
-            column = feed.column(stream, field)
-            for start in range(0, 0 if column is None else len(column), _BLOCK):
-                assert column is not None
-                finest = min(finest, infer_price_increment(column[start : start + _BLOCK]))
-    return finest
 
 
 # ── after the run ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,9 +1,10 @@
 """Data: the feed that settings describe."""
 
 import glob
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from config.settings import CATALOG, CatalogData, FileData, LayoutSettings, Settings, SyntheticData, section_from
 from engine.bars import Bars, Timeframe, iso, nanoseconds
 from engine.errors import DataError, SettingsError
+from engine.instruments import infer_price_increment
 from engine.interfaces import Feed
 from feeds import reports
 from feeds.catalog import Catalog, Progress
 from feeds.catalog_import import ImportResult, OnConflict
-from feeds.chunks import join
+from feeds.chunks import join, split
 from feeds.events import EventReport
 from feeds.files import read_bars
 from feeds.gaps import Calendar, Gap, merge_gaps
@@ -82,13 +84,45 @@ def bars_of(feed: Feed) -> Bars | None:
     return join(list(feed.chunks()))
 
 
-def span_of(feed: Feed) -> tuple[int, int]:
-    """Return the first open time and the last close time, UTC nanoseconds."""
+@dataclass(frozen=True)
+class Survey:
+    """What can be known of a feed by reading it once: its span (UTC ns), and the price increment of each symbol."""
+
+    first_open: int
+    last_close: int
+    price_increments: Mapping[str, Decimal]
+
+
+def survey(feed: Feed, *, known: Mapping[str, Decimal]) -> Survey:
+    """Read a feed once.
+
+    Args:
+        known: the price increments that need not be read off the prices.
+    """
     first, last = None, 0
+    finest: dict[str, Decimal] = dict(known)
     for chunk in feed.chunks():
         first = int(chunk.open_time.min()) if first is None else first
         last = int(chunk.close_time[-1])
-    return first or 0, last
+        if len(known) < len(chunk.symbols):
+            for place, rows in split(chunk):
+                symbol = chunk.streams[place].symbol
+                if symbol not in known:
+                    seen = min(infer_price_increment(column) for column in (rows.open, rows.high, rows.low, rows.close))
+                    finest[symbol] = min(finest.get(symbol, seen), seen)
+    return Survey(first or 0, last, finest)
+
+
+def known_increments(settings: Settings, feed: Feed) -> dict[str, Decimal]:
+    """Return the price increments that settings give, or that a made-up market has."""
+    known: dict[str, Decimal] = {}
+    for symbol in dict.fromkeys(stream.symbol for stream in feed.streams):
+        described = settings.instruments.get(symbol) or settings.instruments.get("default")
+        if described is not None and described.price_increment is not None:
+            known[symbol] = described.price_increment
+        elif isinstance(settings.data, SyntheticData):
+            known[symbol] = make_market(settings.data, settings.run.seed).price_increment
+    return known
 
 
 def expand(paths: Sequence[Path]) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
-from config.data import span_of
+from config.data import Survey
 from config.settings import ROOT, Settings, SyntheticData
 from engine.analysis.assumptions import assumption_card
 from engine.bars import iso
@@ -25,11 +25,11 @@ LIBRARIES = ("numpy", "numba", "TA-Lib", "pandas", "pyarrow", "SQLAlchemy")
 
 
 def run_manifest(
-    settings: Settings, strategy: Strategy, feed: Feed, portfolio: Portfolio, switches: Mapping[str, Any],
-    fees: FeeSchedule, slippage: Slippage, latency: Latency,
+    settings: Settings, strategy: Strategy, feed: Feed, seen: Survey, portfolio: Portfolio,
+    switches: Mapping[str, Any], fees: FeeSchedule, slippage: Slippage, latency: Latency,
 ) -> RunStart:
     """Return everything that the run is a pure function of."""
-    first, last = span_of(feed)
+    first, last = seen.first_open, seen.last_close
     gaps = getattr(feed, "gaps", ())
     data = {
         "source": settings.data.source,

@@ -1,8 +1,28 @@
 """Barcast's engine: all that the author of a strategy, feed, model or broker imports."""
 
 from engine.bars import Bar, Bars, FloatArray, Stream, Timeframe, iso, utc
-from engine.errors import DataError, EngineError, JournalError, OrderError, PluginError, SettingsError, StrategyError, VenueError, VenueUnavailable
-from engine.events import Fill, OrderAccepted, OrderAmended, OrderCancelled, OrderExpired, OrderReduced, OrderRejected, OrderTriggered, RequestRefused
+from engine.errors import (
+    DataError,
+    EngineError,
+    JournalError,
+    OrderError,
+    PluginError,
+    SettingsError,
+    StrategyError,
+    VenueError,
+    VenueUnavailable,
+)
+from engine.events import (
+    Fill,
+    OrderAccepted,
+    OrderAmended,
+    OrderCancelled,
+    OrderExpired,
+    OrderReduced,
+    OrderRejected,
+    OrderTriggered,
+    RequestRefused,
+)
 from engine.indicators import compute
 from engine.instruments import Instrument
 from engine.lines import Line
@@ -12,8 +32,42 @@ from engine.slices import Slice
 from engine.strategy import Strategy, Timer
 
 __all__ = [
-    "Bar", "Bars", "DataError", "EngineError", "Fill", "FloatArray", "Instrument", "JournalError", "Line", "Order", "OrderAccepted",
-    "OrderAmended", "OrderCancelled", "OrderError", "OrderExpired", "OrderReduced", "OrderRejected", "OrderRequest",
-    "OrderStatus", "OrderTriggered", "OrderType", "Param", "PluginError", "RequestRefused", "SettingsError", "Side", "Slice",
-    "Strategy", "StrategyError", "Stream", "TimeInForce", "Timeframe", "Timer", "VenueError", "VenueUnavailable", "compute", "iso", "utc",
+    "Bar",
+    "Bars",
+    "DataError",
+    "EngineError",
+    "Fill",
+    "FloatArray",
+    "Instrument",
+    "JournalError",
+    "Line",
+    "Order",
+    "OrderAccepted",
+    "OrderAmended",
+    "OrderCancelled",
+    "OrderError",
+    "OrderExpired",
+    "OrderReduced",
+    "OrderRejected",
+    "OrderRequest",
+    "OrderStatus",
+    "OrderTriggered",
+    "OrderType",
+    "Param",
+    "PluginError",
+    "RequestRefused",
+    "SettingsError",
+    "Side",
+    "Slice",
+    "Strategy",
+    "StrategyError",
+    "Stream",
+    "TimeInForce",
+    "Timeframe",
+    "Timer",
+    "VenueError",
+    "VenueUnavailable",
+    "compute",
+    "iso",
+    "utc",
 ]

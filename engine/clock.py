@@ -21,7 +21,9 @@ class SimulatedClock:
             DataError: the time lies before now; the events came out of order.
         """
         if time < self.now:
-            raise DataError(f"an event of {iso(time)} came after one of {iso(self.now)}; expected times that never go back")
+            raise DataError(
+                f"an event of {iso(time)} came after one of {iso(self.now)}; expected times that never go back"
+            )
         self.now = time
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from engine.bars import FloatArray, IntArray, Stream, Timeframe
 from engine.desk import OrderDesk
 from engine.errors import PluginError
-from engine.indicators import IndicatorSpec, Incremental, check_causal, warm_up
+from engine.indicators import Incremental, IndicatorSpec, check_causal, warm_up
 from engine.interfaces import Broker, Feed
 from engine.jump import Settlement
 from engine.lines import Line
@@ -82,7 +82,9 @@ class Lines:
 
     def warm_up(self, stream: Stream) -> int:
         """Return how many bars of a stream pass before all its lines have values; for incremental lines nobody knows yet: 0."""
-        return max((warm_up(declared.values) for declared in self.of_stream[stream] if declared.values is not None), default=0)
+        return max(
+            (warm_up(declared.values) for declared in self.of_stream[stream] if declared.values is not None), default=0
+        )
 
     def by_symbol(self) -> dict[str, list[Line]]:
         """Return the lines of each symbol, in declaration order, shorter timeframes of the feed first."""
@@ -129,8 +131,13 @@ class EngineContext:
         return self._moment.time
 
     def line(
-        self, function: str | Callable[..., Any], inputs: tuple[str, ...], arguments: tuple[Any, ...],
-        options: Mapping[str, Any], stream: Stream, output: int | str,
+        self,
+        function: str | Callable[..., Any],
+        inputs: tuple[str, ...],
+        arguments: tuple[Any, ...],
+        options: Mapping[str, Any],
+        stream: Stream,
+        output: int | str,
     ) -> Line:
         """Declare an indicator.
 
@@ -198,7 +205,14 @@ class EngineContext:
         self._settle_first()
         self._desk.cancel(order, why)
 
-    def amend(self, order: Order, quantity: float | Decimal | None, limit: float | Decimal | None, stop: float | Decimal | None, why: str) -> None:
+    def amend(
+        self,
+        order: Order,
+        quantity: float | Decimal | None,
+        limit: float | Decimal | None,
+        stop: float | Decimal | None,
+        why: str,
+    ) -> None:
         self._settle_first()
         self._desk.amend(order, quantity, limit, stop)
 

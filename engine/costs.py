@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from itertools import takewhile
 from math import exp, log, sqrt
 from typing import Any, NamedTuple, Protocol
 
@@ -124,7 +125,8 @@ class TieredFees:
 
     def volume(self, now: int) -> Decimal:
         """Return the notional of the recorded fills within the window that ends at `now`, quote currency."""
-        return self._volume - sum((notional for time, notional in self._past if time <= now - self._window), Decimal(0))
+        expired = takewhile(lambda fill: fill[0] <= now - self._window, self._past)
+        return self._volume - sum((notional for _, notional in expired), Decimal(0))
 
     def tier(self, now: int) -> FeeTier:
         """Return the tier in force at `now`."""

@@ -119,6 +119,12 @@ class OrderExpired(NamedTuple):
 
 
 OrderEvent = (
-    OrderAccepted | OrderRejected | RequestRefused | OrderTriggered | OrderReduced | OrderAmended | OrderCancelled
+    OrderAccepted
+    | OrderRejected
+    | RequestRefused
+    | OrderTriggered
+    | OrderReduced
+    | OrderAmended
+    | OrderCancelled
     | OrderExpired
 )

@@ -93,13 +93,14 @@ class Instrument:
     def to_lots(self, quantity: Decimal | float) -> int:
         """Return the quantity as a count of quantity increments, cut down towards zero.
 
-        A float within a millionth of a step below a whole count is taken for that count: 0.3/0.1 is 3.
+        A float within a millionth of a step (or its own rounding error) below a whole count is taken for that count:
+        0.3/0.1 is 3.
         """
         if isinstance(quantity, Decimal):
             return int((quantity / self.quantity_increment).to_integral_value(ROUND_DOWN))
         steps = quantity / self.lot
         nearest = round(steps)
-        return nearest if abs(steps - nearest) < 1e-6 else int(steps)
+        return nearest if abs(steps - nearest) < 1e-6 + 4e-16 * abs(steps) else int(steps)
 
     def to_quantity(self, lots: int) -> Decimal:
         """Return the exact quantity of a count of quantity increments."""

@@ -68,7 +68,9 @@ class Broker(Protocol):
     def cancel(self, order: Order, time: int, reason: str) -> Sequence[Any]:
         """Withdraw an order that is still working; return the events that follow."""
 
-    def amend(self, order: Order, time: int, *, lots: int, limit_ticks: int | None, stop_ticks: int | None) -> Sequence[Any]:
+    def amend(
+        self, order: Order, time: int, *, lots: int, limit_ticks: int | None, stop_ticks: int | None
+    ) -> Sequence[Any]:
         """Change a working order's total quantity and prices; return the events that follow."""
 
     def on_bar(self, bar: Bar) -> Sequence[Any]:

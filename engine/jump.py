@@ -78,8 +78,15 @@ def bar_at(bars: Bars, row: int) -> Bar:
     """Return one row as a Bar."""
     stream = bars.streams[0 if bars.stream is None else int(bars.stream[row])]
     return Bar(
-        stream.symbol, int(bars.open_time[row]), int(bars.close_time[row]), float(bars.open[row]), float(bars.high[row]),
-        float(bars.low[row]), float(bars.close[row]), float(bars.volume[row]), stream.timeframe,
+        stream.symbol,
+        int(bars.open_time[row]),
+        int(bars.close_time[row]),
+        float(bars.open[row]),
+        float(bars.high[row]),
+        float(bars.low[row]),
+        float(bars.close[row]),
+        float(bars.volume[row]),
+        stream.timeframe,
         0 if bars.flags is None else int(bars.flags[row]),
     )
 
@@ -180,7 +187,13 @@ class Settlement:
     """
 
     def __init__(
-        self, portfolio: Portfolio, recorder: Recorder, terms: CompiledTerms, instrument: Instrument, headroom: float, strategy: str,
+        self,
+        portfolio: Portfolio,
+        recorder: Recorder,
+        terms: CompiledTerms,
+        instrument: Instrument,
+        headroom: float,
+        strategy: str,
         lines: Sequence[FloatArray],
     ) -> None:
         self._portfolio = portfolio
@@ -212,7 +225,9 @@ class Settlement:
             return False
         return True
 
-    def run(self, bars: Bars, rows: IntArray, values: FloatArray, start: int, end: int, why: Sequence[str] | None) -> bool:
+    def run(
+        self, bars: Bars, rows: IntArray, values: FloatArray, start: int, end: int, why: Sequence[str] | None
+    ) -> bool:
         """Deal with given wishes: exposures `values` at `rows`, ascending within [start, end). See `settle`.
 
         Args:
@@ -232,14 +247,33 @@ class Settlement:
         instrument = self._instrument
         flags = bars.flags if bars.flags is not None else np.empty(0, np.uint8)
         status, decisions, fills, costs, events = kernel.run_targets(
-            rows, values, start, end, bars.open, bars.close, bars.volume, flags, instrument.tick, instrument.lot,
-            instrument.price_ratio, position.value_units, terms.rate.numerator, terms.rate.denominator, self._headroom,
-            terms.half_spread_points, terms.slippage_points, terms.volume_cap, self._portfolio.allow_short, state,
+            rows,
+            values,
+            start,
+            end,
+            bars.open,
+            bars.close,
+            bars.volume,
+            flags,
+            instrument.tick,
+            instrument.lot,
+            instrument.price_ratio,
+            position.value_units,
+            terms.rate.numerator,
+            terms.rate.denominator,
+            self._headroom,
+            terms.half_spread_points,
+            terms.slippage_points,
+            terms.volume_cap,
+            self._portfolio.allow_short,
+            state,
         )
         if status != kernel.DONE or abs(int(state[kernel.CASH])) > 2**53:
             self._state = before
             return False
-        columns = _Rows(bars, values, why, instrument, self._portfolio, self._strategy, self._lines, self._rows_before - start)
+        columns = _Rows(
+            bars, values, why, instrument, self._portfolio, self._strategy, self._lines, self._rows_before - start
+        )
         columns.record(self._recorder, decisions, fills, costs, events)
         account.cash_units, account.locked_units, *rest = state[: len(books)].tolist()
         position.restore(*rest)
@@ -261,7 +295,16 @@ class Settlement:
         number = int(state[kernel.ORDER])
         side = Side(int(state[kernel.SIDE]))
         filled = int(state[kernel.FILLED_LOTS])
-        order = Order(number, number, self._instrument, side, OrderType.MARKET, int(state[kernel.QUANTITY]), decided_at, decision_ticks)
+        order = Order(
+            number,
+            number,
+            self._instrument,
+            side,
+            OrderType.MARKET,
+            int(state[kernel.QUANTITY]),
+            decided_at,
+            decision_ticks,
+        )
         order.filled_lots = filled
         order.has_rested = filled > 0
         order.status = OrderStatus.PARTIALLY_FILLED if filled else OrderStatus.ACCEPTED
@@ -274,8 +317,26 @@ def warm() -> None:
 
     floats, ints = np.ones(1), np.zeros(1, np.int64)
     run_targets(
-        ints[:0], floats[:0], 0, 1, floats, floats, floats, np.empty(0, np.uint8), 1.0, 1.0, (1, 1), 1, 0, 1, 1.0, 0.0, 0.0, -1.0,
-        True, np.zeros(10, np.int64),
+        ints[:0],
+        floats[:0],
+        0,
+        1,
+        floats,
+        floats,
+        floats,
+        np.empty(0, np.uint8),
+        1.0,
+        1.0,
+        (1, 1),
+        1,
+        0,
+        1,
+        1.0,
+        0.0,
+        0.0,
+        -1.0,
+        True,
+        np.zeros(10, np.int64),
     )
 
 
@@ -316,10 +377,20 @@ class _Rows:
         text = {exposure: f"target {exposure:g}" for exposure in set(exposures)}
         count = len(rows)
         why = ["target"] * count if self.why is None else list(map(self.why.__getitem__, places.tolist()))
-        return list(zip(
-            range(first, first + count), time, [self.strategy] * count, [self.instrument.symbol] * count, time,
-            self.bars.close[rows].tolist(), map(text.__getitem__, exposures), self._saw(rows), why, strict=True,
-        ))
+        return list(
+            zip(
+                range(first, first + count),
+                time,
+                [self.strategy] * count,
+                [self.instrument.symbol] * count,
+                time,
+                self.bars.close[rows].tolist(),
+                map(text.__getitem__, exposures),
+                self._saw(rows),
+                why,
+                strict=True,
+            )
+        )
 
     def _saw(self, rows: Any) -> Sequence[tuple[float, ...] | None]:
         if not self.lines:
@@ -332,22 +403,47 @@ class _Rows:
         count = len(lots)
         numbers = range(first, first + count)
         constant = [[value] * count for value in (None, None, None, "gtc", None, False, False, None, None)]
-        return list(zip(
-            numbers, numbers, self.bars.close_time[decisions[:, 0]].tolist(), [self.instrument.symbol] * count, _sides(lots),
-            ["market"] * count, self._quantities(np.abs(lots)), *constant, strict=True,
-        ))
+        return list(
+            zip(
+                numbers,
+                numbers,
+                self.bars.close_time[decisions[:, 0]].tolist(),
+                [self.instrument.symbol] * count,
+                _sides(lots),
+                ["market"] * count,
+                self._quantities(np.abs(lots)),
+                *constant,
+                strict=True,
+            )
+        )
 
     def _fills(self, fills: Any, costs: Any, first: int) -> list[tuple[Any, ...]]:
         row, order, side, reference, price, lots, fee, held, cash = fills.T
         count = len(fills)
         size = np.asarray(self._quantities(lots)) * float(self.instrument.multiplier) if count else np.empty(0)
         unit = self.portfolio.accounts[self.instrument.quote].unit_ratio
-        return list(zip(
-            range(first, first + count), order.tolist(), self.bars.open_time[row].tolist(), self.bars.close_time[row].tolist(),
-            [self.instrument.symbol] * count, _sides(side), self._prices(price), self._quantities(lots), ["taker"] * count,
-            _scaled(fee, unit), [self.instrument.quote] * count, self._prices(reference), (costs[:, 0] * size).tolist(),
-            (costs[:, 1] * size).tolist(), [0.0] * count, self._quantities(held), _scaled(cash, unit), strict=True,
-        ))
+        return list(
+            zip(
+                range(first, first + count),
+                order.tolist(),
+                self.bars.open_time[row].tolist(),
+                self.bars.close_time[row].tolist(),
+                [self.instrument.symbol] * count,
+                _sides(side),
+                self._prices(price),
+                self._quantities(lots),
+                ["taker"] * count,
+                _scaled(fee, unit),
+                [self.instrument.quote] * count,
+                self._prices(reference),
+                (costs[:, 0] * size).tolist(),
+                (costs[:, 1] * size).tolist(),
+                [0.0] * count,
+                self._quantities(held),
+                _scaled(cash, unit),
+                strict=True,
+            )
+        )
 
     def _events(self, events: Any, first: int) -> list[tuple[Any, ...]]:
         from engine import kernel
@@ -357,8 +453,12 @@ class _Rows:
         at_close = (kind == kernel.ACCEPTED) | (kind == kernel.CANCELLED_REPLACED)
         time = np.where(at_close, self.bars.close_time[row], self.bars.open_time[row])
         words = {
-            kernel.ACCEPTED: "accepted", kernel.REDUCED: "reduced", kernel.REDUCED_NO_SHORT: "reduced",
-            kernel.CANCELLED_NO_CASH: "cancelled", kernel.CANCELLED_NO_SHORT: "cancelled", kernel.CANCELLED_REPLACED: "cancelled",
+            kernel.ACCEPTED: "accepted",
+            kernel.REDUCED: "reduced",
+            kernel.REDUCED_NO_SHORT: "reduced",
+            kernel.CANCELLED_NO_CASH: "cancelled",
+            kernel.CANCELLED_NO_SHORT: "cancelled",
+            kernel.CANCELLED_REPLACED: "cancelled",
         }
         names = map(words.__getitem__, kind.tolist())
         reasons = [""] * len(events)

@@ -37,7 +37,7 @@ def _fee(notional: int, numerator: int, denominator: int) -> int:
 def _whole_lots(quantity: float, lot: float) -> int:
     steps = quantity / lot
     nearest = np.rint(steps)
-    if abs(steps - nearest) < 1e-6:
+    if abs(steps - nearest) < 1e-6 + 4e-16 * abs(steps):
         return np.int64(nearest)
     return np.int64(steps)
 
@@ -64,9 +64,26 @@ def _affordable(closing: int, opening: int, lot_units: int, free: int, numerator
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def run_targets(
-    wish_rows: Any, wishes: Any, start: int, end: int, open_: Any, close: Any, volume: Any, flags: Any, tick: float, lot: float,
-    price_ratio: Any, value_units: int, numerator: int, denominator: int, headroom: float, spread_points: float,
-    slippage_points: float, volume_cap: float, allow_short: bool, state: Any,
+    wish_rows: Any,
+    wishes: Any,
+    start: int,
+    end: int,
+    open_: Any,
+    close: Any,
+    volume: Any,
+    flags: Any,
+    tick: float,
+    lot: float,
+    price_ratio: Any,
+    value_units: int,
+    numerator: int,
+    denominator: int,
+    headroom: float,
+    spread_points: float,
+    slippage_points: float,
+    volume_cap: float,
+    allow_short: bool,
+    state: Any,
 ) -> Any:
     """Run rows [start, end); return (status, decisions, fills, costs, events). `state` is moved on in place.
 
@@ -88,7 +105,13 @@ def run_targets(
     events = np.empty((5 * size, 6), np.int64)
     n = m = k = 0
     cash, locked, held, cost, realised = state[CASH], state[LOCKED], state[HELD], state[COST], state[REALISED]
-    orders, order, side, quantity, filled = state[ORDERS], state[ORDER], state[SIDE], state[QUANTITY], state[FILLED_LOTS]
+    orders, order, side, quantity, filled = (
+        state[ORDERS],
+        state[ORDER],
+        state[SIDE],
+        state[QUANTITY],
+        state[FILLED_LOTS],
+    )
     failed = (OVERFLOW, decisions[:0], fills[:0], costs[:0], events[:0])
     row = start
     for place in range(len(wish_rows) + 1):
@@ -145,7 +168,14 @@ def run_targets(
                     no_short = side < 0 and not allow_short
                     lots = closing + affordable
                     if lots == 0:
-                        events[k] = (at, order, CANCELLED_NO_SHORT if no_short else CANCELLED_NO_CASH, 0, 0, cash - locked)
+                        events[k] = (
+                            at,
+                            order,
+                            CANCELLED_NO_SHORT if no_short else CANCELLED_NO_CASH,
+                            0,
+                            0,
+                            cash - locked,
+                        )
                         k += 1
                         order = 0
                         continue
@@ -209,7 +239,13 @@ def run_targets(
             events[k] = (until, order, ACCEPTED, 0, 0, 0)
             k += 1
     state[CASH], state[LOCKED], state[HELD], state[COST], state[REALISED] = cash, locked, held, cost, realised
-    state[ORDERS], state[ORDER], state[SIDE], state[QUANTITY], state[FILLED_LOTS] = orders, order, side, quantity, filled
+    state[ORDERS], state[ORDER], state[SIDE], state[QUANTITY], state[FILLED_LOTS] = (
+        orders,
+        order,
+        side,
+        quantity,
+        filled,
+    )
     return DONE, decisions[:n], fills[:m], costs[:m], events[:k]
 
 

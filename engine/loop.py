@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.bars import Bar, Bars, FloatArray, IntArray, Stream, Timeframe, iso
+from engine.bars import Bar, Bars, FloatArray, IntArray, Timeframe, iso
 from engine.bus import Bus
 from engine.clock import SimulatedClock
 from engine.context import DeclaredLine, EngineContext, Lines
@@ -38,8 +38,8 @@ from engine.events import (
     RequestRefused,
 )
 from engine.interfaces import Broker, Clock, Feed, Journal
-from engine.lines import Line
 from engine.jump import COMPILING_PAYS, Jumper, Settlement, bar_at, compiled_terms, target_rows, warm
+from engine.lines import Line
 from engine.moment import ManyMoment, Moment, SingleMoment
 from engine.orders import Order
 from engine.portfolio import Portfolio
@@ -55,7 +55,14 @@ Progress = Callable[[int, int | None], None]
 """Told of (bars done, bars in all or None) after every chunk."""
 
 _ORDER_EVENTS = (
-    OrderAccepted, OrderRejected, RequestRefused, OrderTriggered, OrderReduced, OrderAmended, OrderCancelled, OrderExpired
+    OrderAccepted,
+    OrderRejected,
+    RequestRefused,
+    OrderTriggered,
+    OrderReduced,
+    OrderAmended,
+    OrderCancelled,
+    OrderExpired,
 )
 
 PIECE = 65_536
@@ -178,8 +185,15 @@ class Engine:
             bus.subscribe(Bar, strategy.on_bar)
         self._recorder = Recorder(self._parts.journal, self.portfolio, type(strategy).__name__, {})
         self._desk = OrderDesk(
-            self.portfolio, self.broker, self._recorder, self.moment, bus, risk=self._parts.risk, latency=self._parts.latency,
-            headroom=self._parts.headroom, checks_brackets=self._parts.checks_brackets,
+            self.portfolio,
+            self.broker,
+            self._recorder,
+            self.moment,
+            bus,
+            risk=self._parts.risk,
+            latency=self._parts.latency,
+            headroom=self._parts.headroom,
+            checks_brackets=self._parts.checks_brackets,
         )
         context = EngineContext(self.feed, self.portfolio, self.broker, self.moment, self.lines, self._desk)
         self._context = context
@@ -224,7 +238,11 @@ class Engine:
             self._run_id = journal.begin(replace(start, lines=self.lines.names()))
         self._began = True
         first = next(self.feed.chunks(), None) if self._parts.start is None else None
-        opened = int(first.open_time[0]) if first is not None and len(first) else (start.data.get("from_ns", 0) if start else 0)
+        opened = (
+            int(first.open_time[0])
+            if first is not None and len(first)
+            else (start.data.get("from_ns", 0) if start else 0)
+        )
         for currency, account in self.portfolio.accounts.items():
             self._recorder.account_event(opened, "deposit", currency, account.cash, "opening balance")
 
@@ -264,14 +282,22 @@ class Engine:
         acts_on_bars = any(overrides(strategy, handler) for handler in ("on_bar", "on_slice", "on_forecast"))
         is_known_ahead = len(self.feed.streams) == 1 and self.feed.row_count is not None
         return (
-            self._parts.mode != "step" and acts_between and not acts_on_bars and is_known_ahead and not self.broker.needs_every_bar
+            self._parts.mode != "step"
+            and acts_between
+            and not acts_on_bars
+            and is_known_ahead
+            and not self.broker.needs_every_bar
         )
 
     def _chunk_stepper(self) -> Callable[[Bars], None]:
         """Return how to run a chunk: bar by bar where there is one stream and nothing but bars to tell of, else by instants."""
         strategy = self.strategy
-        is_plain = isinstance(self.moment, SingleMoment) and not overrides(strategy, "on_slice") and not any(
-            declared.source is not None for entries in self.lines.of_stream.values() for declared in entries
+        is_plain = (
+            isinstance(self.moment, SingleMoment)
+            and not overrides(strategy, "on_slice")
+            and not any(
+                declared.source is not None for entries in self.lines.of_stream.values() for declared in entries
+            )
         )
         return self._step_bars if is_plain else self._step_instants
 
@@ -295,7 +321,13 @@ class Engine:
         if len(bars):
             self._context.start_timers(int(bars.open_time[0]))
         jumper = Jumper(
-            bars, self.broker.working, rows.tolist(), self._visit, self._match_bar, self._take_up_target, self._context.next_due,
+            bars,
+            self.broker.working,
+            rows.tolist(),
+            self._visit,
+            self._match_bar,
+            self._take_up_target,
+            self._context.next_due,
             self._fire_timers,
         )
         for start in range(0, len(bars), PIECE):
@@ -332,7 +364,9 @@ class Engine:
         if terms is None or any(entry.values is None for entry in declared):
             return None
         lines = [_values(entry) for entry in declared]
-        return Settlement(self.portfolio, self._recorder, terms, instrument, self._parts.headroom, type(self.strategy).__name__, lines)
+        return Settlement(
+            self.portfolio, self._recorder, terms, instrument, self._parts.headroom, type(self.strategy).__name__, lines
+        )
 
     def _may_settle_in_bulk(self) -> bool:
         strategy, feed = self.strategy, self.feed
@@ -378,7 +412,9 @@ class Engine:
             if self.broker.working or row in wishes:
                 moment.bar = bar = bar_at(bars, row)  # type: ignore[union-attr]
                 self._match_bar(bar)
-                seen = [_values(entry)[: self._bars_seen + row + 1] for entry in self.lines.of_stream[self.feed.streams[0]]]
+                seen = [
+                    _values(entry)[: self._bars_seen + row + 1] for entry in self.lines.of_stream[self.feed.streams[0]]
+                ]
                 self._recorder.watch({symbol: seen})
                 for _, exposure, why in wishes.get(row, ()):
                     self._desk.target(symbol, exposure, why)
@@ -537,7 +573,9 @@ class Engine:
                     entry.line.append(entry.values[len(entry.line)])
                 else:
                     assert entry.source is not None
-                    entry.line.append(entry.source.update(*(float(getattr(bars, field)[row]) for field in entry.spec.inputs)))
+                    entry.line.append(
+                        entry.source.update(*(float(getattr(bars, field)[row]) for field in entry.spec.inputs))
+                    )
 
     def _publish_bars(self, rows: "_Rows", places: list[int], start: int, end: int) -> None:
         told, publish = self._told, self.bus.publish
@@ -677,7 +715,9 @@ def whole(feed: Feed) -> Bars:
 
     columns = [joined(name) for name in ("open_time", "close_time", "open", "high", "low", "close", "volume")]
     flags = [chunk.flags if chunk.flags is not None else np.zeros(len(chunk), np.uint8) for chunk in chunks]
-    return Bars(feed.streams, *columns, None, np.concatenate(flags) if any(c.flags is not None for c in chunks) else None)  # type: ignore[arg-type]
+    return Bars(
+        feed.streams, *columns, None, np.concatenate(flags) if any(c.flags is not None for c in chunks) else None
+    )  # type: ignore[arg-type]
 
 
 def check_targets_causal(strategy: Strategy, bars: Bars, exposures: FloatArray) -> None:
@@ -711,4 +751,3 @@ def _line_in_plugin(error: BaseException, strategy: type) -> tuple[str, str] | N
         if file is not None and frame.filename == file:
             return f"{Path(frame.filename).name}, line {frame.lineno}", frame.name
     return None
-

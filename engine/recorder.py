@@ -32,7 +32,9 @@ class Recorder:
         lines: the indicator lines of each symbol, whose last values a decision records as what it saw.
     """
 
-    def __init__(self, journal: Journal | None, portfolio: Portfolio, strategy: str, lines: Mapping[str, Sequence[Line]]) -> None:
+    def __init__(
+        self, journal: Journal | None, portfolio: Portfolio, strategy: str, lines: Mapping[str, Sequence[Line]]
+    ) -> None:
         self._journal = journal
         self._positions = portfolio.positions
         self._strategy = strategy
@@ -72,11 +74,26 @@ class Recorder:
             limit = stop = trail = None
         else:
             limit, stop, trail = _prices(order, instrument)
-        self._batch.orders.append((
-            order.id, order.decision_id, order.decided_at, order.symbol, "buy" if order.side > 0 else "sell", kind._value_,
-            order.lots * numerator / denominator, limit, stop, trail, order.time_in_force._value_, order.expire_at,
-            order.post_only, order.reduce_only, order.parent_id, order.group,
-        ))
+        self._batch.orders.append(
+            (
+                order.id,
+                order.decision_id,
+                order.decided_at,
+                order.symbol,
+                "buy" if order.side > 0 else "sell",
+                kind._value_,
+                order.lots * numerator / denominator,
+                limit,
+                stop,
+                trail,
+                order.time_in_force._value_,
+                order.expire_at,
+                order.post_only,
+                order.reduce_only,
+                order.parent_id,
+                order.group,
+            )
+        )
 
     def order_event(self, order_id: int, time: int, kind: str, reason: str = "") -> None:
         """Note a step in an order's life."""
@@ -85,7 +102,9 @@ class Recorder:
 
     def fill(self, fill: Fill) -> None:
         """Note an execution, after it was booked."""
-        number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks, *costs = fill
+        number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks, *costs = (
+            fill
+        )
         instrument = order.instrument
         symbol = order.symbol
         position = self._positions[symbol]
@@ -94,9 +113,21 @@ class Recorder:
         of_tick, tick = instrument.price_ratio
         of_lot, lot = instrument.quantity_ratio
         row = (
-            number, order.id, time, bar_close_time, symbol, "buy" if side > 0 else "sell", price_ticks * of_tick / tick,
-            lots * of_lot / lot, liquidity._value_, fee_units * of_unit / unit, account.currency,
-            reference_ticks * of_tick / tick, *costs, position.lots * of_lot / lot, account.cash_units * of_unit / unit,
+            number,
+            order.id,
+            time,
+            bar_close_time,
+            symbol,
+            "buy" if side > 0 else "sell",
+            price_ticks * of_tick / tick,
+            lots * of_lot / lot,
+            liquidity._value_,
+            fee_units * of_unit / unit,
+            account.currency,
+            reference_ticks * of_tick / tick,
+            *costs,
+            position.lots * of_lot / lot,
+            account.cash_units * of_unit / unit,
         )
         self._fills.append(row)
         self._batch.fills.append(row)
@@ -175,7 +206,11 @@ class Recorder:
 
     def fill_keys(self) -> IntArray:
         """Return int64 [fills, 6]: symbol index, bar_close_time, side, price ticks, lots, fee units."""
-        return np.frombuffer(self._keys, dtype=np.int64).reshape(-1, KEY_FIELDS).copy() if self._keys else np.empty((0, KEY_FIELDS), np.int64)
+        return (
+            np.frombuffer(self._keys, dtype=np.int64).reshape(-1, KEY_FIELDS).copy()
+            if self._keys
+            else np.empty((0, KEY_FIELDS), np.int64)
+        )
 
 
 def _prices(order: Order, instrument: Instrument) -> tuple[float | None, float | None, float | None]:

@@ -119,7 +119,9 @@ class Batch:
     equity: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return sum(map(len, (self.decisions, self.orders, self.order_events, self.fills, self.account_events, self.equity)))
+        return sum(
+            map(len, (self.decisions, self.orders, self.order_events, self.fills, self.account_events, self.equity))
+        )
 
 
 @dataclass(frozen=True)

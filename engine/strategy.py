@@ -40,8 +40,15 @@ class Context(Protocol):
 
     @property
     def now(self) -> int: ...
-    def line(self, function: str | Callable[..., Any], inputs: tuple[str, ...], arguments: tuple[Any, ...],
-             options: Mapping[str, Any], stream: Stream, output: int | str) -> Line: ...
+    def line(
+        self,
+        function: str | Callable[..., Any],
+        inputs: tuple[str, ...],
+        arguments: tuple[Any, ...],
+        options: Mapping[str, Any],
+        stream: Stream,
+        output: int | str,
+    ) -> Line: ...
     def history(self, stream: Stream, field: str, count: int) -> FloatArray: ...
     def price(self, symbol: str) -> float: ...
     def position(self, symbol: str) -> Decimal: ...
@@ -53,7 +60,9 @@ class Context(Protocol):
     def target(self, symbol: str, exposure: float, why: str) -> None: ...
     def request(self, request: OrderRequest) -> Order: ...
     def cancel(self, order: Order, why: str) -> None: ...
-    def amend(self, order: Order, quantity: Quantity | None, limit: Price | None, stop: Price | None, why: str) -> None: ...
+    def amend(
+        self, order: Order, quantity: Quantity | None, limit: Price | None, stop: Price | None, why: str
+    ) -> None: ...
     def set_timer(self, name: str, at: int | None, every: str | None) -> None: ...
 
 
@@ -162,9 +171,23 @@ class Strategy:
         """
         return self._context.request(
             OrderRequest(
-                symbol, Side.BUY, quantity, _order_type(limit, stop, trail_fraction, trail_amount), limit, stop,
-                trail_fraction, trail_amount, time_in_force, expire_at, post_only, reduce_only, stop_loss, take_profit,
-                trail_stop_fraction, oco_group, why,
+                symbol,
+                Side.BUY,
+                quantity,
+                _order_type(limit, stop, trail_fraction, trail_amount),
+                limit,
+                stop,
+                trail_fraction,
+                trail_amount,
+                time_in_force,
+                expire_at,
+                post_only,
+                reduce_only,
+                stop_loss,
+                take_profit,
+                trail_stop_fraction,
+                oco_group,
+                why,
             )
         )
 
@@ -190,9 +213,23 @@ class Strategy:
         """Ask to sell; the mirror of `buy`. Selling more than is held goes short where the account allows it."""
         return self._context.request(
             OrderRequest(
-                symbol, Side.SELL, quantity, _order_type(limit, stop, trail_fraction, trail_amount), limit, stop,
-                trail_fraction, trail_amount, time_in_force, expire_at, post_only, reduce_only, stop_loss, take_profit,
-                trail_stop_fraction, oco_group, why,
+                symbol,
+                Side.SELL,
+                quantity,
+                _order_type(limit, stop, trail_fraction, trail_amount),
+                limit,
+                stop,
+                trail_fraction,
+                trail_amount,
+                time_in_force,
+                expire_at,
+                post_only,
+                reduce_only,
+                stop_loss,
+                take_profit,
+                trail_stop_fraction,
+                oco_group,
+                why,
             )
         )
 
@@ -215,7 +252,13 @@ class Strategy:
             self._context.cancel(order, why)
 
     def amend(
-        self, order: Order, *, quantity: Quantity | None = None, limit: Price | None = None, stop: Price | None = None, why: str = ""
+        self,
+        order: Order,
+        *,
+        quantity: Quantity | None = None,
+        limit: Price | None = None,
+        stop: Price | None = None,
+        why: str = "",
     ) -> None:
         """Change a working order's total quantity or prices.
 
@@ -286,7 +329,8 @@ class Strategy:
             PluginError: none fits, or several do.
         """
         fitting = [
-            stream for stream in self._context.streams
+            stream
+            for stream in self._context.streams
             if (symbol is None or stream.symbol == symbol) and (timeframe is None or stream.timeframe == timeframe)
         ]
         if symbol is not None and timeframe is None and len(fitting) > 1:
@@ -382,5 +426,7 @@ def exposures_from(strategy: Strategy, bars: Bars) -> FloatArray:
         outside = np.flatnonzero(np.abs(exposures) > 1.0)
     if len(outside):
         row = int(outside[0])
-        raise PluginError(f"{name}.targets is {exposures[row]} at row {row}; expected a fraction of equity between -1 and 1")
+        raise PluginError(
+            f"{name}.targets is {exposures[row]} at row {row}; expected a fraction of equity between -1 and 1"
+        )
     return exposures

@@ -26,7 +26,12 @@ NEW_YEAR_2024 = 1_704_067_200_000_000_000
 
 
 def make_bars(
-    rows: Sequence[Sequence[float]], *, symbol: str = "TEST", timeframe: str = "1d", start: int = NEW_YEAR_2024, volume: float = 1e6
+    rows: Sequence[Sequence[float]],
+    *,
+    symbol: str = "TEST",
+    timeframe: str = "1d",
+    start: int = NEW_YEAR_2024,
+    volume: float = 1e6,
 ) -> Bars:
     """Return bars from rows of [open, high, low, close] or [open, high, low, close, volume], one timeframe apart.
 
@@ -117,7 +122,12 @@ class Terms:
 
 
 def run_bars(
-    bars: Bars, strategy: Strategy, terms: Terms | None = None, *, instruments: Sequence[Instrument] = (), journal: Journal | None = None,
+    bars: Bars,
+    strategy: Strategy,
+    terms: Terms | None = None,
+    *,
+    instruments: Sequence[Instrument] = (),
+    journal: Journal | None = None,
     chunk: int | None = None,
 ) -> RunResult:
     """Run a strategy over bars on a simulated exchange and return the result.
@@ -130,7 +140,12 @@ def run_bars(
 
 
 def engine_for(
-    bars: Bars, strategy: Strategy, terms: Terms | None = None, *, instruments: Sequence[Instrument] = (), journal: Journal | None = None,
+    bars: Bars,
+    strategy: Strategy,
+    terms: Terms | None = None,
+    *,
+    instruments: Sequence[Instrument] = (),
+    journal: Journal | None = None,
     chunk: int | None = None,
 ) -> Engine:
     """Return the engine that `run_bars` runs, with its portfolio and broker to look at."""
@@ -139,18 +154,28 @@ def engine_for(
     every = [
         named.get(symbol)
         or Instrument(
-            symbol, terms.currency, price_increment=terms.price_increment, quantity_increment=terms.quantity_increment,
+            symbol,
+            terms.currency,
+            price_increment=terms.price_increment,
+            quantity_increment=terms.quantity_increment,
             min_notional=terms.min_notional,
         )
         for symbol in bars.symbols
     ]
-    cash = {currency: terms.cash for currency in dict.fromkeys([terms.currency, *(i.quote for i in every)])}
+    cash = dict.fromkeys(dict.fromkeys([terms.currency, *(i.quote for i in every)]), terms.cash)
     portfolio = Portfolio(cash, every, allow_short=terms.allow_short)
     broker = SimulatedExchange(portfolio, terms.switches, fees=terms.fees, slippage=terms.slippage)
     return Engine(
         Parts(
-            BarsFeed(bars, chunk=chunk), strategy, broker, portfolio, journal=journal, risk=terms.risk, latency=terms.latency,
-            headroom=headroom(terms.fees, terms.slippage, bars.symbols[0]), checks_brackets=terms.switches.checks_brackets,
+            BarsFeed(bars, chunk=chunk),
+            strategy,
+            broker,
+            portfolio,
+            journal=journal,
+            risk=terms.risk,
+            latency=terms.latency,
+            headroom=headroom(terms.fees, terms.slippage, bars.symbols[0]),
+            checks_brackets=terms.switches.checks_brackets,
         )
     )
 
