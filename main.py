@@ -31,7 +31,7 @@ Set = Annotated[
 ]
 Journal = Annotated[
     str | None, typer.Option(
-        "--journal", metavar="URL", envvar="BARCAST_JOURNAL", help="Which journal; runs/journal.db if left out.")
+        "--journal", metavar="URL", envvar="BARCAST_JOURNAL", help="Which journal: a file or a URL; runs/journal.db.")
 ]
 CatalogFolder = Annotated[
     Path | None, typer.Option("--catalog", metavar="DIR", help="Which catalog; data/catalog if left out.")
@@ -88,13 +88,15 @@ def backtest(
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record the run.")] = False,
 ) -> None:
     """Run a strategy over historical bars."""
+    from config.settings import journal_url
+
     overrides = list(changes or ())
     if profile:
         overrides.append(f"fills.profile={json.dumps(profile)}")
     if report:
         overrides.append(f"report.html={json.dumps(str(report.resolve()))}")
     if journal:
-        overrides.append(f"journal.url={json.dumps(journal)}")
+        overrides.append(f"journal.url={json.dumps(journal_url(journal, Path.cwd()))}")
     if no_journal:
         overrides.append("journal.enabled=false")
     _backtest(config, overrides, json_path)
@@ -121,10 +123,13 @@ def _backtest(
     config: Path, overrides: list[str], json_path: str | None, next_steps: Sequence[tuple[str, str]] = (),
 ) -> None:
     from config.assembly import run_backtest
-    from config.settings import load_settings
+    from config.settings import check_writable, load_settings
     from config.terminal import progress, screen
 
     settings = load_settings(config, overrides)
+    for path in (settings.report.html, Path(json_path) if json_path not in (None, "-") else None):
+        if path is not None:
+            check_writable(path)
     with progress(settings.run.name, "bars") as told:
         done = run_backtest(settings, told)
     if settings.report.html is not None:
@@ -228,7 +233,7 @@ def report(
 ) -> None:
     """Write the HTML report of a run in the journal, and print its summary."""
     from config.assembly import open_journal, report_of_run
-    from config.settings import RUNS
+    from config.settings import RUNS, check_writable
     from config.terminal import screen
     from engine.analysis.report import write_report
     from engine.analysis.summary import print_summary
@@ -236,6 +241,8 @@ def report(
 
     if run != "last" and not run.removeprefix("r").isdecimal():
         raise JournalError(f"{run!r} is no run; expected its number, such as 3, or last")
+    if html is not None:
+        check_writable(html)
     with open_journal(journal) as opened:
         made = report_of_run(opened, None if run == "last" else int(run.removeprefix("r")))
     page = write_report(made, html or RUNS / f"run-{made.run_id}.html")
@@ -348,7 +355,6 @@ def _write_json(value: Any, path: str) -> None:
     if path == "-":
         sys.stdout.write(f"{text}\n")
     else:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(f"{text}\n", "utf-8")
 
 

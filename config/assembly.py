@@ -13,8 +13,9 @@ from typing import Any
 from brokers.simulated import simulated_broker
 from config.costs import make_fees, make_latency, make_slippage
 from config.data import Survey, bars_of, known_increments, make_feed, survey
+from config.faults import dotted
 from config.manifest import run_manifest
-from config.settings import DEFAULT_JOURNAL, ROOT, InstrumentSettings, Settings, settings_from
+from config.settings import DEFAULT_JOURNAL, ROOT, InstrumentSettings, Settings, journal_url, settings_from
 from engine.analysis.benchmark import Benchmark, buy_and_hold
 from engine.analysis.report_data import ReportData, report_from_journal, report_from_result
 from engine.bars import Bars
@@ -73,6 +74,7 @@ def run_backtest(settings: Settings, progress: Progress | None = None) -> Backte
     """
     strategy = make_strategy(settings)
     feed = make_feed(settings)
+    check_symbols(settings, feed)
     seen = survey(feed, known=known_increments(settings, feed))
     portfolio = make_portfolio(settings, feed, seen.price_increments)
     with ExitStack() as stack:
@@ -114,20 +116,32 @@ def make_strategy(settings: Settings) -> Strategy:
     return find(settings.strategy.name, settings.strategy.folders)(**settings.strategy.parameters)
 
 
+def check_symbols(settings: Settings, feed: Feed) -> None:
+    """Refuse settings about symbols that are not in the feed.
+
+    Raises:
+        SettingsError: naming the nearest that is.
+    """
+    symbols = list(dict.fromkeys(stream.symbol for stream in feed.streams))
+    described = {f"instruments.{dotted([symbol])}": symbol for symbol in settings.instruments if symbol != "default"}
+    if settings.report.benchmark != "buy_and_hold":
+        described["report.benchmark"] = settings.report.benchmark
+    for setting, symbol in described.items():
+        if symbol not in symbols:
+            raise SettingsError(
+                f"{setting} names {symbol!r}, which is not in the data; expected one of {_some(symbols)}"
+                f"{nearest_name(symbol, symbols)}")
+
+
 def make_portfolio(settings: Settings, feed: Feed, price_increments: Mapping[str, Decimal]) -> Portfolio:
     """Return the accounts and positions before the first bar.
 
     Args:
         price_increments: of every symbol, as settings give them or the prices show.
     Raises:
-        SettingsError: an instrument that is not in the feed is described, or one is paid in a currency without account.
+        SettingsError: an instrument is paid in a currency without account.
     """
     symbols = list(dict.fromkeys(stream.symbol for stream in feed.streams))
-    for symbol in settings.instruments:
-        if symbol not in symbols and symbol != "default":
-            raise SettingsError(
-                f'instruments."{symbol}" describes what the data have not{nearest_name(symbol, symbols)}; '
-                f"they have {_some(symbols)}")
     cash = settings.account.cash
     if not isinstance(cash, dict):
         cash = {settings.account.currency or _quote_of(symbols[0], _described(settings, symbols[0])) or "USD": cash}
@@ -226,7 +240,7 @@ def open_journal(url: str | None) -> SqlJournal:
     Raises:
         JournalError: there is none.
     """
-    return SqlJournal(url or DEFAULT_JOURNAL, create=False)
+    return SqlJournal(journal_url(url, Path.cwd()) if url else DEFAULT_JOURNAL, create=False)
 
 
 def report_of_run(journal: Readable, run_id: int | None) -> ReportData:
@@ -260,15 +274,10 @@ def _bars_again(start: RunStart) -> tuple[Bars | None, str]:
 
 
 def _benchmark(settings: Settings, bars: Bars | None, result: RunResult) -> Benchmark | None:
-    chosen = settings.report.benchmark
-    if bars is None or chosen == "buy_and_hold":
+    """Return what equity is compared with; None leaves the usual one, equal parts of every symbol, to the report."""
+    if bars is None or settings.report.benchmark == "buy_and_hold":
         return None
-    symbols = list(bars.symbols)
-    if chosen not in symbols:
-        raise SettingsError(
-            f"report.benchmark is {chosen!r}{nearest_name(chosen, symbols)}; expected buy_and_hold or one of "
-            f"{_some(symbols)}")
-    stream = next(stream for stream in bars.streams if stream.symbol == chosen)
+    stream = next(stream for stream in bars.streams if stream.symbol == settings.report.benchmark)
     return buy_and_hold(bars.of(stream), result.curve.time)
 
 

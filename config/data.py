@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from config.settings import CATALOG, CatalogData, FileData, LayoutSettings, Settings, SyntheticData, section_from
-from engine.bars import Bars, Timeframe, iso, nanoseconds
+from engine.bars import Bars, FloatArray, Timeframe, iso, nanoseconds
 from engine.errors import DataError, SettingsError
 from engine.instruments import infer_price_increment
 from engine.interfaces import Feed
@@ -107,10 +107,15 @@ def survey(feed: Feed, *, known: Mapping[str, Decimal]) -> Survey:
         if len(known) < len(chunk.symbols):
             for place, rows in split(chunk):
                 symbol = chunk.streams[place].symbol
-                if symbol not in known:
-                    seen = min(infer_price_increment(column) for column in (rows.open, rows.high, rows.low, rows.close))
-                    finest[symbol] = min(finest.get(symbol, seen), seen)
+                for column in (rows.open, rows.high, rows.low, rows.close) if symbol not in known else ():
+                    finest[symbol] = _finer(finest.get(symbol, Decimal(1)), column)
     return Survey(first or 0, last, finest)
+
+
+def _finer(increment: Decimal, prices: FloatArray) -> Decimal:
+    """Return the increment, made finer if the prices ask for it; one look at them where they do not."""
+    decimals = -increment.adjusted()
+    return infer_price_increment(prices * 10.0**decimals, most_decimals=8 - decimals).scaleb(-decimals)
 
 
 def known_increments(settings: Settings, feed: Feed) -> dict[str, Decimal]:

@@ -1,8 +1,9 @@
-"""docs/settings.md: every setting with its default and its meaning, made from config/settings.py.
+"""What the documentation repeats of the code: docs/settings.md, and the README's table of simplifications.
 
     make docs
 """
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -14,9 +15,11 @@ from pydantic.fields import FieldInfo
 
 from config.faults import chooser_of, sections_in, tag_of
 from config.settings import ROOT, Settings
+from engine.analysis.assumptions import SIMPLIFICATIONS
 from engine.semantics import CHOICES
 
 PAGE = ROOT / "docs" / "settings.md"
+README = ROOT / "README.md"
 
 _HEAD = """\
 # Settings
@@ -120,5 +123,13 @@ def _lower(text: str | None) -> str:
     return f"{line[:1].lower()}{line[1:]}"
 
 
+def readme_page(text: str) -> str:
+    """Return the README with the table of what the simulator leaves out as the report has it."""
+    rows = [f"| {' | '.join(row)} |" for row in SIMPLIFICATIONS]
+    table = "\n".join(("| assumption | reality | effect | what to do |", "|---|---|---|---|", *rows))
+    return re.sub(r"\| assumption \|(.*\n\|)*.*", lambda _: table, text, count=1)
+
+
 if __name__ == "__main__":
     PAGE.write_text(settings_page(), "utf-8")
+    README.write_text(readme_page(README.read_text("utf-8")), "utf-8")

@@ -4,6 +4,7 @@ Money is in the account's currency, prices in quote currency, rates are fraction
 are UTC. Relative paths are relative to the settings file. Secrets are never settings: they come from the environment.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -460,7 +461,7 @@ class JournalSettings(Section):
 
     enabled: bool = Field(True, description="whether the run is recorded")
     url: str = Field(
-        DEFAULT_JOURNAL, description="where: `sqlite:///runs/journal.db`, or "
+        DEFAULT_JOURNAL, description="where: a file such as `runs/journal.db` (SQLite), or "
         "`postgresql+psycopg://user@host/database` with the password in the environment (PGPASSWORD); runs/journal.db "
         "in the checkout if left out")
 
@@ -469,9 +470,7 @@ class JournalSettings(Section):
     def _check_url(cls, url: str, info: ValidationInfo) -> str:
         if re.match(r"[\w+]+://[^/@]*:[^/@]*@", url):
             raise ValueError("it holds a password; settings are recorded, so put it into the environment as PGPASSWORD")
-        if match := re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|$)(.*)", url):
-            return match[1] + str(_beside_the_file(match[2], info))
-        return url
+        return journal_url(url, (info.context or {}).get("folder", Path.cwd()))
 
 
 class ReportSettings(Section):
@@ -504,6 +503,28 @@ class Settings(Section):
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file that will be written, before the work that it is for.
+
+    Raises:
+        SettingsError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingsError(f"{path}: cannot be written: {exc.strerror}: {exc.filename}") from exc
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SettingsError(f"{path}: cannot be written; expected a file in a folder that may be written to")
+
+
+def journal_url(text: str, folder: Path) -> str:
+    """Return the URL of a journal given as a URL or as a file's path, relative paths taken from a folder."""
+    if "://" not in text:
+        return f"sqlite:///{Path(folder, Path(text).expanduser()).resolve()}"
+    file = re.fullmatch(r"sqlite(?:\+\w+)?:///(?!/|:memory:|$)(.*)", text)
+    return journal_url(file[1], folder) if file else text
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:

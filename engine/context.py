@@ -12,11 +12,11 @@ from engine.desk import OrderDesk
 from engine.errors import PluginError
 from engine.indicators import Incremental, IndicatorSpec, check_causal, warm_up
 from engine.interfaces import Broker, Feed
-from engine.jump import Settlement
 from engine.lines import Line
 from engine.moment import Moment
 from engine.orders import Order, OrderRequest
 from engine.portfolio import Portfolio
+from engine.settlement import Settlement
 from engine.strategy import Timer
 
 
@@ -30,6 +30,12 @@ class DeclaredLine:
         self.line = line
         self.values: FloatArray | None = None
         self.source: Incremental | None = None
+
+    @property
+    def column(self) -> FloatArray:
+        """The values computed ahead, float64 [rows]."""
+        assert self.values is not None, "computed ahead, or fed by `source`"
+        return self.values
 
 
 class Lines:
@@ -81,7 +87,8 @@ class Lines:
         return times
 
     def warm_up(self, stream: Stream) -> int:
-        """Return how many bars of a stream pass before all its lines have values; for incremental lines nobody knows yet: 0."""
+        """Return how many bars of a stream pass before all its lines have values; for incremental lines nobody knows
+        yet: 0."""
         return max(
             (warm_up(declared.values) for declared in self.of_stream[stream] if declared.values is not None), default=0
         )
@@ -117,7 +124,8 @@ class EngineContext:
         self._timers: list[tuple[int, int, str, int | None]] = []
         self._timer_count = 0
         self.settlement: Settlement | None = None
-        """Where targets are collected while nobody looks at what becomes of them; None when each is dealt with at once."""
+        """Where targets are collected while nobody looks at what becomes of them; None when each is dealt with at
+        once."""
         self.settle: Callable[[], None] = lambda: None
         """Deals with what was collected and from then on with each order at once."""
 
@@ -216,7 +224,7 @@ class EngineContext:
         self._settle_first()
         self._desk.amend(order, quantity, limit, stop)
 
-    # ── timers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── timers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def set_timer(self, name: str, at: int | None, every: str | None) -> None:
         """Add a timer.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from itertools import takewhile
 from math import exp, log, sqrt
 from typing import Any, NamedTuple, Protocol
@@ -43,7 +44,8 @@ class FeeSchedule(Protocol):
         """Take note of a fill that happened, for schedules that depend on past volume."""
 
     def constant_rates(self) -> tuple[Fraction, Fraction] | None:
-        """Return (maker, taker) if the fee is always exactly rate × notional, else None. Lets the books use integers alone."""
+        """Return (maker, taker) if the fee is always exactly rate × notional, else None. Lets the books use integers
+        alone."""
 
     def card(self) -> dict[str, Any]:
         """Return what to print on the assumption card."""
@@ -51,7 +53,9 @@ class FeeSchedule(Protocol):
 
 def _check_rate(name: str, rate: Decimal) -> None:
     if not (rate.is_finite() and abs(rate) < Decimal("0.1")):
-        raise SettingsError(f"{name} fee is {rate}, a fraction of notional; expected between -0.1 and 0.1 (0.001 means 0.1 %)")
+        raise SettingsError(
+            f"{name} fee is {rate}, a fraction of notional; expected between -0.1 and 0.1 (0.001 means 0.1 %)"
+        )
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,10 @@ class TieredFees:
 
     def __init__(self, tiers: Sequence[FeeTier], *, window: int = 30 * DAY) -> None:
         if not tiers or tiers[0].volume != 0:
-            raise SettingsError(f"fee tiers start at {tiers[0].volume if tiers else 'nothing'}; expected the first tier at volume 0")
-        for lower, upper in zip(tiers, tiers[1:], strict=False):
+            raise SettingsError(
+                f"fee tiers start at {tiers[0].volume if tiers else 'nothing'}; expected the first tier at volume 0"
+            )
+        for lower, upper in pairwise(tiers):
             if upper.volume <= lower.volume:
                 raise SettingsError(f"fee tier {upper.volume} follows {lower.volume}; expected ascending volumes")
         for tier in tiers:
@@ -147,7 +153,11 @@ class TieredFees:
         return None
 
     def card(self) -> dict[str, Any]:
-        return {"kind": "tiered", "window_days": self._window // DAY, "tiers": [list(map(str, tier)) for tier in self._tiers]}
+        return {
+            "kind": "tiered",
+            "window_days": self._window // DAY,
+            "tiers": [list(map(str, tier)) for tier in self._tiers],
+        }
 
 
 @dataclass(frozen=True)
@@ -183,12 +193,15 @@ class EquityFees:
 
     def card(self) -> dict[str, Any]:
         return {
-            "kind": "equity", "per_share": str(self.per_share), "rate": str(self.rate), "minimum": str(self.minimum),
+            "kind": "equity",
+            "per_share": str(self.per_share),
+            "rate": str(self.rate),
+            "minimum": str(self.minimum),
             "stamp_duty": str(self.stamp_duty),
         }
 
 
-# ── price costs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── price costs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class PriceCosts(NamedTuple):
@@ -202,7 +215,8 @@ class PriceCosts(NamedTuple):
 class Market(NamedTuple):
     """What a cost may depend on: the market before the bar in which the fill happens.
 
-    `volatility` is the standard deviation of log returns over a day, `daily_volume` in base asset; both 0 while unknown.
+    `volatility` is the standard deviation of log returns over a day, `daily_volume` in base asset; both 0 while
+    unknown.
     """
 
     volatility: float
@@ -264,7 +278,11 @@ class FixedSlippage:
         return self.half_spread_basis_points, self.basis_points
 
     def card(self) -> dict[str, Any]:
-        return {"kind": "fixed", "basis_points": self.basis_points, "half_spread_basis_points": self.half_spread_basis_points}
+        return {
+            "kind": "fixed",
+            "basis_points": self.basis_points,
+            "half_spread_basis_points": self.half_spread_basis_points,
+        }
 
 
 @dataclass(frozen=True)
@@ -282,7 +300,9 @@ class VolatilitySlippage:
     def __post_init__(self) -> None:
         _check_basis_points("half spread", self.half_spread_basis_points)
         if not (self.fraction >= 0 and self.horizon_seconds >= 0):
-            raise SettingsError(f"volatility slippage is {self.fraction} over {self.horizon_seconds} s; expected both 0 or more")
+            raise SettingsError(
+                f"volatility slippage is {self.fraction} over {self.horizon_seconds} s; expected both 0 or more"
+            )
 
     def costs(self, price: float, quantity: float, market: Market) -> PriceCosts:
         deviation = market.volatility * sqrt(self.horizon_seconds / 86_400)
@@ -293,7 +313,9 @@ class VolatilitySlippage:
 
     def card(self) -> dict[str, Any]:
         return {
-            "kind": "volatility", "fraction": self.fraction, "horizon_seconds": self.horizon_seconds,
+            "kind": "volatility",
+            "fraction": self.fraction,
+            "horizon_seconds": self.horizon_seconds,
             "half_spread_basis_points": self.half_spread_basis_points,
         }
 
@@ -315,7 +337,8 @@ class SquareRootImpact:
         _check_basis_points("half spread", self.half_spread_basis_points)
         if not (self.coefficient >= 0 and 0 < self.exponent <= 1):
             raise SettingsError(
-                f"impact coefficient {self.coefficient}, exponent {self.exponent}; expected a coefficient of 0 or more and 0 < exponent ≤ 1"
+                f"impact coefficient {self.coefficient}, exponent {self.exponent}; "
+                "expected a coefficient of 0 or more and 0 < exponent ≤ 1"
             )
 
     def costs(self, price: float, quantity: float, market: Market) -> PriceCosts:
@@ -330,7 +353,9 @@ class SquareRootImpact:
 
     def card(self) -> dict[str, Any]:
         return {
-            "kind": "sqrt_impact", "coefficient": self.coefficient, "exponent": self.exponent,
+            "kind": "sqrt_impact",
+            "coefficient": self.coefficient,
+            "exponent": self.exponent,
             "half_spread_basis_points": self.half_spread_basis_points,
         }
 
@@ -369,7 +394,7 @@ class MarketGauge:
         )
 
 
-# ── latency ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── latency ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Latency(Protocol):
@@ -409,7 +434,8 @@ class LognormalLatency:
     def __post_init__(self) -> None:
         if self.median_nanoseconds <= 0 or not self.sigma >= 0:
             raise SettingsError(
-                f"latency has median {self.median_nanoseconds} ns and sigma {self.sigma}; expected a median above 0 and sigma 0 or more"
+                f"latency has median {self.median_nanoseconds} ns and sigma {self.sigma}; "
+                "expected a median above 0 and sigma 0 or more"
             )
 
     def delay(self, order_id: int) -> int:
@@ -419,5 +445,8 @@ class LognormalLatency:
 
     def card(self) -> dict[str, Any]:
         return {
-            "kind": "lognormal", "median_milliseconds": self.median_nanoseconds / 1e6, "sigma": self.sigma, "seed": self.seed,
+            "kind": "lognormal",
+            "median_milliseconds": self.median_nanoseconds / 1e6,
+            "sigma": self.sigma,
+            "seed": self.seed,
         }

@@ -27,7 +27,7 @@ from engine.instruments import Instrument
 from engine.interfaces import Broker
 from engine.moment import Moment
 from engine.orders import FINAL, Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
-from engine.portfolio import Portfolio, Position
+from engine.portfolio import Portfolio
 from engine.recorder import Recorder
 from engine.risk import RiskGate
 
@@ -101,7 +101,7 @@ class OrderDesk:
         if order is not None:
             self._target_orders[order.symbol] = order
 
-    # ── from the strategy ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── from the strategy ───────────────────────────────────────────────────────────────────────────────────────────
 
     def target(self, symbol: str, exposure: float, why: str) -> None:
         """Trade towards a share of equity at market; an unfilled order of the target before is withdrawn first."""
@@ -163,15 +163,17 @@ class OrderDesk:
         order.stop_ticks = _ticks(instrument, request.stop)
         order.trail_fraction = request.trail_fraction
         order.trail_ticks = _ticks(instrument, request.trail_amount)
-        order.time_in_force = request.time_in_force
+        is_dated = request.expire_at is not None and request.time_in_force is TimeInForce.GTC
+        order.time_in_force = TimeInForce.GTD if is_dated else request.time_in_force
         order.expire_at = self._expiry(request)
         order.post_only = request.post_only
         order.reduce_only = request.reduce_only
         if request.oco_group is not None:
             order.group = self._groups.setdefault(request.oco_group, order.id)
         fault = _bracket_fault(order, request) if self._checks_brackets else None
-        if self._send(order, price, fault):
-            self._send_children(order, request, price)
+        children = self._children_of(order, request)
+        if self._send(order, price, fault or self._fault_of_children(children, price)):
+            self._send_children(order, children)
         return order
 
     def cancel(self, order: Order, why: str) -> None:
@@ -196,13 +198,15 @@ class OrderDesk:
         for name, price, present in (("limit", limit, order.limit_ticks), ("stop", stop, order.stop_ticks)):
             if price is not None and present is None:
                 raise OrderError(f"order {order.id} is a {order.type.value} order and has no {name} to amend")
+            if price is not None and not 0 < float(price) < float("inf"):
+                raise OrderError(f"order {order.id}: {name} cannot be amended to {price}; expected a price above 0")
         self.handle(self._broker.amend(
             order, self._moment.time, lots=lots,
             limit_ticks=order.limit_ticks if limit is None else _ticks(order.instrument, limit),
             stop_ticks=order.stop_ticks if stop is None else _ticks(order.instrument, stop),
         ))
 
-    # ── from the broker ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── from the broker ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def handle(self, events: Sequence[Any]) -> None:
         """Journal what happened, then tell the strategy."""
@@ -221,7 +225,7 @@ class OrderDesk:
             for handler in self._on_fill if type(event) is Fill else self._on_order:
                 handler(event)
 
-    # ── making orders ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── making orders ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _new_order(self, decision: int, instrument: Instrument, side: Side, kind: OrderType, lots: int, ticks: int) -> Order:
         number = self._next_order_id
@@ -246,11 +250,12 @@ class OrderDesk:
             self.handle((RequestRefused(order, self._moment.time, reason),))
             return False
         self.handle(self._broker.submit(order))
-        return True
+        return order.is_open or order.filled_lots > 0
 
-    def _send_children(self, parent: Order, request: OrderRequest, price: float) -> None:
-        """Send the protecting orders of a bracket; the first of them to fill cancels the other."""
+    def _children_of(self, parent: Order, request: OrderRequest) -> list[Order]:
+        """Return the protecting orders of a bracket, not numbered yet."""
         instrument = parent.instrument
+        children = []
         for kind, limit, stop, trail in (
             (OrderType.STOP, None, request.stop_loss, None),
             (OrderType.TRAILING_STOP, None, None, request.trail_stop_fraction),
@@ -258,16 +263,37 @@ class OrderDesk:
         ):
             if limit is None and stop is None and trail is None:
                 continue
-            child = self._new_order(
-                parent.decision_id, instrument, parent.side.opposite, kind, parent.lots, parent.decision_ticks
+            child = Order(
+                0, parent.decision_id, instrument, parent.side.opposite, kind, parent.lots, parent.decided_at, parent.decision_ticks
             )
             child.limit_ticks = _ticks(instrument, limit)
             child.stop_ticks = _ticks(instrument, stop)
             child.trail_fraction = trail
+            child.arrives_at = parent.arrives_at
             child.parent_id = parent.id
-            child.group = parent.id
             child.reduce_only = True
-            self._send(child, price)
+            children.append(child)
+        return children
+
+    def _fault_of_children(self, children: Sequence[Order], price: float) -> str | None:
+        """Return why a bracket cannot be protected as it asks, or None: an entry without its stop is not what was asked for."""
+        for child in children:
+            reason = self._risk.refusal(child, price, self._portfolio)
+            if reason is not None:
+                return f"its {'target' if child.type is OrderType.LIMIT else 'stop'}: {reason}"
+        return None
+
+    def _send_children(self, parent: Order, children: Sequence[Order]) -> None:
+        """Send the protecting orders of a bracket, which the gate has let through; the first of them to fill cancels the other."""
+        # The group is named after the first of them: the parent may be in a group of its own that is named after it.
+        group = self._next_order_id
+        for child in children:
+            child.id = self._next_order_id
+            self._next_order_id += 1
+            child.group = group
+            child.lots = parent.lots
+            self._recorder.order(child)
+            self.handle(self._broker.submit(child))
 
     def _expiry(self, request: OrderRequest) -> int | None:
         if request.time_in_force is TimeInForce.DAY:
@@ -288,7 +314,12 @@ class OrderDesk:
 
 
 def _ticks(instrument: Instrument, price: float | Decimal | None) -> int | None:
-    return None if price is None else instrument.to_ticks(float(price))
+    if price is None:
+        return None
+    ticks = instrument.to_ticks(float(price))
+    if not ticks:
+        raise OrderError(f"{price} for {instrument.symbol} rounds to 0; prices there go in steps of {instrument.price_increment}")
+    return ticks
 
 
 def _check(request: OrderRequest) -> None:
@@ -303,6 +334,18 @@ def _check(request: OrderRequest) -> None:
         fraction = getattr(request, name)
         if fraction is not None and not 0 < fraction < 1:
             raise OrderError(f"{name} for {request.symbol} is {fraction}; expected a fraction between 0 and 1, such as 0.05")
+    kind = request.type
+    for name in ("limit", "stop"):
+        if getattr(request, name) is None and name in kind.value.split("_") and kind is not OrderType.TRAILING_STOP:
+            raise OrderError(f"a {kind.value} order for {request.symbol} has no {name}; expected a price")
+    if kind is OrderType.TRAILING_STOP:
+        given = [name for name in ("limit", "stop", "trail_fraction", "trail_amount") if getattr(request, name) is not None]
+        if given not in (["trail_fraction"], ["trail_amount"]):
+            raise OrderError(f"a trailing stop for {request.symbol} was given {', '.join(given) or 'nothing'}; "
+                             "expected trail_fraction or trail_amount alone")
+    if request.post_only and kind is not OrderType.LIMIT:
+        raise OrderError(f"post_only asks to rest in the book, which a {kind.value} order for {request.symbol} never does; "
+                         "expected a limit")
     if request.time_in_force is TimeInForce.GTD and request.expire_at is None:
         raise OrderError(f"{request.symbol}: good-till-date needs expire_at, UTC nanoseconds")
 

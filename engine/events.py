@@ -1,6 +1,7 @@
 """What can happen to an order: immutable facts in the past tense, each with its time in UTC nanoseconds.
 
-NamedTuples rather than frozen dataclasses: a Fill is made in 0.5 µs instead of 2.3, and one is made for every execution.
+NamedTuples rather than frozen dataclasses: a Fill is made in 0.5 µs instead of 2.3, and one is made for every
+execution.
 """
 
 from decimal import Decimal
@@ -87,7 +88,8 @@ class OrderTriggered(NamedTuple):
 
 
 class OrderReduced(NamedTuple):
-    """Signals that an order's quantity was cut before it filled: cash, or a position smaller than a reduce-only order."""
+    """Signals that an order's quantity was cut before it filled: cash, or a position smaller than a reduce-only
+    order."""
 
     order: Order
     time: int

@@ -45,7 +45,7 @@ from engine.semantics import Switches
 
 _NO_EVENTS: tuple[Any, ...] = ()
 _FREE = PriceCosts()
-_AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
+_AT_ONCE = {TimeInForce.IOC: "immediate or cancel", TimeInForce.FOK: "fill or kill"}
 _STOPS = (OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP)
 
 
@@ -79,6 +79,9 @@ class SimulatedExchange:
         self.needs_every_bar = self.slippage.needs_market
         self._by_symbol: dict[str, dict[int, Order]] = {symbol: {} for symbol in portfolio.instruments}
         self._children: dict[int, list[Order]] = {}
+        """Of every parent that may still fill, those that wait for it or protect what it has filled."""
+        self._protected: dict[int, int] = {}
+        """How much of a parent that has filled in part its children protect, in lots."""
         self._groups: dict[int, list[Order]] = {}
         self._entries: dict[str, OpenEntries] = {}
         if self.switches.netting == "oldest_entry_first":
@@ -86,6 +89,7 @@ class SimulatedExchange:
         self._gauges: dict[str, MarketGauge] = {}
         self._rates = self.fees.constant_rates()
         self._fills_at_close = self.switches.market_fill == "next_close"
+        self._meets_bars_whole = self.switches.path in ("queue", "queue_stops_first")
         self._volume_share = self.switches.volume_cap
         self._has_price_costs = not isinstance(self.slippage, NoSlippage)
         self._fill_count = 0
@@ -98,7 +102,7 @@ class SimulatedExchange:
         self._has_woken = False
         """Whether children woke that may meet the bar their entry filled in."""
 
-    # ── Broker ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── Broker ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def submit(self, order: Order) -> Sequence[Any]:
         """Take an order. A post-only order that would take liquidity at the last close is rejected."""
@@ -114,8 +118,10 @@ class SimulatedExchange:
         order.status = OrderStatus.ACCEPTED  # nobody saw it in flight
         if order.parent_id is not None:
             order.reduce_only = order.reduce_only and self.switches.children_reduce_only
-            self._children.setdefault(order.parent_id, []).append(order)
-            return (OrderAccepted(order, order.arrives_at),)
+            if order.parent_id in self.working:
+                self._children.setdefault(order.parent_id, []).append(order)
+                return (OrderAccepted(order, order.arrives_at),)
+        # A child whose parent is working no more: it filled as it was decided (market_fill="same_close").
         if order.type is OrderType.TRAILING_STOP:
             trail(order, order.decision_ticks)
         self._enlist(order)
@@ -143,7 +149,16 @@ class SimulatedExchange:
         return self._events
 
     def amend(self, order: Order, time: int, *, lots: int, limit_ticks: int | None, stop_ticks: int | None) -> Sequence[Any]:
-        """Change a working order's total quantity and prices; it keeps its place in the queue."""
+        """Change a working order's total quantity and prices; it keeps its place in the queue.
+
+        With a new price it arrives anew, so that it may take liquidity, and meets no price known when that was asked for.
+        """
+        if limit_ticks != order.limit_ticks or stop_ticks != order.stop_ticks:
+            order.has_rested = False
+            order.decided_at, order.arrives_at = time, max(order.arrives_at, time)
+        for child in self._children.get(order.id, ()):
+            if child.lots == order.lots and child.id not in self.working:
+                child.lots = lots
         order.lots = lots
         order.limit_ticks = limit_ticks
         order.stop_ticks = stop_ticks
@@ -157,7 +172,8 @@ class SimulatedExchange:
             if self.needs_every_bar:
                 self._gauge(bar).update(bar)
             return _NO_EVENTS
-        self._events = events = []
+        events: list[Any] = []
+        self._events = events
         # A bar that a gap policy made up was never traded in: nothing can fill there.
         if not bar.flags & FORWARD_FILLED:
             if self._expiring:
@@ -170,7 +186,7 @@ class SimulatedExchange:
             self._gauge(bar).update(bar)
         return events
 
-    # ── one bar ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── one bar ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _match(self, bar: Bar, orders: dict[int, Order]) -> None:
         if not orders:
@@ -182,7 +198,7 @@ class SimulatedExchange:
         self._cap_lots = self._volume_cap(bar, instrument)
         at_the_open, at_the_close = self._live(bar, orders)
         self._known_after = {}
-        if at_the_open and self.switches.path in ("queue", "queue_stops_first"):
+        if at_the_open and self._meets_bars_whole:
             self._whole_bar(orders, ticks, bar)
         elif at_the_open:
             self._gap_step(at_the_open, ticks, bar)
@@ -195,9 +211,14 @@ class SimulatedExchange:
         self._close_step(orders, at_the_close, ticks, bar)
         if self.switches.trail_reference != "high_same_bar":
             self._follow(orders, ticks, bar)
+        spent = []
         for order in orders.values():
             if order.arrives_at < bar.close_time:
                 order.has_rested = True
+                if order.time_in_force in _AT_ONCE and (order.is_triggered or order.type not in _STOPS):
+                    spent.append(order)
+        for order in spent:  # they met the close alone, or triggered inside the bar
+            self._withdraw(order, bar.close_time, _AT_ONCE[order.time_in_force])
 
     def _market_order_alone(self, bar: Bar, order: Order) -> bool:
         """Match a market order that is alone and there at the open; return False if it is not. As `_match` would, in a tenth of the steps."""
@@ -209,8 +230,9 @@ class SimulatedExchange:
             self._execute(order, round(bar.close / instrument.tick), bar.close_time, bar.close_time, Liquidity.TAKER)
         else:
             self._execute(order, round(bar.open / instrument.tick), bar.open_time, bar.close_time, Liquidity.TAKER)
-            if order.time_in_force is not TimeInForce.GTC and order.is_open and order.time_in_force in _AT_ONCE:
-                self._withdraw(order, bar.open_time, "immediate or cancel")
+        if order.time_in_force is not TimeInForce.GTC and order.is_open and order.time_in_force in _AT_ONCE:
+            time = bar.close_time if self._fills_at_close else bar.open_time
+            self._withdraw(order, time, _AT_ONCE[order.time_in_force])
         order.has_rested = True
         return True
 
@@ -241,21 +263,37 @@ class SimulatedExchange:
                     self._meet_open(order, ticks, bar)
         for order in live:
             if order.is_open and not order.has_rested and order.type not in _STOPS:
-                if order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK) and self.switches.market_fill != "next_close":
-                    self._withdraw(order, bar.open_time, "immediate or cancel")
+                if order.time_in_force in _AT_ONCE and not (order.type is OrderType.MARKET and self._fills_at_close):
+                    self._withdraw(order, bar.open_time, _AT_ONCE[order.time_in_force])
 
-    def _meet_open(self, order: Order, ticks: TickBar, bar: Bar) -> None:
-        if order.type is OrderType.MARKET and self.switches.market_fill == "next_close":
+    def _meet_open(self, order: Order, ticks: TickBar, bar: Bar, time: int | None = None) -> None:
+        """Let an order meet the open; or, at a later `time`, the one price of `ticks`."""
+        if order.type is OrderType.MARKET and self._fills_at_close:
             return
+        time = bar.open_time if time is None else time
         was_triggered = order.is_triggered
         price = at_open(order, _seen_by(order, ticks), not order.has_rested, self.switches)
         if order.is_triggered and not was_triggered:
-            self._events.append(OrderTriggered(order, bar.open_time))
-        if price is not None:
-            resting = order.type is OrderType.LIMIT and order.has_rested
-            liquidity = Liquidity.MAKER if resting else Liquidity.TAKER
-            self._execute(order, price * order.side, bar.open_time, bar.close_time, liquidity)
-            self._activate_children(order, None, ticks, bar)
+            self._events.append(OrderTriggered(order, time))
+        if price is None:
+            return
+        if order.post_only and not order.has_rested:
+            self._turn_away(order, price * order.side, time)
+            return
+        liquidity = Liquidity.MAKER if order.has_rested and _is_limit(order, was_triggered) else Liquidity.TAKER
+        self._execute(order, price * order.side, time, bar.close_time, liquidity)
+        self._activate_children(order, None, ticks, bar)
+
+    def _turn_away(self, order: Order, price: int, time: int) -> None:
+        """Reject a post-only order that would take liquidity where it arrives; cancel it if it was amended after a part had filled."""
+        reason = f"post-only limit {order.limit} would take liquidity at {order.instrument.to_price(price)}"
+        if order.filled_lots:
+            self._withdraw(order, time, reason)
+            return
+        order.become(OrderStatus.REJECTED)
+        self._delist(order)
+        self._events.append(OrderRejected(order, time, reason))
+        self._release_children(order, time, "was rejected")
 
     def _worst_path(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
         """After the open, the order of high and low unknown: every stop before any limit, so that a loss comes before a gain."""
@@ -278,7 +316,7 @@ class SimulatedExchange:
                 order.is_triggered = True
                 self._events.append(OrderTriggered(order, bar.close_time))
                 price = stop_fill(order.side * (order.stop_ticks or 0), False, _seen_by(order, ticks), self.switches)
-            liquidity = Liquidity.MAKER if order.type is OrderType.LIMIT else Liquidity.TAKER
+            liquidity = Liquidity.MAKER if _is_limit(order, was_triggered) else Liquidity.TAKER
             level = price * order.side
             self._execute(order, level, bar.close_time, bar.close_time, liquidity)
             self._activate_children(order, level, ticks, bar)
@@ -335,8 +373,7 @@ class SimulatedExchange:
             return False  # it has nothing to trail from yet
         if order.id in self._known_after:
             return True
-        expires = order.expire_at is not None and order.expire_at < bar.close_time
-        return not expires and (
+        return not _expires_within(order, bar) and (
             order.arrives_at <= bar.open_time
             or (order.decided_at <= bar.open_time and order.arrives_at - order.decided_at < bar.close_time - bar.open_time)
         )
@@ -357,11 +394,12 @@ class SimulatedExchange:
 
     def _declared_path(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
         """Walk open → extreme → extreme → close; at every level the orders act that lie there."""
-        points = path_points(ticks, self.switches.path, self._draw(bar, 0) < 0.5)
+        points = path_points(ticks, self.switches.path, self.switches.path == "random" and self._draw(bar, 0) < 0.5)
+        done: set[int] = set()
         for start, end in zip(points, points[1:], strict=False):
             here = start
             while True:
-                found = self._nearest_on_leg(orders, here, end, bar)
+                found = self._nearest_on_leg(orders, done, here, end, bar)
                 if found is None:
                     break
                 order, level = found
@@ -377,17 +415,17 @@ class SimulatedExchange:
                     liquidity = Liquidity.TAKER
                 else:
                     price, liquidity = level, Liquidity.MAKER
-                open_before = order.open_lots
                 self._execute(order, price, bar.close_time, bar.close_time, liquidity)
                 self._activate_children(order, level, ticks, bar)
-                if order.is_open and order.open_lots == open_before:
-                    return  # the volume of this bar is used up
+                done.add(order.id)  # what is still open of it lacks volume, and waits for the next bar
 
-    def _nearest_on_leg(self, orders: dict[int, Order], start: int, end: int, bar: Bar) -> tuple[Order, int] | None:
+    def _nearest_on_leg(
+        self, orders: dict[int, Order], done: set[int], start: int, end: int, bar: Bar
+    ) -> tuple[Order, int] | None:
         best: tuple[int, bool, int] | None = None
         found: tuple[Order, int] | None = None
         for order in orders.values():
-            if order.type is OrderType.MARKET or not self._meets_path(order, bar):
+            if order.id in done or order.type is OrderType.MARKET or not self._meets_path(order, bar):
                 continue
             side = order.side
             level = on_leg(order, start * side, end * side, self._is_lucky(order, bar), self.switches)
@@ -402,17 +440,21 @@ class SimulatedExchange:
         """At the close: market orders that wait for it, and orders that arrived in the middle of the bar."""
         last = TickBar(ticks.close, ticks.close, ticks.close, ticks.close)
         for order in late:
-            if order.is_open:
+            if order.is_open and not _expires_within(order, bar):
                 was_triggered = order.is_triggered
                 price = at_open(order, _seen_by(order, last), True, self.switches)
                 if order.is_triggered and not was_triggered:
                     self._events.append(OrderTriggered(order, bar.close_time))
-                if price is not None:
+                if price is not None and order.post_only:
+                    self._turn_away(order, price * order.side, bar.close_time)
+                elif price is not None:
                     self._execute(order, price * order.side, bar.close_time, bar.close_time, Liquidity.TAKER)
                     self._activate_children(order, ticks.close, ticks, bar, later=True)
-        if self.switches.market_fill == "next_close":
+        if self._fills_at_close:
             for order in list(orders.values()):
-                if order.type is OrderType.MARKET and order.is_open and order not in late and order.arrives_at < bar.close_time:
+                if order.type is not OrderType.MARKET or order in late or _expires_within(order, bar):
+                    continue
+                if order.is_open and order.arrives_at < bar.close_time:
                     self._execute(order, ticks.close, bar.close_time, bar.close_time, Liquidity.TAKER)
                     self._activate_children(order, ticks.close, ticks, bar, later=True)
 
@@ -422,7 +464,7 @@ class SimulatedExchange:
         moved = []
         for order in orders.values():
             if order.type is OrderType.TRAILING_STOP and not order.is_triggered:
-                if order.decided_at < bar.close_time or order.id in self._known_after or from_entry:
+                if from_entry or self._meets_path(order, bar):
                     before = order.stop_ticks
                     trail(order, trail_point(order, self._known_after.get(order.id, ticks), self.switches))
                     if order.stop_ticks != before:
@@ -432,21 +474,36 @@ class SimulatedExchange:
             for order in sorted(moved, key=lambda order: age.get(order.parent_id or 0, 0)):
                 orders[order.id] = orders.pop(order.id)
 
-    # ── children, siblings, expiry ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── children, siblings, expiry ──────────────────────────────────────────────────────────────────────────────────
 
     def _activate_children(self, parent: Order, entry: int | None, ticks: TickBar, bar: Bar, *, later: bool = False) -> None:
         """Make the protecting orders of a parent that just filled live, in this bar or from the next one on.
 
+        They protect what has filled, and grow as more of the parent fills.
+
         Args:
             entry: the level inside the bar's path at which the parent filled; None at the open.
         """
-        if parent.status is not OrderStatus.FILLED:
+        children = self._children.get(parent.id)
+        if children is None or not parent.filled_lots:
             return
-        children = self._children.pop(parent.id, ())
+        if parent.status is OrderStatus.FILLED:
+            del self._children[parent.id]
+        more = parent.filled_lots - self._protected.pop(parent.id, 0)
+        if parent.is_open:
+            self._protected[parent.id] = parent.filled_lots
         known = None if later else self._known_to_children(parent, children, entry, ticks)
         for child in children:
             if not child.is_open:
                 continue
+            if child.id in self.working:
+                child.lots += more
+                if more:
+                    reason = f"now {child.quantity}: order {parent.id} filled more"
+                    self._events.append(OrderAmended(child, bar.close_time, reason))
+                continue
+            if child.lots > parent.filled_lots:
+                self._cut(child, parent.filled_lots, bar.close_time, f"what order {parent.id} has filled")
             self._enlist(child)
             if child.type is OrderType.TRAILING_STOP and self.switches.trail_reference != "close_after_entry":
                 is_lagging = self.switches.trail_reference == "close"
@@ -455,8 +512,11 @@ class SimulatedExchange:
             if known is not None:
                 self._known_after[child.id] = known
                 self._has_woken |= child.stop_ticks is not None or child.limit_ticks is not None
-                if entry is None and child.type in _STOPS and child.stop_ticks is not None:
-                    self._meet_open(child, ticks, bar)  # a stop that the open is already beyond fills there
+                if not self._meets_bars_whole and (child.stop_ticks is not None or child.limit_ticks is not None):
+                    # The first price it meets is its entry's: one that lies beyond already fills there.
+                    point, time = (ticks, bar.open_time) if entry is None else (TickBar(entry, entry, entry, entry), bar.close_time)
+                    self._meet_open(child, point, bar, time)
+                    child.has_rested = True
 
     def _known_to_children(self, parent: Order, children: Sequence[Order], entry: int | None, ticks: TickBar) -> TickBar | None:
         """Return the prices of this bar that children may meet, or None if they have to wait for the next."""
@@ -468,21 +528,31 @@ class SimulatedExchange:
             return ticks if parent.type is OrderType.MARKET or is_alone else None
         if entry is None or rule == "always" or self.switches.path != "worst":
             return ticks
-        return certain_after(entry, ticks)
+        return certain_after(entry, parent, ticks)
 
     def _withdraw(self, order: Order, time: int, reason: str) -> None:
         order.become(OrderStatus.CANCELLED, "OrderCancelled")
         self._delist(order)
         self._events.append(OrderCancelled(order, time, reason))
-        for child in self._children.pop(order.id, ()):
-            if child.is_open:
-                self._withdraw(child, time, f"order {order.id} it depends on was cancelled")
+        self._release_children(order, time, "was cancelled")
 
-    def _cancel_siblings(self, order: Order, time: int) -> None:
-        if order.group is None:
-            return
-        for sibling in self._groups.pop(order.group, ()):
-            if sibling is not order and sibling.is_open:
+    def _release_children(self, parent: Order, time: int, what: str) -> None:
+        """Withdraw the children of a parent that ended with nothing filled; else they go on protecting what has filled."""
+        self._protected.pop(parent.id, None)
+        for child in self._children.pop(parent.id, ()):
+            if child.is_open and not parent.filled_lots:
+                self._withdraw(child, time, f"order {parent.id} it depends on {what}")
+
+    def _settle_group(self, order: Order, group: int, lots: int, time: int) -> None:
+        """Withdraw the siblings of an order that filled. After a part of it, those that ask for the same trade ask for the rest of it."""
+        is_done = order.status is OrderStatus.FILLED
+        for sibling in self._groups.pop(group, ()) if is_done else self._groups.get(group, ()):
+            if sibling is order or not sibling.is_open:
+                continue
+            is_same_trade = sibling.side is order.side and sibling.symbol == order.symbol
+            if is_same_trade and not is_done and sibling.open_lots > lots:
+                self._cut(sibling, sibling.open_lots - lots, time, f"order {order.id} of its group filled {order.instrument.to_quantity(lots)}")
+            else:
                 self._withdraw(sibling, time, f"order {order.id} of its group filled")
 
     def _expire(self, time: int, orders: dict[int, Order]) -> None:
@@ -493,9 +563,7 @@ class SimulatedExchange:
             self._delist(order)
             assert order.expire_at is not None
             self._events.append(OrderExpired(order, order.expire_at, f"{order.time_in_force.value} ended"))
-            for child in self._children.pop(order.id, ()):
-                if child.is_open:
-                    self._withdraw(child, order.expire_at, f"order {order.id} it depends on expired")
+            self._release_children(order, order.expire_at, "expired")
 
     def _enlist(self, order: Order) -> None:
         self.working[order.id] = order
@@ -507,7 +575,7 @@ class SimulatedExchange:
             self._expiring -= order.expire_at is not None
         self._by_symbol[order.symbol].pop(order.id, None)
 
-    # ── executing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── executing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _execute(self, order: Order, reference: int, time: int, bar_close_time: int, liquidity: Liquidity) -> None:
         """Fill as much of an order as volume, position and cash allow, at `reference` ticks and the costs on top."""
@@ -551,7 +619,10 @@ class SimulatedExchange:
         if order.status is OrderStatus.FILLED:
             self._delist(order)
         if order.group is not None:
-            self._cancel_siblings(order, time)
+            self._settle_group(order, order.group, lots, time)
+        if order.parent_id is not None and order.parent_id in self._children:
+            # Its entry is still working: what it filled later would be unprotected.
+            self._withdraw(self.working[order.parent_id], time, f"order {order.id} that protects it filled")
         if self._entries:
             self._net(order, lots, time)
 
@@ -579,6 +650,9 @@ class SimulatedExchange:
             self._withdraw(order, time, "reduce-only, and there is no position left to reduce")
             return 0
         if lots > reducible:
+            if order.time_in_force is TimeInForce.FOK:
+                self._withdraw(order, time, f"fill or kill: reduce-only, and the position is {position.quantity}")
+                return 0
             self._cut(order, reducible, time, "reduce-only, to the position held")
         return min(lots, reducible)
 
@@ -616,6 +690,9 @@ class SimulatedExchange:
             reason = f"{account.free} {account.currency} free"
             lack = f"not enough cash: {reason}"
         lots = closing + affordable
+        if lots and order.time_in_force is TimeInForce.FOK:
+            self._withdraw(order, time, f"fill or kill: {lack}")
+            return 0
         if lots:
             self._cut(order, lots, time, reason)
         else:
@@ -650,6 +727,10 @@ class SimulatedExchange:
         price = reference + order.side * steps
         if price <= 0:
             price = min(reference, 1)
+        limit = order.limit_ticks
+        if limit is not None and (price - limit) * order.side > 0:  # never worse than its limit: the costs stop there
+            share = instrument.float_price(abs(limit - reference)) / total
+            return limit, PriceCosts(costs.spread * share, costs.slippage * share, costs.impact * share)
         paid = instrument.float_price(abs(price - reference))
         return price, PriceCosts(costs.spread, costs.slippage + max(0.0, paid - total), costs.impact)
 
@@ -666,7 +747,7 @@ class SimulatedExchange:
         notional: Decimal = notional_units * position.account.unit
         return FillTerms(order.symbol, order.side, quantity, notional, liquidity, time)
 
-    # ── chance and gauges ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── chance and gauges ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _draw(self, bar: Bar, salt: int) -> float:
         """Return a number in [0, 1) that depends on the seed, the bar and the salt alone, not on what happened before."""
@@ -686,6 +767,15 @@ class SimulatedExchange:
 
 def _seen_by(order: Order, ticks: TickBar) -> TickBar:
     return ticks if order.side is Side.BUY else ticks.mirrored()
+
+
+def _is_limit(order: Order, was_triggered: bool) -> bool:
+    """Return whether an order stood in the book as a limit order: a stop-limit does once it has triggered."""
+    return order.type is OrderType.LIMIT or (order.type is OrderType.STOP_LIMIT and was_triggered)
+
+
+def _expires_within(order: Order, bar: Bar) -> bool:
+    return order.expire_at is not None and order.expire_at < bar.close_time
 
 
 def _target_alone_in_range(children: Sequence[Order], ticks: TickBar) -> bool:

@@ -139,4 +139,3 @@ def infer_price_increment(prices: FloatArray, *, most_decimals: int = 8) -> Deci
         if np.all(np.abs(scaled - np.rint(scaled)) <= 1e-9 * np.maximum(np.abs(scaled), 1.0) + 1e-7):
             return Decimal(1).scaleb(-decimals)
     return Decimal(1).scaleb(-most_decimals)
-

@@ -60,7 +60,8 @@ class Broker(Protocol):
 
     @property
     def working(self) -> Mapping[int, Order]:
-        """Orders that may still fill, by id, oldest first; always the same object. While it is empty, `on_bar` need not be called."""
+        """Orders that may still fill, by id, oldest first; always the same object. While it is empty, `on_bar` need
+        not be called."""
 
     def submit(self, order: Order) -> Sequence[Any]:
         """Take an order; return the events that follow at once, such as OrderAccepted or OrderRejected."""
@@ -74,7 +75,8 @@ class Broker(Protocol):
         """Change a working order's total quantity and prices; return the events that follow."""
 
     def on_bar(self, bar: Bar) -> Sequence[Any]:
-        """Let working orders of the bar's symbol meet the bar that just closed; return events in the order of happening.
+        """Let working orders of the bar's symbol meet the bar that just closed; return events in the order of
+        happening.
 
         Every fill is booked into the portfolio before its event is returned.
         """

@@ -1,7 +1,8 @@
 """The compiled run: market orders towards target exposures, for one symbol, with exact books.
 
-It does what the order desk and the simulated exchange do for such orders, to the unit: the same formulas in the same order, in
-int64 where they use Python's integers. Sums that would not fit stop the run (OVERFLOW), and the caller goes the long way.
+It does what the order desk and the simulated exchange do for such orders, to the unit: the same formulas in the same
+order, in int64 where they use Python's integers. Sums that would not fit stop the run (OVERFLOW), and the caller
+goes the long way.
 """
 
 from typing import Any
@@ -17,7 +18,8 @@ ACCEPTED, REDUCED, CANCELLED_NO_CASH, CANCELLED_REPLACED, CANCELLED_NO_SHORT, RE
 """Kinds of logged order events."""
 
 CASH, LOCKED, HELD, COST, REALISED, ORDERS, ORDER, SIDE, QUANTITY, FILLED_LOTS = range(10)
-"""Places in the state: the books; how many orders there have been; the open order (0 for none), its side, lots and fills."""
+"""Places in the state: the books; how many orders there have been; the open order (0 for none), its side, lots and
+fills."""
 
 _LARGEST = 4.0e18
 """Just under half of int64's range: a product below it, and a sum of two, fit."""
@@ -89,8 +91,8 @@ def run_targets(
 
     Args:
         wish_rows: int64, ascending, within [start, end); wishes: the target exposure asked for at each.
-        flags: uint8 [rows] or empty; price_ratio: (numerator, denominator) of the price increment; numerator, denominator:
-            the taker fee; volume_cap: share of a bar's volume, negative for none.
+        flags: uint8 [rows] or empty; price_ratio: (numerator, denominator) of the price increment; numerator,
+            denominator: the taker fee; volume_cap: share of a bar's volume, negative for none.
         state: int64, see CASH … FILLED_LOTS.
     Returns:
         decisions int64 [n, 4]: row, signed lots asked for, close ticks, place of the wish;
@@ -251,7 +253,8 @@ def run_targets(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def next_touch(high: Any, low: Any, first: int, upper: float, lower: float) -> int:
-    """Return the first row ≥ `first` whose high reaches `upper` or whose low reaches `lower`; the number of rows if none does."""
+    """Return the first row ≥ `first` whose high reaches `upper` or whose low reaches `lower`; the number of rows if
+    none does."""
     for row in range(first, len(high)):
         if high[row] >= upper or low[row] <= lower:
             return row

@@ -42,7 +42,7 @@ def prices_of(order: Order) -> Prices:
     )
 
 
-# ── one rule a function; all for a buyer ────────────────────────────────────────────────────────────────────────────────────
+# ── one rule a function; all for a buyer ────────────────────────────────────────────────────────────────────────────
 
 
 def stop_triggers(price: int, stop: int, switches: Switches) -> bool:
@@ -81,7 +81,7 @@ def limit_reached(limit: int, price: int, is_lucky: bool, switches: Switches) ->
     return switches.limit_touch == "touch" or is_lucky
 
 
-# ── the two steps of a bar, for one order ───────────────────────────────────────────────────────────────────────────────────
+# ── the two steps of a bar, for one order ───────────────────────────────────────────────────────────────────────────
 
 
 def at_open(order: Order, bar: TickBar, is_arriving: bool, switches: Switches) -> int | None:
@@ -181,17 +181,25 @@ def _triggered_over_whole_bar(limit: int, stop: int, bar: TickBar, is_seller: bo
     return limit if limit_reached(limit, bar.close, False, switches) else None
 
 
-def certain_after(entry: int, bar: TickBar) -> TickBar:
-    """Return the prices known to have traded after a path first touched `entry`: to the extreme beyond it, then to the close.
+def certain_after(entry: int, parent: Order, bar: TickBar) -> TickBar:
+    """Return the prices known to have traded after `parent` filled at `entry`, inside the bar (ticks, not mirrored).
 
-    The extreme on the other side of the open may have come before.
+    The price went on to the extreme beyond the entry, then to the close; the other extreme may have come before. Of an order that
+    filled on the way back (a stop-limit) only the close is known to have come after.
     """
-    if entry < bar.open:
-        return TickBar(entry, max(entry, bar.close), bar.low, bar.close)
-    return TickBar(entry, bar.high, min(entry, bar.close), bar.close)
+    with_side = parent.limit_ticks is None or (parent.limit_ticks - entry) * parent.side > 0
+    if parent.type is OrderType.LIMIT:
+        rises = parent.side < 0
+    elif entry == parent.stop_ticks and with_side:
+        rises = parent.side > 0
+    else:
+        return TickBar(entry, max(entry, bar.close), min(entry, bar.close), bar.close)
+    if rises:
+        return TickBar(entry, bar.high, min(entry, bar.close), bar.close)
+    return TickBar(entry, max(entry, bar.close), bar.low, bar.close)
 
 
-# ── trailing stops ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── trailing stops ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def trail(order: Order, price: int) -> None:
@@ -216,7 +224,7 @@ def trail_point(order: Order, bar: TickBar, switches: Switches) -> int:
     return bar.high if order.side < 0 else bar.low
 
 
-# ── paths ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── paths ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def path_points(bar: TickBar, path: str, up_first: bool) -> tuple[int, int, int, int]:

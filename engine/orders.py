@@ -28,7 +28,7 @@ class Side(IntEnum):
 
     @property
     def word(self) -> str:
-        """"buy" or "sell"."""
+        """ "buy" or "sell"."""
         return self.name.lower()
 
 
@@ -83,9 +83,7 @@ _S = OrderStatus
 TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
     _S.CREATED: frozenset({_S.REFUSED, _S.IN_FLIGHT}),
     # A venue's fill can overtake its acceptance.
-    _S.IN_FLIGHT: frozenset(
-        {_S.ACCEPTED, _S.REJECTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}
-    ),
+    _S.IN_FLIGHT: frozenset({_S.ACCEPTED, _S.REJECTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}),
     _S.ACCEPTED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED, _S.REJECTED}),
     _S.PARTIALLY_FILLED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}),
     _S.REFUSED: frozenset(),
@@ -248,4 +246,5 @@ class Order:
         price = "".join(
             f" {name} {value}" for name, value in (("limit", self.limit), ("stop", self.stop)) if value is not None
         )
-        return f"<Order {self.id} {self.side.word} {self.quantity} {self.symbol} {self.type.value}{price}, {self.status.value}>"
+        what = f"{self.side.word} {self.quantity} {self.symbol} {self.type.value}{price}"
+        return f"<Order {self.id} {what}, {self.status.value}>"

@@ -1,7 +1,7 @@
 """Accounts, positions and the portfolio: they change only by applying facts, and they balance to the last unit.
 
-Money is counted in whole units of its currency (`..._units`), quantities in lots, prices in ticks; the Decimal properties are
-views for people. Bar-by-bar valuation is nobody's job here: equity is computed when asked for.
+Money is counted in whole units of its currency (`..._units`), quantities in lots, prices in ticks; the Decimal
+properties are views for people. Bar-by-bar valuation is nobody's job here: equity is computed when asked for.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -132,7 +132,9 @@ class Portfolio:
         SettingsError: an instrument is quoted in a currency that has no account.
     """
 
-    def __init__(self, cash: Mapping[str, Decimal], instruments: Iterable[Instrument], *, allow_short: bool = True) -> None:
+    def __init__(
+        self, cash: Mapping[str, Decimal], instruments: Iterable[Instrument], *, allow_short: bool = True
+    ) -> None:
         self.instruments = {instrument.symbol: instrument for instrument in instruments}
         self.allow_short = allow_short
         self.accounts: dict[str, Account] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.bars import IntArray
+from engine.bars import FloatArray, IntArray
 from engine.events import Fill
 from engine.instruments import Instrument
 from engine.interfaces import Journal
@@ -33,7 +33,11 @@ class Recorder:
     """
 
     def __init__(
-        self, journal: Journal | None, portfolio: Portfolio, strategy: str, lines: Mapping[str, Sequence[Line]]
+        self,
+        journal: Journal | None,
+        portfolio: Portfolio,
+        strategy: str,
+        lines: Mapping[str, Sequence[Line | FloatArray]],
     ) -> None:
         self._journal = journal
         self._positions = portfolio.positions
@@ -50,11 +54,11 @@ class Recorder:
         self.account_event_count = 0
         self.refused_count = 0
 
-    def watch(self, lines: Mapping[str, Sequence[Line]]) -> None:
+    def watch(self, lines: Mapping[str, Sequence[Line | FloatArray]]) -> None:
         """Record the last values of these lines with every decision on their symbol."""
         self._lines = lines
 
-    # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def decision(self, time: int, symbol: str, bar_close_time: int, price: float, action: str, why: str) -> int:
         """Note why something is asked for; return the decision's id."""
@@ -142,7 +146,7 @@ class Recorder:
         """Note valuations."""
         self._batch.equity.extend(rows)
 
-    # ── rows made elsewhere, in bulk and numbered from 1; made at all only if a journal wants them ─────────────────────────────
+    # ── rows made elsewhere, in bulk and numbered from 1; made at all only if a journal wants them ──────────────────
 
     def bulk_decisions(self, count: int, make: Callable[[], list[tuple[Any, ...]]]) -> None:
         self.decision_count += count
@@ -169,7 +173,7 @@ class Recorder:
         self._fills.append(lambda: rows)
         self._batch.fills.extend(rows)
 
-    # ── handing over ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── handing over ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def flush(self) -> None:
         """Hand what was collected to the journal as one batch."""

@@ -13,7 +13,8 @@ class DecisionRow(NamedTuple):
     """Why something was asked for: the strategy's reason and what it saw at that bar.
 
     `bar_close_time` and `symbol` name the bar that was decided on, `price` its close. `saw` holds the
-    values of the strategy's indicator lines, named in the run's manifest (a JSON array in SQL; NaN is null there). `action` is what was asked, in words.
+    values of the strategy's indicator lines, named in the run's manifest (a JSON array in SQL; NaN is null there).
+    `action` is what was asked, in words.
     """
 
     id: int
@@ -157,7 +158,8 @@ class RunStart:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended: status "completed", "failed" (the strategy or the data raised) or "interrupted"; and its result."""
+    """How a run ended: status "completed", "failed" (the strategy or the data raised) or "interrupted"; and its
+    result."""
 
     status: str
     finished_at: int

@@ -69,7 +69,8 @@ class RunResult:
     Args:
         bars: bars seen; loop_seconds: wall time of the loop, indicators and journal writing included, loading and
             reporting not.
-        fill_keys: int64 [fills, 6]: symbol index, bar_close_time, side, price ticks, lots, fee units. What `fills_hash` hashes.
+        fill_keys: int64 [fills, 6]: symbol index, bar_close_time, side, price ticks, lots, fee units. What
+            `fills_hash` hashes.
         final_equity: cash + market value at the last closes, exact, in the account's first currency.
         order_count, refused_count: orders made; those of them that the risk gate refused.
         assumptions: the assumption card; statistics: filled in by engine.analysis.

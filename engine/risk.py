@@ -1,7 +1,7 @@
 """Pre-trade checks: an order is approved, or refused with a reason.
 
-The gate stands between a strategy's request and the broker, in backtest and paper trading alike. A rule is a small class
-with one method; the venue's own filters are the first rule.
+The gate stands between a strategy's request and the broker, in backtest and paper trading alike. A rule is a small
+class with one method; the venue's own filters are the first rule.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,8 @@ class VenueFilters:
             ticks = order.limit_ticks or order.stop_ticks or instrument.to_ticks(price)
             notional = instrument.to_price(ticks) * order.quantity * instrument.multiplier
             if notional < instrument.min_notional:
-                return f"notional {notional.normalize():f} {instrument.quote} is below the venue's minimum {instrument.min_notional}"
+                worth = f"{notional.normalize():f} {instrument.quote}"
+                return f"notional {worth} is below the venue's minimum {instrument.min_notional}"
         return None
 
 
@@ -66,10 +67,9 @@ class RiskGate:
 
 
 def headroom(fees: FeeSchedule, slippage: Slippage, symbol: str) -> float:
-    """Return the largest share of equity that can be bought with, so that the fee and a constant price cost fit beside it."""
+    """Return the largest share of equity that can be bought with, so that the fee and a constant price cost fit
+    beside it."""
     notional = Decimal(1_000_000)
     fee = fees.fee(FillTerms(symbol, Side.BUY, Decimal(1), notional, Liquidity.TAKER, 0))
     half_spread, points = slippage.constant_basis_points() or (0.0, 0.0)
     return 1.0 / ((1.0 + max(float(fee / notional), 0.0)) * (1.0 + (half_spread + points) * 1e-4))
-
-

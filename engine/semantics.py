@@ -1,7 +1,8 @@
 """The switches of fill simulation: each names a question that bars leave open, and the answers to choose from.
 
 The defaults are the honest ones. A profile is one row of switch values under which fills equal another
-engine's; it exists so that differential tests are crisp, and no code asks which profile is on. Normative: docs/fills.md.
+engine's; it exists so that differential tests are crisp, and no code asks which profile is on. Normative:
+docs/fills.md.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
@@ -29,15 +30,16 @@ class Switches:
     """How fills are simulated. See CHOICES for the values, docs/fills.md for what each means.
 
     Args:
-        volume_cap: the largest share of a bar's volume that our fills may take, the rest is carried to the next bar; None
-            for no cap.
-        children_reduce_only: whether a bracket's children may only reduce a position; otherwise a child whose position is gone
-            opens a new one.
-        checks_brackets: whether a bracket is refused whose stop-loss or take-profit lies on the wrong side of its entry.
-        on_increments: whether prices lie on the instrument's increments; otherwise they are counted a million times finer, for
-            comparison with engines that know no increments (scenario files only).
-        unseen_bars: bars at the start at which nothing can be decided, for comparison with engines that do not show them to a
-            strategy (scenario files only).
+        volume_cap: the largest share of a bar's volume that our fills may take, the rest is carried to the next bar;
+            None for no cap.
+        children_reduce_only: whether a bracket's children may only reduce a position; otherwise a child whose
+            position is gone opens a new one.
+        checks_brackets: whether a bracket is refused whose stop-loss or take-profit lies on the wrong side of its
+            entry.
+        on_increments: whether prices lie on the instrument's increments; otherwise they are counted a million times
+            finer, for comparison with engines that know no increments (scenario files only).
+        unseen_bars: bars at the start at which nothing can be decided, for comparison with engines that do not show
+            them to a strategy (scenario files only).
         touch_probability: the chance that a limit order fills when its price is touched but not crossed, for
             `limit_touch="probability"`; seed: for that and for `path="random"`.
     Raises:
@@ -68,10 +70,13 @@ class Switches:
             value = getattr(self, name)
             if value not in choices:
                 raise SettingsError(
-                    f"switch {name} is {value!r}{nearest_name(str(value), choices)}; expected one of {', '.join(choices)}"
+                    f"switch {name} is {value!r}{nearest_name(str(value), choices)}; "
+                    f"expected one of {', '.join(choices)}"
                 )
         if self.volume_cap is not None and not 0 < self.volume_cap <= 1:
-            raise SettingsError(f"switch volume_cap is {self.volume_cap}; expected a share above 0 and up to 1, or none")
+            raise SettingsError(
+                f"switch volume_cap is {self.volume_cap}; expected a share above 0 and up to 1, or none"
+            )
         if self.unseen_bars < 0:
             raise SettingsError(f"switch unseen_bars is {self.unseen_bars}; expected 0 or more")
         if not 0 <= self.touch_probability <= 1:
@@ -85,18 +90,34 @@ class Switches:
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "backtesting_py": {
-        "path": "queue_stops_first", "limit_touch": "touch", "children_same_bar": "if_unambiguous",
-        "trail_reference": "close_after_entry", "stop_limit_same_bar": "limit_beyond_stop", "netting": "oldest_entry_first",
-        "volume_cap": None, "on_increments": False, "unseen_bars": 1,
+        "path": "queue_stops_first",
+        "limit_touch": "touch",
+        "children_same_bar": "if_unambiguous",
+        "trail_reference": "close_after_entry",
+        "stop_limit_same_bar": "limit_beyond_stop",
+        "netting": "oldest_entry_first",
+        "volume_cap": None,
+        "on_increments": False,
+        "unseen_bars": 1,
     },
     "backtrader": {
-        "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "close",
-        "stop_limit_same_bar": "falling_close", "volume_cap": None, "children_reduce_only": False,
-        "checks_brackets": False, "on_increments": False,
+        "path": "queue",
+        "limit_touch": "touch",
+        "children_same_bar": "next_bar",
+        "trail_reference": "close",
+        "stop_limit_same_bar": "falling_close",
+        "volume_cap": None,
+        "children_reduce_only": False,
+        "checks_brackets": False,
+        "on_increments": False,
     },
     "vectorbt_next_open": {
-        "path": "queue", "limit_touch": "touch", "children_same_bar": "next_bar", "trail_reference": "high_lagged",
-        "volume_cap": None, "on_increments": False,
+        "path": "queue",
+        "limit_touch": "touch",
+        "children_same_bar": "next_bar",
+        "trail_reference": "high_lagged",
+        "volume_cap": None,
+        "on_increments": False,
     },
 }
 
@@ -108,9 +129,13 @@ def profile(name: str, **changes: Any) -> Switches:
         SettingsError: no such profile, or no such switch.
     """
     if name not in PROFILES:
-        raise SettingsError(f"unknown profile {name!r}{nearest_name(name, list(PROFILES))}; expected one of {', '.join(PROFILES)}")
+        raise SettingsError(
+            f"unknown profile {name!r}{nearest_name(name, list(PROFILES))}; expected one of {', '.join(PROFILES)}"
+        )
     known = [field.name for field in fields(Switches)]
     for switch in changes:
         if switch not in known:
-            raise SettingsError(f"unknown switch {switch!r}{nearest_name(switch, known)}; expected one of {', '.join(known)}")
+            raise SettingsError(
+                f"unknown switch {switch!r}{nearest_name(switch, known)}; expected one of {', '.join(known)}"
+            )
     return replace(Switches(), **{**PROFILES[name], **changes})

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from engine.bars import Bar, Bars, FloatArray, Stream
+from engine.bars import Bar, Bars, FloatArray, Stream, iso
 from engine.errors import OrderError, PluginError
 from engine.events import Fill, OrderEvent
 from engine.lines import Line
@@ -118,8 +118,8 @@ class Strategy:
     def targets(self, bars: Bars) -> FloatArray:
         """Return the target exposure at every row, float64 [rows] in −1…1; NaN keeps the one before.
 
-        For a strategy of one symbol that needs no per-bar Python. It must be causal: row t may use rows ≤ t only (checked
-        by cutting the input short). A strategy that overrides this and no per-bar handler is run by jumping.
+        For a strategy of one symbol that needs no per-bar Python. It must be causal: row t may use rows ≤ t only
+        (checked by cutting the input short). A strategy that overrides this and no per-bar handler is run by jumping.
         """
         raise NotImplementedError
 
@@ -163,8 +163,8 @@ class Strategy:
         """Ask to buy `quantity` of the base asset; the prices given decide the order type.
 
         None: market. `limit`: limit. `stop`: stop. Both: stop-limit. `trail_…`: trailing stop. `stop_loss` and
-        `take_profit` make it a bracket: they become active when this order fills, and the first to fill cancels the other.
-        Orders of one `oco_group` cancel each other likewise.
+        `take_profit` make it a bracket: they become active when this order fills, and the first to fill cancels the
+        other. Orders of one `oco_group` cancel each other likewise.
 
         Returns:
             The order; it may already be refused (see its `status`, and `on_order`).
@@ -270,7 +270,8 @@ class Strategy:
     # ── sizing: each returns a quantity in base asset, not yet rounded ──────────────────────────────────────────────
 
     def quantity_for_exposure(self, symbol: str, exposure: float) -> float:
-        """Return the signed quantity of a position worth `exposure` × equity at the last close; what is held is not taken off."""
+        """Return the signed quantity of a position worth `exposure` × equity at the last close; what is held is not
+        taken off."""
         return self._context.quantity_for_exposure(symbol, exposure)
 
     def quantity_for_cash(self, symbol: str, fraction: float) -> float:
@@ -299,7 +300,8 @@ class Strategy:
         output: int | str = 0,
         **options: Any,
     ) -> Line:
-        """Declare an indicator and return its line: `line[-1]` is its value at the current bar, `line[-2]` the one before.
+        """Declare an indicator and return its line: `line[-1]` is its value at the current bar, `line[-2]` the one
+        before.
 
         Args:
             function: a TA-Lib name ("SMA", "RSI", "BBANDS" …) or a causal function of yours that takes arrays and
@@ -430,3 +432,26 @@ def exposures_from(strategy: Strategy, bars: Bars) -> FloatArray:
             f"{name}.targets is {exposures[row]} at row {row}; expected a fraction of equity between -1 and 1"
         )
     return exposures
+
+
+def check_targets_causal(strategy: Strategy, bars: Bars, exposures: FloatArray) -> None:
+    """Refuse `targets` that look ahead: with the data cut short, no earlier row may change.
+
+    Only within the first few thousand rows: one that looks ahead does so there too.
+
+    Raises:
+        PluginError: naming the first row that depends on later ones.
+    """
+    span = min(len(bars), 2048)
+    for cut in sorted({span // 7, span // 3, span // 2 + 1, span - 1} - {0}):
+        if cut >= len(bars):
+            continue
+        part = exposures_from(strategy, bars[:cut])
+        same = (part == exposures[:cut]) | (np.isnan(part) & np.isnan(exposures[:cut]))
+        if not same.all():
+            row = int(np.flatnonzero(~same)[0])
+            raise PluginError(
+                f"{type(strategy).__name__}.targets looks ahead: row {row} ({iso(int(bars.close_time[row]))}) is {part[row]} "
+                f"when the data end at row {cut - 1}, and {exposures[row]} when they go on; expected a value made of "
+                "rows up to its own"
+            )

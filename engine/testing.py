@@ -43,7 +43,9 @@ def make_bars(
     duration = Timeframe.parse(timeframe).duration
     open_time = start + duration * np.arange(len(table), dtype=np.int64)
     columns = [np.ascontiguousarray(table[:, place]) for place in range(5)]
-    return Bars((Stream(symbol, timeframe),), open_time, open_time + duration, *columns)
+    open_, high, low, close, volumes = columns
+    stream = Stream(symbol, timeframe)
+    return Bars((stream,), open_time, open_time + duration, open_, high, low, close, volumes)
 
 
 def _full_row(row: Any, volume: float) -> list[float]:

@@ -41,7 +41,9 @@ class EquityTracker:
         self._exact_value = [p.value_units if p.instrument.quote == self._currency else 0 for p in positions]
         self._lot_value = np.array(
             [
-                float(p.instrument.quantity_increment * p.instrument.multiplier) if p.instrument.quote == self._currency else 0.0
+                float(p.instrument.quantity_increment * p.instrument.multiplier)
+                if p.instrument.quote == self._currency
+                else 0.0
                 for p in positions
             ]
         )
@@ -73,7 +75,7 @@ class EquityTracker:
             here = bars if set(bars.streams) <= set(self._base.values()) else _only(bars, set(self._base.values()))
             dense = dense_columns(here, timeframe, symbols)
             columns = [self._symbols.index(symbol) for symbol in symbols]
-            closes[np.ix_(np.searchsorted(time, dense.time), columns)] = dense.close
+            closes[np.searchsorted(time, dense.time)[:, None], columns] = dense.close
         filled = _forward_filled(closes, self._closes)
         lots, cash = self._steps(time, keys, len(time))
         value = (lots * filled * self._lot_value).sum(axis=1)
@@ -90,7 +92,9 @@ class EquityTracker:
             # In Python integers first: a sum of float products would lose units in a long run.
             units = [
                 -s * t * n * self._exact_value[i] - f if self._exact_value[i] else 0
-                for i, s, t, n, f in zip(symbol.tolist(), side.tolist(), ticks.tolist(), size.tolist(), fee.tolist(), strict=True)
+                for i, s, t, n, f in zip(
+                    symbol.tolist(), side.tolist(), ticks.tolist(), size.tolist(), fee.tolist(), strict=True
+                )
             ]
             running = self._cash_units
             totals = []
@@ -129,8 +133,12 @@ class EquityTracker:
         exposure = _share(value[places], equity[places])
         return list(
             zip(
-                time[places].tolist(), [self._currency] * len(places), equity[places].tolist(), cash[places].tolist(),
-                exposure.tolist(), strict=True,
+                time[places].tolist(),
+                [self._currency] * len(places),
+                equity[places].tolist(),
+                cash[places].tolist(),
+                exposure.tolist(),
+                strict=True,
             )
         )
 
@@ -154,8 +162,15 @@ def _only(bars: Bars, streams: set[Stream]) -> Bars:
     renumbered = np.array([kept.index(s) if s in streams else -1 for s in bars.streams], np.int32)
     rows = np.flatnonzero(keep)
     return Bars(
-        kept, bars.open_time[rows], bars.close_time[rows], bars.open[rows], bars.high[rows], bars.low[rows],
-        bars.close[rows], bars.volume[rows], renumbered[bars.stream[rows]],
+        kept,
+        bars.open_time[rows],
+        bars.close_time[rows],
+        bars.open[rows],
+        bars.high[rows],
+        bars.low[rows],
+        bars.close[rows],
+        bars.volume[rows],
+        renumbered[bars.stream[rows]],
     )
 
 
@@ -167,4 +182,3 @@ def _forward_filled(matrix: FloatArray, before: FloatArray) -> FloatArray:
     source = np.where(np.isnan(known), 0, np.arange(len(known))[:, None])
     np.maximum.accumulate(source, axis=0, out=source)
     return np.asarray(np.take_along_axis(known, source, axis=0)[1:])
-

@@ -10,6 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+import main
+from config.reference import readme_page
+from engine.analysis.assumptions import SIMPLIFICATIONS
+from engine.journal.lineage import load_run, unresolved_fills
+from engine.journal.sql import SqlJournal
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.toml"))
@@ -24,16 +31,30 @@ COMMANDS = (
 
 
 @pytest.fixture
-def barcast(tmp_path):
-    """Return a function that runs the command line and returns what came of it."""
+def barcast(tmp_path, monkeypatch):
+    """Return a function that runs the command line in this process and returns what came of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BARCAST_JOURNAL", f"sqlite:///{tmp_path / 'journal.db'}")
 
-    def run(*arguments, expect=0, **environment):
+    def run(*arguments, expect=0):
+        done = CliRunner().invoke(main.app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert done.exit_code == expect, done.output
+        return done
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Return a function that runs the command line in a process of its own."""
+
+    def run(*arguments, **environment):
         journal = f"sqlite:///{tmp_path / 'journal.db'}"
         done = subprocess.run(
             [sys.executable, str(ROOT / "main.py"), *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True,
             env={**os.environ, "BARCAST_JOURNAL": journal, **environment}, timeout=120,
         )
-        assert done.returncode == expect, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done
 
     return run
@@ -58,16 +79,16 @@ def small(tmp_path):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_imports_nothing_heavy(barcast, command):
-    done = barcast(*command, "--help", PYTHONPROFILEIMPORTTIME="1")
+def test_help_imports_nothing_heavy(process, command):
+    done = process(*command, "--help", PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "Usage:" in done.stdout
     assert "typer" in imported
     assert imported.isdisjoint(HEAVY)
 
 
-def test_a_backtest_imports_neither_torch_nor_vectorbt_nor_ccxt(barcast, small):
-    done = barcast("backtest", small, PYTHONPROFILEIMPORTTIME="1")
+def test_a_backtest_imports_neither_torch_nor_vectorbt_nor_ccxt(process, small):
+    done = process("backtest", small, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "numpy" in imported
     assert imported.isdisjoint({"torch", "vectorbt", "ccxt", "plotly"})
@@ -110,9 +131,9 @@ def test_the_json_of_a_backtest_has_what_scripts_need(barcast, small):
     assert "sharpe" in result["statistics"]
 
 
-def test_two_runs_in_two_processes_make_the_same_fills(barcast, small):
+def test_two_runs_in_two_processes_make_the_same_fills(process, small):
     hashes = {
-        json.loads(barcast("backtest", small, "--json", "-", PYTHONHASHSEED=seed).stdout)["fills_hash"]
+        json.loads(process("backtest", small, "--json", "-", PYTHONHASHSEED=seed).stdout)["fills_hash"]
         for seed in ("1", "2")
     }
     assert len(hashes) == 1
@@ -141,9 +162,10 @@ def test_a_report_is_written_where_it_was_asked_for(barcast, small, tmp_path):
     ("strategy.name=SmaCros", "unknown strategy 'SmaCros'; did you mean 'SmaCross'?"),
     ("strategy.parameters.fsat=3", "SmaCross: unknown parameter 'fsat'; did you mean 'fast'?"),
     ("strategy.parameters.fast=1", "SmaCross: parameter fast is 1; expected ≥ 2"),
-    ("instruments.'BTC/USDX'.min_notional=3", "describes what the data have not; did you mean 'BTC/USDT'?"),
+    ("instruments.'BTC/USDX'.min_notional=3", "names 'BTC/USDX', which is not in the data"),
     ("account.currency=EUR", "add cash in USDT"),
-    ("report.benchmark=BTC", "report.benchmark is 'BTC'"),
+    ("report.benchmark=BTC", "report.benchmark names 'BTC', which is not in the data"),
+    ("report.html=small.toml/x.html", "cannot be written"),
 ])
 def test_a_mistake_is_one_clear_message_and_no_traceback(barcast, small, change, message):
     done = barcast("backtest", small, "--set", change, expect=2)
@@ -201,9 +223,6 @@ def test_a_run_can_be_listed_explained_and_reported_from_the_journal(barcast, sm
 
 
 def test_every_fill_in_the_journal_leads_to_its_order_and_decision(barcast, small, tmp_path):
-    from engine.journal.lineage import load_run, unresolved_fills
-    from engine.journal.sql import SqlJournal
-
     result = json.loads(barcast("backtest", small, "--json", "-").stdout)
     with SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}", create=False) as journal:
         assert unresolved_fills(journal) == ()
@@ -323,10 +342,14 @@ def blocks(language):
 
 
 def test_the_table_of_what_the_simulator_leaves_out_is_that_of_the_report():
-    from engine.analysis.assumptions import SIMPLIFICATIONS
+    assert readme_page(README) == README, "run `make docs`"
+    assert SIMPLIFICATIONS[0].assumption in README
 
-    for row in SIMPLIFICATIONS:
-        assert f"| {' | '.join(row)} |" in README
+
+def test_every_link_in_the_documentation_leads_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda text: text.splitlines()[0])

@@ -132,6 +132,11 @@ def test_relative_paths_are_relative_to_the_settings_file(load, tmp_path):
     assert settings.strategy.folders == (tmp_path / "mine",)
 
 
+def test_a_journal_is_a_url_or_a_file(load, tmp_path):
+    for text in ("here.db", "sqlite:///here.db", f"sqlite:///{tmp_path}/here.db"):
+        assert load(LEAST, f"journal.url={text}").journal.url == f"sqlite:///{tmp_path}/here.db"
+
+
 def test_a_database_in_memory_or_on_a_server_is_left_as_it_is(load):
     for url in ("sqlite:///:memory:", "postgresql+psycopg://me@host/db", "sqlite:////tmp/a.db"):
         assert load(LEAST, f"journal.url={url}").journal.url == url

@@ -154,6 +154,22 @@ def test_looking_at_the_position_settles_first_and_changes_nothing(looks_at: int
     assert books(bulk_portfolio) == books(portfolio)
 
 
+class LooksAtTheEnd(Wishes):
+    """Looks at its position when the run is over, with an order left open by the volume cap."""
+
+    def on_stop(self) -> None:
+        self.seen.append(self.position("TEST"))
+
+
+def test_looking_after_the_last_bar_deals_with_nothing_twice() -> None:
+    bars = random_bars(0, 60, 30.0)
+    looking, one_by_one = LooksAtTheEnd([0.0, 0.3]), LooksAtTheEnd([0.0, 0.3])
+    _, bulk_journal, _ = run(bars, looking)
+    _, journal, _ = run(bars, one_by_one, mode="step")
+    assert looking.seen == one_by_one.seen
+    assert vars(bulk_journal.rows) == vars(journal.rows)
+
+
 def test_what_a_failing_strategy_asked_for_before_is_journalled() -> None:
     bars = random_bars(3, 60, 4000.0)
     outcomes = []
