@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from math import exp, log, sqrt
 from typing import Any, NamedTuple, Protocol
 

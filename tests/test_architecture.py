@@ -30,7 +30,7 @@ LIBRARIES = {
     "engine.indicator_talib": {"numpy", "talib"},
     "engine.jump": {"numpy", "numba"},
     "engine.kernel": {"numpy", "numba"},
-    "engine.journal": {"alembic", "numpy", "psycopg", "sqlalchemy"},
+    "engine.journal": {"alembic", "numpy", "orjson", "psycopg", "sqlalchemy"},
     "engine.analysis": {"jinja2", "numpy", "pandas", "plotly", "quantstats", "rich", "vectorbt"},
     "strategies": {"numpy"},
     "models": {"numpy", "safetensors", "torch"},
