@@ -17,7 +17,7 @@ from engine.journal.json_text import number_lists, to_json, with_numbers_at
         ([(1.5,)], ["[1.5]"]),
         ([(), (1.5, 2.0), None, (), (3.25,)], ["[]", "[1.5,2.0]", None, "[]", "[3.25]"]),
         ([(nan, 1.0), (inf, -inf)], ["[null,1.0]", "[null,null]"]),
-        ([(1e300, -2.5e-8)], ["[1e300,-2.5e-8]"]),
+        ([(1e300, -2.5e-8)], ["[1e+300,-2.5e-8]"]),
     ],
 )
 def test_rows_of_numbers_become_arrays(rows: list[tuple[float, ...] | None], texts: list[str | None]) -> None:
