@@ -614,7 +614,10 @@ class SimulatedExchange:
             size = order.instrument.float_quantity(lots) * float(order.instrument.multiplier)
             costs = PriceCosts(costs.spread * size, costs.slippage * size, costs.impact * size)
         self._events.append(
-            Fill(number, order, time, bar_close_time, side, price, lots, liquidity, fee_units, reference, *costs)
+            Fill(
+                number, order, time, bar_close_time, side, price, lots, liquidity, fee_units, reference, *costs,
+                position.lots, position.account.cash_units,
+            )
         )
         if order.status is OrderStatus.FILLED:
             self._delist(order)

@@ -46,8 +46,27 @@ def _whole_lots(quantity: float, lot: float) -> int:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _share_of_cost(cost: int, closing: int, held: int) -> int:
-    """Return cost × closing // held, of which the first product alone may not fit into int64."""
-    return cost // held * closing + cost % held * closing // held
+    """Return cost × closing // held exactly, though the product may not fit into int64."""
+    if closing == held:
+        return cost
+    rest = cost % held
+    whole = cost // held * closing
+    if float(rest) * float(closing) < _LARGEST:
+        return whole + rest * closing // held
+    # rest × closing ÷ held bit by bit, as on paper: no number on the way is twice as large as held.
+    quotient = remainder = 0
+    for bit in range(62, -1, -1):
+        quotient *= 2
+        remainder *= 2
+        if remainder >= held:
+            remainder -= held
+            quotient += 1
+        if (closing >> bit) & 1:
+            remainder += rest
+            if remainder >= held:
+                remainder -= held
+                quotient += 1
+    return whole + quotient
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -148,7 +167,7 @@ def run_targets(
                 slip = slip + max(0.0, paid - total)
             lot_units = price * value_units
             largest = float(max(lots, abs(held)))
-            if largest * float(lot_units) * max(float(numerator), 2.0) > _LARGEST or largest * largest > _LARGEST:
+            if largest * float(lot_units) * max(float(numerator), 2.0) > _LARGEST or largest > _LARGEST / 4.0:
                 return failed
             fee = _fee(lots * lot_units, numerator, denominator)
             closing = min(lots, max(0, -held * side))

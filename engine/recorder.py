@@ -64,7 +64,7 @@ class Recorder:
         """Note why something is asked for; return the decision's id."""
         self.decision_count = number = self.decision_count + 1
         lines = self._lines.get(symbol)
-        saw = tuple([line[-1] for line in lines]) if lines else None
+        saw = tuple([float(line[-1]) for line in lines]) if lines else None
         self._batch.decisions.append((number, time, self._strategy, symbol, bar_close_time, price, action, saw, why))
         return number
 
@@ -106,13 +106,11 @@ class Recorder:
 
     def fill(self, fill: Fill) -> None:
         """Note an execution, after it was booked."""
-        number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks, *costs = (
-            fill
-        )
+        number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks, *rest = fill
+        *costs, lots_after, cash_after = rest
         instrument = order.instrument
         symbol = order.symbol
-        position = self._positions[symbol]
-        account = position.account
+        account = self._positions[symbol].account
         of_unit, unit = account.unit_ratio
         of_tick, tick = instrument.price_ratio
         of_lot, lot = instrument.quantity_ratio
@@ -130,8 +128,8 @@ class Recorder:
             account.currency,
             reference_ticks * of_tick / tick,
             *costs,
-            position.lots * of_lot / lot,
-            account.cash_units * of_unit / unit,
+            lots_after * of_lot / lot,
+            cash_after * of_unit / unit,
         )
         self._fills.append(row)
         self._batch.fills.append(row)

@@ -200,6 +200,21 @@ def test_sums_too_large_for_the_compiled_run_go_the_long_way() -> None:
     assert books(bulk_portfolio) == books(portfolio)
 
 
+def test_quantities_of_many_increments_are_shared_out_exactly() -> None:
+    """1e15 lots: cost × closing does not fit into 64 bits."""
+    bars = random_bars(5, 60, 1e9)
+    wishes = [1.0, 0.4, -0.7, 0.31, None, -0.2]
+    fine = Instrument("TEST", quantity_increment=Decimal("1e-11"), price_increment=Decimal("0.01"))
+    outcomes = []
+    for mode in ("auto", "step"):
+        portfolio = Portfolio({"USD": Decimal(300)}, [fine])
+        journal = ListJournal()
+        broker = SimulatedExchange(portfolio, Switches(volume_cap=None))
+        Engine(Parts(BarsFeed(bars), Wishes(wishes), broker, portfolio, journal=journal, mode=mode, compile_from=1)).run()
+        outcomes.append((books(portfolio), vars(journal.rows)))
+    assert outcomes[0] == outcomes[1]
+
+
 def test_made_up_bars_are_not_traded_in_bulk_either() -> None:
     bars = random_bars(5, 20, 1000.0)
     flags = np.zeros(20, np.uint8)

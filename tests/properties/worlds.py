@@ -474,7 +474,7 @@ def all_terms(draw: st.DrawFn) -> Terms:
 @st.composite
 def worlds(
     draw: st.DrawFn, *, terms: st.SearchStrategy[Terms] | None = None, most_symbols: int = 3, currencies: bool = True,
-    most_actions: int = 9,
+    most_actions: int = 10,
 ) -> World:
     """Draw a world of one symbol or several, on up to 24 bars."""
     count = draw(st.integers(1, most_symbols))
@@ -489,6 +489,6 @@ def worlds(
             lot=draw(st.sampled_from((Decimal("0.01"), Decimal(1), Decimal("0.00001")))),
             quote=draw(st.sampled_from(("USD", "EUR"))) if currencies else "USD"))
     script = draw(st.lists(
-        st.tuples(st.integers(0, length - 1), st.integers(0, count - 1), ACTIONS), min_size=1, max_size=most_actions))
+        st.tuples(st.integers(0, length - 1), st.integers(0, count - 1), ACTIONS), min_size=3, max_size=most_actions))
     return World(
-        tuple(walks), tuple(sorted(script, key=lambda entry: entry[:2])), draw(terms or all_terms()))
+        tuple(walks), tuple(sorted(script, key=lambda entry: entry[:2])), draw(all_terms() if terms is None else terms))
