@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from engine import Bar, Bars, Instrument, Param, PluginError, Stream, Strategy
+from engine import Bar, Bars, Instrument, Param, PluginError, Strategy, Stream
 from engine.exchange import SimulatedExchange
 from engine.journal.memory import MemoryJournal
 from engine.loop import Engine, Parts
@@ -45,7 +45,9 @@ class Cross(Strategy):
 
     def on_bar(self, bar: Bar) -> None:
         if self.quick[-1] > self.slow[-1] and not self.position(bar.symbol) and not self.open_orders():
-            self.buy(bar.symbol, 10, stop_loss=bar.close - 2 * self.range[-1], take_profit=bar.close + 3 * self.range[-1])
+            self.buy(
+                bar.symbol, 10, stop_loss=bar.close - 2 * self.range[-1], take_profit=bar.close + 3 * self.range[-1]
+            )
         elif self.quick[-1] < self.slow[-1] and self.position(bar.symbol) > 0:
             self.cancel_all()
             self.close(bar.symbol, why="crossed down")

@@ -70,7 +70,9 @@ class Columns(Strategy):
         self.wishes = wishes
 
     def targets(self, bars: Bars) -> Any:
-        return np.array([np.nan if (w := self.wishes[row % len(self.wishes)]) is None else w for row in range(len(bars))])
+        return np.array(
+            [np.nan if (w := self.wishes[row % len(self.wishes)]) is None else w for row in range(len(bars))]
+        )
 
 
 def random_bars(seed: int, count: int, volume: float) -> Bars:
@@ -83,15 +85,30 @@ def random_bars(seed: int, count: int, volume: float) -> Bars:
 
 
 def run(
-    bars: Bars, strategy: Strategy, *, mode: str = "auto", compile_from: int = 1, cash: Decimal = Decimal(10_000), fee: str = "0.0005",
-    slippage: Any = None, switches: Switches | None = None, allow_short: bool = True, chunk: int | None = None,
+    bars: Bars,
+    strategy: Strategy,
+    *,
+    mode: str = "auto",
+    compile_from: int = 1,
+    cash: Decimal = Decimal(10_000),
+    fee: str = "0.0005",
+    slippage: Any = None,
+    switches: Switches | None = None,
+    allow_short: bool = True,
+    chunk: int | None = None,
 ) -> tuple[RunResult, ListJournal, Portfolio]:
     portfolio = Portfolio({"USD": cash}, [Instrument("TEST")], allow_short=allow_short)
     fees, slips = MakerTakerFees(Decimal(0), Decimal(fee)), slippage or NoSlippage()
     journal = ListJournal()
     broker = SimulatedExchange(portfolio, switches or Switches(), fees=fees, slippage=slips)
     parts = Parts(
-        BarsFeed(bars, chunk=chunk), strategy, broker, portfolio, journal=journal, headroom=headroom(fees, slips, "TEST"), mode=mode,
+        BarsFeed(bars, chunk=chunk),
+        strategy,
+        broker,
+        portfolio,
+        journal=journal,
+        headroom=headroom(fees, slips, "TEST"),
+        mode=mode,
         compile_from=compile_from,
     )
     return Engine(parts).run(), journal, portfolio
@@ -116,7 +133,9 @@ terms = st.fixed_dictionaries(
 
 @settings(max_examples=60, deadline=None)
 @given(wishes=wish_lists, seed=st.integers(0, 999), volume=st.sampled_from([30.0, 5000.0]), terms=terms)
-def test_bulk_and_one_by_one_leave_equal_journals_and_books(wishes: list[float | None], seed: int, volume: float, terms: dict[str, Any]) -> None:
+def test_bulk_and_one_by_one_leave_equal_journals_and_books(
+    wishes: list[float | None], seed: int, volume: float, terms: dict[str, Any]
+) -> None:
     bars = random_bars(seed, 60, volume)
     bulk, bulk_journal, bulk_portfolio = run(bars, Wishes(wishes), **terms)
     single, journal, portfolio = run(bars, Wishes(wishes), mode="step", **terms)
@@ -147,8 +166,8 @@ def test_looking_at_the_position_settles_first_and_changes_nothing(looks_at: int
     bars = random_bars(3, 60, 40.0)
     wishes = [1.0, None, None, -0.5, None, 0.0, 0.7]
     looking, one_by_one = Wishes(wishes, looks_at), Wishes(wishes, looks_at)
-    bulk, bulk_journal, bulk_portfolio = run(bars, looking, chunk=17)
-    single, journal, portfolio = run(bars, one_by_one, mode="step", chunk=17)
+    _bulk, bulk_journal, bulk_portfolio = run(bars, looking, chunk=17)
+    _single, journal, portfolio = run(bars, one_by_one, mode="step", chunk=17)
     assert looking.seen == one_by_one.seen
     assert vars(bulk_journal.rows) == vars(journal.rows)
     assert books(bulk_portfolio) == books(portfolio)
@@ -177,12 +196,21 @@ def test_what_a_failing_strategy_asked_for_before_is_journalled() -> None:
         portfolio = Portfolio({"USD": Decimal(10_000)}, [Instrument("TEST")])
         journal = ListJournal()
         parts = Parts(
-            BarsFeed(bars), Wishes([1.0, 0.0], fails_at=30), SimulatedExchange(portfolio), portfolio, journal=journal, mode=mode,
+            BarsFeed(bars),
+            Wishes([1.0, 0.0], fails_at=30),
+            SimulatedExchange(portfolio),
+            portfolio,
+            journal=journal,
+            mode=mode,
             compile_from=1,
         )
-        with pytest.raises(StrategyError, match=r"Wishes.on_bar failed at the bar TEST 1d that closed .*planted.*test_settlement.py, line"):
+        with pytest.raises(
+            StrategyError,
+            match=r"Wishes.on_bar failed at the bar TEST 1d that closed .*planted.*test_settlement.py, line",
+        ):
             Engine(parts).run()
-        assert journal.ended is not None and journal.ended.status == "failed"
+        assert journal.ended is not None
+        assert journal.ended.status == "failed"
         outcomes.append(journal.rows)
     assert len(outcomes[0].fills) == 30
     for table in ("decisions", "orders", "order_events", "fills"):
@@ -194,9 +222,10 @@ def test_sums_too_large_for_the_compiled_run_go_the_long_way() -> None:
     bars = random_bars(5, 60, 1e12)
     wishes = [1.0, 0.4, None, 0.0]
     cash = Decimal(10) ** 12
-    bulk, bulk_journal, bulk_portfolio = run(bars, Wishes(wishes), cash=cash)
-    single, journal, portfolio = run(bars, Wishes(wishes), cash=cash, mode="step")
-    assert bulk_journal.rows.fills and vars(bulk_journal.rows) == vars(journal.rows)
+    _bulk, bulk_journal, bulk_portfolio = run(bars, Wishes(wishes), cash=cash)
+    _single, journal, portfolio = run(bars, Wishes(wishes), cash=cash, mode="step")
+    assert bulk_journal.rows.fills
+    assert vars(bulk_journal.rows) == vars(journal.rows)
     assert books(bulk_portfolio) == books(portfolio)
 
 
@@ -210,7 +239,9 @@ def test_quantities_of_many_increments_are_shared_out_exactly() -> None:
         portfolio = Portfolio({"USD": Decimal(300)}, [fine])
         journal = ListJournal()
         broker = SimulatedExchange(portfolio, Switches(volume_cap=None))
-        Engine(Parts(BarsFeed(bars), Wishes(wishes), broker, portfolio, journal=journal, mode=mode, compile_from=1)).run()
+        Engine(
+            Parts(BarsFeed(bars), Wishes(wishes), broker, portfolio, journal=journal, mode=mode, compile_from=1)
+        ).run()
         outcomes.append((books(portfolio), vars(journal.rows)))
     assert outcomes[0] == outcomes[1]
 
@@ -219,7 +250,18 @@ def test_made_up_bars_are_not_traded_in_bulk_either() -> None:
     bars = random_bars(5, 20, 1000.0)
     flags = np.zeros(20, np.uint8)
     flags[3:6] = FORWARD_FILLED
-    flagged = Bars(bars.streams, bars.open_time, bars.close_time, bars.open, bars.high, bars.low, bars.close, bars.volume, None, flags)
+    flagged = Bars(
+        bars.streams,
+        bars.open_time,
+        bars.close_time,
+        bars.open,
+        bars.high,
+        bars.low,
+        bars.close,
+        bars.volume,
+        None,
+        flags,
+    )
     _, bulk_journal, _ = run(flagged, Wishes([None, None, 1.0]))
     _, journal, _ = run(flagged, Wishes([None, None, 1.0]), mode="step")
     assert vars(bulk_journal.rows) == vars(journal.rows)
