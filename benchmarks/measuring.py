@@ -47,16 +47,23 @@ class Stopwatch:
         self.cpu, self.wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
 
 
-def take_turns(contenders: Mapping[str, Work[Outcome]], rounds: int) -> dict[str, Turn[Outcome]]:
-    """Run every contender once a round, in order, and return the best of each."""
+def take_turns(
+    contenders: Mapping[str, Work[Outcome]], rounds: int, fewer: Mapping[str, int] | None = None
+) -> dict[str, Turn[Outcome]]:
+    """Run every contender once a round, in order, and return the best of each.
+
+    Args:
+        fewer: rounds of those that take too long for all of them.
+    """
     best: dict[str, Turn[Outcome]] = {}
-    for _ in range(rounds):
+    for done in range(rounds):
         for name, work in contenders.items():
-            turn = _one(work)
-            known = best.get(name)
-            best[name] = turn if known is None else replace(
-                turn, cpu=min(turn.cpu, known.cpu), wall=min(turn.wall, known.wall), peak=_larger(turn.peak, known.peak)
-            )
+            if done < (fewer or {}).get(name, rounds):
+                turn = _one(work)
+                known = best.get(name, turn)
+                best[name] = replace(
+                    turn, cpu=min(turn.cpu, known.cpu), wall=min(turn.wall, known.wall), peak=_larger(turn.peak, known.peak)
+                )
     return best
 
 

@@ -61,12 +61,13 @@ class SomeTrades(Strategy):
     trades: int = Param(1000, ge=0)
 
     def on_start(self) -> None:
-        self.left = self.trades
+        self.left, self.wanted = self.trades, 0.01
 
     def on_bar(self, bar: Bar) -> None:
         if self.left:
             self.left -= 1
-            self.target(bar.symbol, 0.0 if self.left & 1 else 0.01, why="the bar is there")
+            self.target(bar.symbol, self.wanted, why="the bar is there")
+            self.wanted = 0.01 - self.wanted
 
 
 class SomeTradesWatched(SomeTrades):

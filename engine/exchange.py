@@ -89,6 +89,7 @@ class SimulatedExchange:
         self._gauges: dict[str, MarketGauge] = {}
         self._rates = self.fees.constant_rates()
         self._fills_at_close = self.switches.market_fill == "next_close"
+        self._fills_when_decided = self.switches.market_fill == "same_close"
         self._meets_bars_whole = self.switches.path in ("queue", "queue_stops_first")
         self._volume_share = self.switches.volume_cap
         self._has_price_costs = not isinstance(self.slippage, NoSlippage)
@@ -125,7 +126,7 @@ class SimulatedExchange:
         if order.type is OrderType.TRAILING_STOP:
             trail(order, order.decision_ticks)
         self._enlist(order)
-        if self.switches.market_fill == "same_close" and order.type is OrderType.MARKET:
+        if self._fills_when_decided and order.type is OrderType.MARKET and order.arrives_at == order.decided_at:
             self._events = [OrderAccepted(order, order.arrives_at)]
             self._cap_lots = None
             self._execute(order, order.decision_ticks, order.decided_at, order.decided_at, Liquidity.TAKER)
@@ -348,13 +349,17 @@ class SimulatedExchange:
     def _meet_whole_bar(self, order: Order, ticks: TickBar, bar: Bar) -> None:
         was_triggered = order.is_triggered
         price = over_whole_bar(order, _seen_by(order, ticks), self.switches)
+        level = None if price is None else price * order.side
+        time = bar.open_time if level == ticks.open else bar.close_time
         if order.is_triggered and not was_triggered:
-            self._events.append(OrderTriggered(order, bar.close_time))
-        if price is None or (order.type is OrderType.MARKET and self._fills_at_close):
+            self._events.append(OrderTriggered(order, time))
+        if level is None or (order.type is OrderType.MARKET and self._fills_at_close):
             return
-        level = price * order.side
-        liquidity = Liquidity.MAKER if order.type is OrderType.LIMIT and order.has_rested else Liquidity.TAKER
-        self._execute(order, level, bar.open_time if level == ticks.open else bar.close_time, bar.close_time, liquidity)
+        if order.post_only and not order.has_rested and level == ticks.open:
+            self._turn_away(order, level, time)
+            return
+        liquidity = Liquidity.MAKER if order.has_rested and _is_limit(order, was_triggered) else Liquidity.TAKER
+        self._execute(order, level, time, bar.close_time, liquidity)
         self._activate_children(order, level, ticks, bar)
 
     def _next_untried(self, orders: dict[int, Order], done: set[int], bar: Bar) -> Order | None:

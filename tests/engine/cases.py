@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 from engine import Bars, Order
 from engine.events import OrderAmended, OrderCancelled, OrderExpired, OrderReduced, OrderRejected, OrderTriggered, RequestRefused
 from engine.loop import Engine
+from engine.records import Batch, RunEnd, RunStart
 from engine.results import RunResult
 from engine.semantics import Switches
 from engine.testing import ScriptedStrategy, Terms, daily_index, engine_for, make_bars
@@ -188,3 +191,40 @@ def both_sides(cases: Sequence[Case]) -> list[Case]:
 
 def name_of(value: Any) -> str | None:
     return f"{value.ask.method} {value.why}".replace(" ", "_") if isinstance(value, Case) else None
+
+
+class ListJournal:
+    """Keeps every row, and how the run ended."""
+
+    def __init__(self) -> None:
+        self.rows = Batch()
+        self.started: RunStart | None = None
+        self.ended: RunEnd | None = None
+
+    def begin(self, start: RunStart) -> int:
+        self.started = start
+        return 1
+
+    def write(self, batch: Batch) -> None:
+        for table in vars(self.rows):
+            getattr(self.rows, table).extend(getattr(batch, table))
+
+    def end(self, end: RunEnd) -> None:
+        self.ended = end
+
+    def tables(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return every row as plain tuples, numbers that are equal being equal whatever their type."""
+        return {name: [tuple(row) for row in rows] for name, rows in vars(self.rows).items()}
+
+
+def merged(*parts: Bars) -> Bars:
+    """Return several streams as one feed: by close time, then in the order given."""
+    stream = np.concatenate([np.full(len(part), place, np.int32) for place, part in enumerate(parts)])
+    times = np.concatenate([part.close_time for part in parts])
+    order = np.lexsort((stream, times))
+
+    def joined(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    names = ("open_time", "close_time", "open", "high", "low", "close", "volume")
+    return Bars(tuple(part.streams[0] for part in parts), **{name: joined(name) for name in names}, stream=stream[order])

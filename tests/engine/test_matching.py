@@ -194,12 +194,11 @@ def test_a_trailing_stop_ratchets(side: Side, prices: Any, stops: Any) -> None:
     assert tuple(seen) == stops
 
 
-@pytest.mark.parametrize(("side", "stop"), [(SELL, 10_450), (BUY, 11_553)])
+@pytest.mark.parametrize(("side", "stop"), [(SELL, 11_001 - 551), (BUY, 11_001 + 551)])
 def test_a_trail_by_a_fraction_is_rounded_away_from_the_price(side: Side, stop: int) -> None:
-    trailing = order(OrderType.TRAILING_STOP, side, trail_fraction=0.05)  # 5 % of 110.01 is 5.5005
+    trailing = order(OrderType.TRAILING_STOP, side, trail_fraction=0.05)
     trail(trailing, 11_001)
-    assert trailing.stop_ticks == (11_001 - 551 if side is SELL else 11_001 + 551)
-    assert abs(stop - trailing.stop_ticks) <= 1
+    assert trailing.stop_ticks == stop, "5 % of 110.01 is 5.5005"
 
 
 @pytest.mark.parametrize(

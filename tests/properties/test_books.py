@@ -114,7 +114,8 @@ def test_scaling_prices_and_cash_by_a_power_of_two_scales_the_result_exactly(wor
 
 
 def test_a_fill_s_row_tells_of_the_books_right_after_it_and_not_at_the_end_of_its_bar():
-    world = World((Walk("S0", (Step(),) * 3),), ((0, 0, Place(Side.BUY, 100)), (0, 0, Place(Side.BUY, 200))))
+    walk = Walk("S0", (Step(volume=1_000_000),) * 3)
+    world = World((walk,), ((0, 0, Place(Side.BUY, 100)), (0, 0, Place(Side.BUY, 200))))
 
     first, second = run(world).rows["fills"]
 

@@ -1,0 +1,107 @@
+"""What the benchmark says: one row for each line of the targets, and a table of everything that was timed."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PEERS = ("backtesting", "vectorbt", "vectorbt-rust", "backtrader", "numpy", "numba")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the targets.
+
+    Args:
+        ours, peer: in `unit`; ratio: ours ÷ peer unless `work` says otherwise. None where there is none.
+        target: in words; is_met: whether this run met it, None without a target.
+        equal: whether the check that makes the figure count came out equal; check: what was compared.
+    """
+
+    work: str
+    ours: float
+    peer: float | None
+    ratio: float | None
+    target: str | None
+    equal: bool
+    unit: str
+    is_met: bool | None
+    check: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Something that was run: bars and seconds, the memory it took while it ran, the fills it made."""
+
+    name: str
+    bars: int
+    cpu: float
+    wall: float
+    peak: float | None
+    fills: int
+
+
+def machine() -> str:
+    """Return what ran this: processor, cores, Python and the peers' versions."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    libraries = ", ".join(f"{name} {version(name)}" for name in PEERS)
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}; {libraries}"
+
+
+def plain(rows: Sequence[Row], timed: Sequence[Timed]) -> str:
+    """Return both tables for a terminal."""
+    parts = [machine(), "", _aligned([_HEAD, *map(_cells, rows)])]
+    if timed:
+        parts += ["", _aligned([_TIMED_HEAD, *map(_timed_cells, timed)])]
+    return "\n".join(parts)
+
+
+def markdown(rows: Sequence[Row], timed: Sequence[Timed]) -> str:
+    """Return both tables as Markdown."""
+    parts = [f"Machine: {machine()}.", "", _piped([_HEAD, *map(_cells, rows)])]
+    if timed:
+        parts += ["", _piped([_TIMED_HEAD, *map(_timed_cells, timed)])]
+    return "\n".join(parts)
+
+
+_HEAD = ("work", "Barcast", "peer", "ratio", "target", "met", "equal", "what was compared")
+_TIMED_HEAD = ("run", "bars/s (CPU)", "bars/s (wall)", "memory, MB", "fills")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.work, f"{_number(row.ours)} {row.unit}", "–" if row.peer is None else _number(row.peer),
+        "–" if row.ratio is None else f"{row.ratio:.2f}", row.target or "–", _word(row.is_met), _word(row.equal), row.check,
+    )
+
+
+def _timed_cells(timed: Timed) -> tuple[str, ...]:
+    peak = "–" if timed.peak is None else f"{timed.peak:,.0f}"
+    return timed.name, _number(timed.bars / timed.cpu), _number(timed.bars / timed.wall), peak, f"{timed.fills:,}"
+
+
+def _number(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _word(value: bool | None) -> str:
+    return "–" if value is None else "yes" if value else "NO"
+
+
+def _aligned(table: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table)
+
+
+def _piped(table: Sequence[tuple[str, ...]]) -> str:
+    head, *body = [f"| {' | '.join(cells)} |" for cells in table]
+    return "\n".join([head, f"|{'---|' * len(table[0])}", *body])
