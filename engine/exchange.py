@@ -498,6 +498,8 @@ class SimulatedExchange:
         if parent.is_open:
             self._protected[parent.id] = parent.filled_lots
         known = None if later else self._known_to_children(parent, children, entry, ticks)
+        is_at_open = entry is None or (self._meets_bars_whole and entry == ticks.open)
+        time = bar.open_time if is_at_open else bar.close_time
         for child in children:
             if not child.is_open:
                 continue
@@ -505,10 +507,10 @@ class SimulatedExchange:
                 child.lots += more
                 if more:
                     reason = f"now {child.quantity}: order {parent.id} filled more"
-                    self._events.append(OrderAmended(child, bar.close_time, reason))
+                    self._events.append(OrderAmended(child, time, reason))
                 continue
             if child.lots > parent.filled_lots:
-                self._cut(child, parent.filled_lots, bar.close_time, f"what order {parent.id} has filled")
+                self._cut(child, parent.filled_lots, time, f"what order {parent.id} has filled")
             self._enlist(child)
             if child.type is OrderType.TRAILING_STOP and self.switches.trail_reference != "close_after_entry":
                 is_lagging = self.switches.trail_reference == "close"
@@ -519,7 +521,7 @@ class SimulatedExchange:
                 self._has_woken |= child.stop_ticks is not None or child.limit_ticks is not None
                 if not self._meets_bars_whole and (child.stop_ticks is not None or child.limit_ticks is not None):
                     # The first price it meets is its entry's: one that lies beyond already fills there.
-                    point, time = (ticks, bar.open_time) if entry is None else (TickBar(entry, entry, entry, entry), bar.close_time)
+                    point = ticks if entry is None else TickBar(entry, entry, entry, entry)
                     self._meet_open(child, point, bar, time)
                     child.has_rested = True
 

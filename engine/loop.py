@@ -58,7 +58,7 @@ class Engine:
         self.clock = self._running.clock
         self.bus = self._running.bus
         self.lines = self._running.lines
-        self._tracker = EquityTracker(parts.portfolio, parts.feed.streams)
+        self._tracker = EquityTracker(parts.portfolio, parts.feed.streams, parts.feed.row_count)
         self._settler: Settler | None = None
         self._bars_seen = 0
         self._fills_valued = 0

@@ -184,11 +184,13 @@ class InstantStepper:
             row_of, first = self._place_of, start  # every symbol has a bar: rows stand in feed order
         else:
             row_of = {symbols[row]: row for row in range(start, end) if places[row] in self._base}
-        frees_cash: dict[str, bool] = dict.fromkeys(row_of, False) if broker.needs_every_bar else {}
+        frees_cash: dict[str, bool] = {}
         for order in broker.working.values():
             symbol = order.symbol
             if symbol in row_of:
                 frees_cash[symbol] = frees_cash.get(symbol, True) and self._reduces(order)
+        if broker.needs_every_bar:
+            frees_cash = dict.fromkeys(row_of, True) | frees_cash  # the others only look
         happened: list[Any] = []
         for _, row in sorted((not frees, row_of[symbol]) for symbol, frees in frees_cash.items()):
             happened.extend(broker.on_bar(rows[first + row]))

@@ -21,13 +21,20 @@ def base_streams(streams: tuple[Stream, ...]) -> dict[str, Stream]:
     return base
 
 
+_LARGEST = 4.0e18
+"""Sums below it fit into int64."""
+
+
 class EquityTracker:
     """Values the portfolio chunk by chunk, in the currency results are reported in.
 
     Positions quoted in other currencies, and cash in them, are left out.
+
+    Args:
+        rows: how many bars there will be, if that is known: the curve is then written once, into its place.
     """
 
-    def __init__(self, portfolio: Portfolio, streams: tuple[Stream, ...]) -> None:
+    def __init__(self, portfolio: Portfolio, streams: tuple[Stream, ...], rows: int | None = None) -> None:
         self._currency = portfolio.currency
         account = portfolio.accounts[self._currency]
         self._unit = float(account.unit)
@@ -36,9 +43,8 @@ class EquityTracker:
         self._symbols = tuple(portfolio.instruments)
         positions = [portfolio.positions[symbol] for symbol in self._symbols]
         self._value_units = np.array(
-            [p.value_units if p.instrument.quote == self._currency else 0 for p in positions], dtype=np.float64
+            [p.value_units if p.instrument.quote == self._currency else 0 for p in positions], dtype=np.int64
         )
-        self._exact_value = [p.value_units if p.instrument.quote == self._currency else 0 for p in positions]
         self._lot_value = np.array(
             [
                 float(p.instrument.quantity_increment * p.instrument.multiplier)
@@ -50,16 +56,16 @@ class EquityTracker:
         self._lots = np.array([p.lots for p in positions], dtype=np.float64)
         self._closes = np.zeros(len(self._symbols))
         self._single = len(streams) == 1
-        self._parts: list[tuple[IntArray, FloatArray, FloatArray, FloatArray]] = []
-        self._instants = 0
+        self._curve = _Columns(rows if self._single and rows is not None else 0)
+        self._last: tuple[IntArray, FloatArray, FloatArray, FloatArray] | None = None
 
     def add(self, bars: Bars, keys: IntArray) -> None:
         """Value the instants of a chunk, given the fill keys (see RunResult) of the fills that happened in it."""
         if not len(bars):
             return
-        part = self._one_stream(bars, keys) if self._single else self._many_streams(bars, keys)
-        self._parts.append(part)
-        self._instants += len(part[0])
+        time, equity, cash, value = self._one_stream(bars, keys) if self._single else self._many_streams(bars, keys)
+        self._last = time, equity, cash, _share(value, equity)
+        self._curve.append(self._last)
 
     def _one_stream(self, bars: Bars, keys: IntArray) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
         time, close = bars.close_time, bars.close
@@ -83,34 +89,51 @@ class EquityTracker:
 
     def _steps(self, time: IntArray, keys: IntArray, count: int) -> tuple[FloatArray, FloatArray]:
         """Return lots [instants, symbols] and cash [instants] after the fills of each instant."""
+        if not len(keys):
+            return np.broadcast_to(self._lots, (count, len(self._symbols))), np.full(count, self._cash(), np.float64)
+        symbol, when, side, ticks, size, fee = keys.T
+        row = np.minimum(np.searchsorted(time, when), count - 1)
         lots = np.zeros((count, len(self._symbols)))
-        cash_units = np.zeros(count)
-        if len(keys):
-            symbol, when, side, ticks, size, fee = keys.T
-            row = np.minimum(np.searchsorted(time, when), count - 1)
-            np.add.at(lots, (row, symbol), (side * size).astype(np.float64))
-            # In Python integers first: a sum of float products would lose units in a long run.
-            units = [
-                -s * t * n * self._exact_value[i] - f if self._exact_value[i] else 0
-                for i, s, t, n, f in zip(
-                    symbol.tolist(), side.tolist(), ticks.tolist(), size.tolist(), fee.tolist(), strict=True
-                )
-            ]
-            running = self._cash_units
-            totals = []
-            for unit in units:
-                running += unit
-                totals.append(float(running))
-            cash_units[:] = float(self._cash_units)
-            # The last fill of a row decides the cash at it; rows between fills repeat the one before.
-            after = np.searchsorted(row, np.arange(count), side="right")
-            cash_units = np.array([float(self._cash_units), *totals])[after]
-            self._cash_units = running
-        else:
-            cash_units[:] = float(self._cash_units)
-        lots = np.cumsum(lots, axis=0) + self._lots if len(keys) else np.broadcast_to(self._lots, lots.shape)
+        lots[0] = self._lots
+        np.add.at(lots, (row, symbol), (side * size).astype(np.float64))
+        np.cumsum(lots, axis=0, out=lots)
         self._lots = lots[-1].copy()
-        return lots, cash_units * self._unit
+        value_units = self._value_units[symbol]
+        units = np.where(value_units != 0, -side * ticks * size * value_units - fee, 0)
+        if float(np.abs(ticks.astype(np.float64) * size * value_units).sum()) + abs(self._cash_units) > _LARGEST:
+            return lots, self._cash_in_python(symbol, side, ticks, size, fee, row, count)
+        cash_units = np.zeros(count, np.int64)
+        cash_units[0] = self._cash_units
+        np.add.at(cash_units, row, units)
+        np.cumsum(cash_units, out=cash_units)
+        self._cash_units = int(cash_units[-1])
+        return lots, np.asarray(cash_units * self._unit, np.float64)
+
+    def _cash(self) -> float:
+        return float(self._cash_units) * self._unit
+
+    def _cash_in_python(
+        self,
+        symbol: IntArray,
+        side: IntArray,
+        ticks: IntArray,
+        size: IntArray,
+        fee: IntArray,
+        row: IntArray,
+        count: int,
+    ) -> FloatArray:
+        """Return cash [instants] where the sums do not fit into int64."""
+        totals = [self._cash_units]
+        values = self._value_units[symbol].tolist()
+        columns = (values, side.tolist(), ticks.tolist(), size.tolist(), fee.tolist())
+        for value, sign, price, lots, charged in zip(*columns, strict=True):
+            totals.append(totals[-1] - (sign * price * lots * value + charged if value else 0))
+        self._cash_units = totals[-1]
+        # The last fill of a row decides the cash at it; rows between fills repeat the one before.
+        return (
+            np.array([float(total) for total in totals])[np.searchsorted(row, np.arange(count), side="right")]
+            * self._unit
+        )
 
     def _finished(
         self, time: IntArray, cash: FloatArray, value: FloatArray, closes: FloatArray
@@ -124,31 +147,53 @@ class EquityTracker:
         Args:
             total: how many bars the run has; None if nobody knows, then every chunk leaves its last instant.
         """
-        if not self._parts:
+        if self._last is None:
             return []
-        time, equity, cash, value = self._parts[-1]
+        time, equity, cash, exposure = self._last
         step = max(1, (total or len(time)) // CURVE_ROWS)
-        first = -(self._instants - len(time)) % step
+        first = -(len(self._curve) - len(time)) % step
         places = np.unique(np.append(np.arange(first, len(time), step), len(time) - 1))
-        exposure = _share(value[places], equity[places])
         return list(
             zip(
                 time[places].tolist(),
                 [self._currency] * len(places),
                 equity[places].tolist(),
                 cash[places].tolist(),
-                exposure.tolist(),
+                exposure[places].tolist(),
                 strict=True,
             )
         )
 
     def curve(self) -> EquityCurve:
         """Return the whole curve."""
-        if not self._parts:
-            empty = np.empty(0)
-            return EquityCurve(self._currency, np.empty(0, np.int64), empty, empty, empty)
-        time, equity, cash, value = (np.concatenate(columns) for columns in zip(*self._parts, strict=True))
-        return EquityCurve(self._currency, time, equity, cash, _share(value, equity))
+        return EquityCurve(self._currency, *self._curve.whole())
+
+
+class _Columns:
+    """Time, equity, cash and exposure, growing; in one piece from the start where the length is known."""
+
+    def __init__(self, rows: int) -> None:
+        self._time = np.empty(rows, np.int64)
+        self._values = np.empty((3, rows))
+        self._count = 0
+
+    def append(self, part: tuple[IntArray, FloatArray, FloatArray, FloatArray]) -> None:
+        end = self._count + len(part[0])
+        if end > len(self._time):  # twice as long, so that growing costs little in all
+            longer = max(end, 2 * len(self._time))
+            self._time = np.concatenate([self._time[: self._count], np.empty(longer - self._count, np.int64)])
+            self._values = np.concatenate([self._values[:, : self._count], np.empty((3, longer - self._count))], axis=1)
+        self._time[self._count : end] = part[0]
+        for place, values in enumerate(part[1:]):
+            self._values[place, self._count : end] = values
+        self._count = end
+
+    def __len__(self) -> int:
+        return self._count
+
+    def whole(self) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+        equity, cash, exposure = self._values[:, : self._count]
+        return self._time[: self._count], equity, cash, exposure
 
 
 def _share(value: FloatArray, equity: FloatArray) -> FloatArray:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.bars import HOUR
@@ -268,6 +268,7 @@ def test_the_kinds_of_orders_in_these_worlds_are_all_there():
     forces: set[TimeInForce] = set()
     filled: set[OrderType] = set()
 
+    @settings(max_examples=200)
     @given(worlds())
     def collect(world):
         for event in run(world).actor.told:

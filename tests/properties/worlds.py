@@ -402,7 +402,7 @@ STEPS = st.builds(
     below=small(0, 8), volume=st.sampled_from((1000, 1000, 100_000, 30, 0)),
     is_missing=st.sampled_from((False, False, False, False, True)))
 
-ENTRIES = st.sampled_from(("market", "market", "limit", "stop", "stop_limit", "trailing"))
+ENTRIES = st.sampled_from(("market", "limit", "stop", "stop_limit", "stop_limit", "trailing"))
 
 
 @st.composite
