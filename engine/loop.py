@@ -36,7 +36,7 @@ Progress = Callable[[int, int | None], None]
 PIECE = 65_536
 """Bars after which the books are valued, progress is told, and rows that have gathered may go to the journal."""
 
-ROWS_TO_FLUSH = 5_000
+ROWS_TO_FLUSH = 50_000
 SECONDS_TO_FLUSH = 1.0
 """Rows go to the journal when so many have gathered, or after so long: small transactions cost more a row."""
 

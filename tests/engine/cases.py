@@ -213,8 +213,11 @@ class ListJournal:
         self.ended = end
 
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Return every row as plain tuples, numbers that are equal being equal whatever their type."""
-        return {name: [tuple(row) for row in rows] for name, rows in vars(self.rows).items()}
+        """Return every row as plain tuples, what a decision saw with None for NaN, so that equal rows are equal."""
+        def plain(value: Any) -> Any:
+            return tuple(None if number != number else number for number in value) if isinstance(value, tuple) else value
+
+        return {name: [tuple(map(plain, row)) for row in rows] for name, rows in vars(self.rows).items()}
 
 
 def merged(*parts: Bars) -> Bars:
