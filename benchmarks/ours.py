@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.market import SYMBOL, row_of
 from benchmarks.measuring import Stopwatch
-from engine import Bar, Bars, Fill, Instrument, Param, Slice, Strategy
+from engine import Bar, Bars, Fill, FloatArray, Instrument, Param, Slice, Strategy
 from engine.costs import MakerTakerFees
 from engine.exchange import SimulatedExchange
 from engine.interfaces import Feed, Journal
@@ -56,7 +56,10 @@ class OneUnit(Strategy):
 
 
 class SomeTrades(Strategy):
-    """Trades at every bar, in and out, until it has asked for so many trades; then looks on."""
+    """Trades at every bar, in and out, until it has made so many trades; then looks on.
+
+    It is told of its fills, so each order has to be dealt with when it comes, never in bulk.
+    """
 
     trades: int = Param(1000, ge=0)
 
@@ -69,12 +72,19 @@ class SomeTrades(Strategy):
             self.target(bar.symbol, self.wanted, why="the bar is there")
             self.wanted = 0.01 - self.wanted
 
-
-class SomeTradesWatched(SomeTrades):
-    """The same, told of every fill: so each order has to be dealt with when it comes, never in bulk."""
-
     def on_fill(self, fill: Fill) -> None:
         self.last = fill
+
+
+class SomeTargets(Strategy):
+    """The same trades as a column of targets, dealt with in bulk. An even number of them."""
+
+    trades: int = Param(1000, ge=0)
+
+    def targets(self, bars: Bars) -> FloatArray:
+        exposure = np.zeros(len(bars))
+        exposure[: self.trades : 2] = 0.01
+        return exposure
 
 
 class LooksOn(Strategy):

@@ -1,7 +1,7 @@
 """Small runs in a trader's words: what is asked after which bar, and what came of it.
 
-A bar is [open, high, low, close] or [open, high, low, close, volume], or one number that it stays at, one bar a day; what is asked "at 0"
-is asked after the close of the first bar and meets the second at the earliest.
+A bar is [open, high, low, close] or [open, high, low, close, volume], or one number that it stays at; there is one a
+day. What is asked "at 0" is asked after the close of the first bar, and meets the second at the earliest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from engine import Bars, Order
-from engine.events import OrderAmended, OrderCancelled, OrderExpired, OrderReduced, OrderRejected, OrderTriggered, RequestRefused
+from engine.events import (
+    OrderAmended,
+    OrderCancelled,
+    OrderExpired,
+    OrderReduced,
+    OrderRejected,
+    OrderTriggered,
+    RequestRefused,
+)
 from engine.loop import Engine
 from engine.records import Batch, RunEnd, RunStart
 from engine.results import RunResult
@@ -68,7 +76,9 @@ class Case:
         """Return the case seen upside down: a buyer's rule must be a seller's."""
         words = {"buy": "sell", "sell": "buy"}
         fills = [(words[side], bar, 2 * about - price, *rest) for side, bar, price, *rest in self.fills]
-        return Case(self.why, self.ask.mirrored(about), [upside_down(row, about) for row in self.bars], fills, self.switches)
+        return Case(
+            self.why, self.ask.mirrored(about), [upside_down(row, about) for row in self.bars], fills, self.switches
+        )
 
 
 def upside_down(row: Row, about: float) -> Row:
@@ -155,6 +165,7 @@ def amend(number: int, **terms: Any) -> Step:
 
 def scripted(asks: Mapping[int, Step | Sequence[Step]]) -> ScriptedStrategy:
     """Return a strategy that asks for something after the bars named."""
+
     def step(wanted: Step | Sequence[Step]) -> Callable[[ScriptedStrategy, Any], None]:
         def act(strategy: ScriptedStrategy, bar: Any) -> None:
             for ask in wanted if isinstance(wanted, Sequence) else [wanted]:
@@ -166,14 +177,20 @@ def scripted(asks: Mapping[int, Step | Sequence[Step]]) -> ScriptedStrategy:
 
 
 def run(
-    rows: Sequence[Row] | Bars, asks: Mapping[int, Step | Sequence[Step]], *, switches: Mapping[str, Any] | None = None,
-    strategy: ScriptedStrategy | None = None, instruments: Sequence[Any] = (), **terms: Any,
+    rows: Sequence[Row] | Bars,
+    asks: Mapping[int, Step | Sequence[Step]],
+    *,
+    switches: Mapping[str, Any] | None = None,
+    strategy: ScriptedStrategy | None = None,
+    instruments: Sequence[Any] = (),
+    **terms: Any,
 ) -> Outcome:
     """Run a script over bars and return what came of it."""
     bars = rows if isinstance(rows, Bars) else make_bars(rows)  # type: ignore[arg-type]
     strategy = strategy or scripted(asks)
     return Outcome(
-        engine_for(bars, strategy, Terms(switches=Switches(**(switches or {})), **terms), instruments=instruments), strategy
+        engine_for(bars, strategy, Terms(switches=Switches(**(switches or {})), **terms), instruments=instruments),
+        strategy,
     )
 
 
@@ -214,8 +231,11 @@ class ListJournal:
 
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return every row as plain tuples, what a decision saw with None for NaN, so that equal rows are equal."""
+
         def plain(value: Any) -> Any:
-            return tuple(None if number != number else number for number in value) if isinstance(value, tuple) else value
+            return (
+                tuple(None if number != number else number for number in value) if isinstance(value, tuple) else value
+            )
 
         return {name: [tuple(map(plain, row)) for row in rows] for name, rows in vars(self.rows).items()}
 
@@ -230,4 +250,6 @@ def merged(*parts: Bars) -> Bars:
         return np.concatenate([getattr(part, name) for part in parts])[order]
 
     names = ("open_time", "close_time", "open", "high", "low", "close", "volume")
-    return Bars(tuple(part.streams[0] for part in parts), **{name: joined(name) for name in names}, stream=stream[order])
+    return Bars(
+        tuple(part.streams[0] for part in parts), **{name: joined(name) for name in names}, stream=stream[order]
+    )

@@ -11,7 +11,8 @@ from engine.testing import NEW_YEAR_2024, make_bars
 
 
 @pytest.mark.parametrize(
-    ("text", "duration"), [("1s", SECOND), ("30s", 30 * SECOND), ("5m", 5 * MINUTE), ("4h", 4 * HOUR), ("1d", DAY), ("2w", 14 * DAY)]
+    ("text", "duration"),
+    [("1s", SECOND), ("30s", 30 * SECOND), ("5m", 5 * MINUTE), ("4h", 4 * HOUR), ("1d", DAY), ("2w", 14 * DAY)],
 )
 def test_a_timeframe_is_a_count_and_a_unit(text: str, duration: int) -> None:
     assert Timeframe.parse(text).duration == duration
@@ -20,7 +21,9 @@ def test_a_timeframe_is_a_count_and_a_unit(text: str, duration: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "h", "0m", "01h", "1M", "1 h", "1.5h", "-1d", "1h "])
 def test_anything_else_is_no_timeframe(text: str) -> None:
-    with pytest.raises(SettingsError, match=f"timeframe {text!r} is not understood; expected a count and a unit, such as 5m, 1h or 1d"):
+    with pytest.raises(
+        SettingsError, match=f"timeframe {text!r} is not understood; expected a count and a unit, such as 5m, 1h or 1d"
+    ):
         Timeframe.parse(text)
 
 
@@ -51,7 +54,9 @@ def test_datetimes_go_there_and_back() -> None:
 
 
 def test_a_naive_datetime_is_refused() -> None:
-    with pytest.raises(DataError, match="time 2024-01-01T00:00:00 has no timezone; expected an aware datetime, for example UTC"):
+    with pytest.raises(
+        DataError, match="time 2024-01-01T00:00:00 has no timezone; expected an aware datetime, for example UTC"
+    ):
         nanoseconds(datetime(2024, 1, 1))  # noqa: DTZ001
 
 
@@ -64,16 +69,28 @@ def test_a_bar_is_known_when_it_closes() -> None:
 def two_streams() -> Bars:
     column = np.array([1.0, 2.0, 3.0])
     return Bars(
-        (Stream("A", "1h"), Stream("B", "1h")), np.array([0, 0, HOUR]), np.array([HOUR, HOUR, 2 * HOUR]), column, column, column, column,
-        column, np.array([0, 1, 0], np.int32), np.array([0, 1, 0], np.uint8),
+        (Stream("A", "1h"), Stream("B", "1h")),
+        np.array([0, 0, HOUR]),
+        np.array([HOUR, HOUR, 2 * HOUR]),
+        column,
+        column,
+        column,
+        column,
+        column,
+        np.array([0, 1, 0], np.int32),
+        np.array([0, 1, 0], np.uint8),
     )
 
 
 def test_rows_name_their_stream_and_keep_their_flags() -> None:
     assert [(bar.symbol, bar.close_time, bar.close, bar.flags) for bar in two_streams().rows()] == [
-        ("A", HOUR, 1.0, 0), ("B", HOUR, 2.0, 1), ("A", 2 * HOUR, 3.0, 0),
+        ("A", HOUR, 1.0, 0),
+        ("B", HOUR, 2.0, 1),
+        ("A", 2 * HOUR, 3.0, 0),
     ]
-    assert all(type(bar) is Bar and type(bar.close) is float and type(bar.close_time) is int for bar in two_streams().rows())
+    assert all(
+        type(bar) is Bar and type(bar.close) is float and type(bar.close_time) is int for bar in two_streams().rows()
+    )
 
 
 def test_a_slice_of_bars_is_a_view() -> None:
@@ -81,8 +98,9 @@ def test_a_slice_of_bars_is_a_view() -> None:
     part = bars[1:]
     assert len(part) == 2
     assert np.shares_memory(part.close, bars.close)
-    assert part.stream is not None and part.stream.tolist() == [1, 0]
-    assert part.flags is not None and part.flags.tolist() == [1, 0]
+    assert part.stream is not None
+    assert part.flags is not None
+    assert (part.stream.tolist(), part.flags.tolist()) == ([1, 0], [1, 0])
 
 
 def test_bars_of_one_stream() -> None:
@@ -97,5 +115,7 @@ def test_bars_of_one_stream() -> None:
 def test_symbols_stand_in_feed_order_and_once() -> None:
     column = np.zeros(0)
     times = np.zeros(0, np.int64)
-    bars = Bars((Stream("B", "1h"), Stream("A", "1h"), Stream("B", "4h")), times, times, column, column, column, column, column)
+    bars = Bars(
+        (Stream("B", "1h"), Stream("A", "1h"), Stream("B", "4h")), times, times, column, column, column, column, column
+    )
     assert bars.symbols == ("B", "A")

@@ -32,14 +32,24 @@ from engine.testing import make_bars
 D = Decimal
 
 
-def fill(notional: str = "1000", *, side: Side = Side.BUY, liquidity: Liquidity = Liquidity.TAKER, time: int = 0, quantity: str = "10") -> FillTerms:
+def fill(
+    notional: str = "1000",
+    *,
+    side: Side = Side.BUY,
+    liquidity: Liquidity = Liquidity.TAKER,
+    time: int = 0,
+    quantity: str = "10",
+) -> FillTerms:
     return FillTerms("X", side, D(quantity), D(notional), liquidity, time)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MakerTakerFees(D("0.1"), D(0)), r"maker fee is 0.1, a fraction of notional; expected between -0.1 and 0.1 \(0.001 means 0.1 %\)"),
+        (
+            lambda: MakerTakerFees(D("0.1"), D(0)),
+            r"maker fee is 0.1, a fraction of notional; expected between -0.1 and 0.1 \(0.001 means 0.1 %\)",
+        ),
         (lambda: MakerTakerFees(D(0), D("NaN")), "taker fee is NaN, a fraction of notional"),
         (lambda: MakerTakerFees(per_symbol={"BTC": (D(0), D(5))}), "BTC taker fee is 5, a fraction of notional"),
         (lambda: TieredFees([]), "fee tiers start at nothing; expected the first tier at volume 0"),
@@ -52,9 +62,15 @@ def fill(notional: str = "1000", *, side: Side = Side.BUY, liquidity: Liquidity 
         (lambda: FixedSlippage(-1), r"slippage is -1 basis points; expected 0 … 1000 \(1 is 0.01 %\)"),
         (lambda: FixedSlippage(0, float("nan")), "half spread is nan basis points"),
         (lambda: VolatilitySlippage(-1), "volatility slippage is -1 over 60.0 s; expected both 0 or more"),
-        (lambda: SquareRootImpact(exponent=0), "impact coefficient 1.0, exponent 0; expected a coefficient of 0 or more and 0 < exponent ≤ 1"),
+        (
+            lambda: SquareRootImpact(exponent=0),
+            "impact coefficient 1.0, exponent 0; expected a coefficient of 0 or more and 0 < exponent ≤ 1",
+        ),
         (lambda: ConstantLatency(-5), "latency is -5 ns; expected 0 or more"),
-        (lambda: LognormalLatency(0), "latency has median 0 ns and sigma 0.5; expected a median above 0 and sigma 0 or more"),
+        (
+            lambda: LognormalLatency(0),
+            "latency has median 0 ns and sigma 0.5; expected a median above 0 and sigma 0 or more",
+        ),
     ],
 )
 def test_terms_that_make_no_sense(make: Callable[[], Any], message: str) -> None:
@@ -146,9 +162,15 @@ def test_latency_depends_on_the_order_and_the_seed_alone() -> None:
 @pytest.mark.parametrize(
     ("terms", "kind"),
     [
-        (MakerTakerFees(per_symbol={"X": (D(0), D("0.001"))}), "maker_taker"), (EquityFees(), "equity"), (NoSlippage(), "none"),
-        (TieredFees([FeeTier(D(0), D(0), D("0.001"))]), "tiered"), (FixedSlippage(), "fixed"), (VolatilitySlippage(), "volatility"),
-        (SquareRootImpact(), "sqrt_impact"), (ConstantLatency(5), "constant"), (LognormalLatency(5), "lognormal"),
+        (MakerTakerFees(per_symbol={"X": (D(0), D("0.001"))}), "maker_taker"),
+        (EquityFees(), "equity"),
+        (NoSlippage(), "none"),
+        (TieredFees([FeeTier(D(0), D(0), D("0.001"))]), "tiered"),
+        (FixedSlippage(), "fixed"),
+        (VolatilitySlippage(), "volatility"),
+        (SquareRootImpact(), "sqrt_impact"),
+        (ConstantLatency(5), "constant"),
+        (LognormalLatency(5), "lognormal"),
     ],
 )
 def test_every_cost_has_a_card(terms: Any, kind: str) -> None:

@@ -26,7 +26,11 @@ STOCK = Instrument("TEST", quantity_increment=D(1))
         ({0: target(0.55)}, [FLAT, FLAT], [("buy", 1, 5, 100)]),  # cut towards zero
         # repeating a target trades nothing, though the price has doubled
         ({0: target(0.5), 1: target(0.5)}, [FLAT, 200.0, 200.0], [("buy", 1, 5, 200)]),
-        ({0: target(0.5), 1: target(0.5, rebalance=True)}, [FLAT, (100, 200, 100, 200), 200.0], [("buy", 1, 5, 100), ("sell", 2, 2, 200)]),
+        (
+            {0: target(0.5), 1: target(0.5, rebalance=True)},
+            [FLAT, (100, 200, 100, 200), 200.0],
+            [("buy", 1, 5, 100), ("sell", 2, 2, 200)],
+        ),
         # the difference to what is held is traded
         ({0: target(0.5), 1: target(0.8)}, [FLAT, FLAT, FLAT], [("buy", 1, 5, 100), ("buy", 2, 3, 100)]),
         ({0: target(0.5), 1: target(-0.5)}, [FLAT, FLAT, FLAT], [("buy", 1, 5, 100), ("sell", 2, 10, 100)]),
@@ -40,7 +44,9 @@ def test_a_target_is_a_share_of_equity(asks: Any, rows: Any, quantities: Any) ->
 
 
 def test_a_full_target_leaves_room_for_fee_and_slippage() -> None:
-    outcome = run([FLAT, FLAT], {0: target(1.0)}, cash=D(1000), fees=MakerTakerFees(D(0), D("0.01")), slippage=FixedSlippage(100))
+    outcome = run(
+        [FLAT, FLAT], {0: target(1.0)}, cash=D(1000), fees=MakerTakerFees(D(0), D("0.01")), slippage=FixedSlippage(100)
+    )
     assert outcome.reduced == []
     assert outcome.portfolio.accounts["USD"].cash < 2
 
@@ -72,11 +78,17 @@ def test_a_target_that_is_reached_already_leaves_no_trace() -> None:
         (buy(trail_fraction=5), "trail_fraction for TEST is 5; expected a fraction between 0 and 1, such as 0.05"),
         (buy(trail_stop_fraction=0.0), "trail_stop_fraction for TEST is 0.0; expected a fraction between 0 and 1"),
         (buy(trail_amount=0), "trail_amount for TEST is 0; expected a price above 0"),
-        (buy(trail_amount=5, trail_fraction=0.1), "a trailing stop for TEST was given trail_fraction, trail_amount; expected trail_fraction or trail_amount alone"),
+        (
+            buy(trail_amount=5, trail_fraction=0.1),
+            "a trailing stop for TEST was given trail_fraction, trail_amount; expected trail_fraction or trail_amount alone",
+        ),
         (buy(trail_amount=5, limit=90), "a trailing stop for TEST was given limit, trail_amount"),
         (buy(limit=0.001), "0.001 for TEST rounds to 0; prices there go in steps of 0.01"),
         (buy(trail_amount=0.004), "0.004 for TEST rounds to 0; prices there go in steps of 0.01"),
-        (buy(post_only=True), "post_only asks to rest in the book, which a market order for TEST never does; expected a limit"),
+        (
+            buy(post_only=True),
+            "post_only asks to rest in the book, which a market order for TEST never does; expected a limit",
+        ),
         (buy(stop=105, limit=106, post_only=True), "which a stop_limit order for TEST never does"),
         (target(1.5), "target for TEST is 1.5; expected a fraction of equity between -1 and 1"),
         (target(float("nan")), "target for TEST is nan; expected a fraction of equity between -1 and 1"),
@@ -126,7 +138,9 @@ def test_a_refused_request_never_reaches_the_broker(ask: Any, reason: str) -> No
     strategy = scripted({0: ask})
     engine = engine_for(make_bars([FLAT, FLAT]), strategy, instruments=[venue], journal=journal)
     result = engine.run()
-    assert [(type(event).__name__, event.order.id, event.reason) for event in strategy.events] == [("RequestRefused", 1, reason)]
+    assert [(type(event).__name__, event.order.id, event.reason) for event in strategy.events] == [
+        ("RequestRefused", 1, reason)
+    ]
     assert strategy.events[0].order.status is OrderStatus.REFUSED
     assert engine.broker.working == {}
     assert (result.order_count, result.refused_count, len(result.fills)) == (1, 1, 0)
@@ -157,17 +171,23 @@ def test_a_bracket_is_one_decision_and_three_orders_numbered_in_a_row() -> None:
     engine_for(make_bars([FLAT, FLAT]), strategy, journal=journal).run()
     tables = journal.tables()
     assert [(row[0], row[6], row[8]) for row in tables["decisions"]] == [
-        (1, "buy 2 market stop_loss 95 take_profit 110", "breakout"), (2, "buy 1 market", ""),
+        (1, "buy 2 market stop_loss 95 take_profit 110", "breakout"),
+        (2, "buy 1 market", ""),
     ]
     # id, decision, side, type, reduce-only, parent, group
     assert [(row[0], row[1], row[4], row[5], row[13], row[14], row[15]) for row in tables["orders"]] == [
-        (1, 1, "buy", "market", False, None, None), (2, 1, "sell", "stop", True, 1, 2), (3, 1, "sell", "limit", True, 1, 2),
+        (1, 1, "buy", "market", False, None, None),
+        (2, 1, "sell", "stop", True, 1, 2),
+        (3, 1, "sell", "limit", True, 1, 2),
         (4, 2, "buy", "market", False, None, None),
     ]
 
 
 def test_a_bracket_may_trail_and_have_all_three() -> None:
-    outcome = run([FLAT, FLAT, (100, 120, 100, 119), (119, 119, 107, 108)], {0: buy(stop_loss=80, trail_stop_fraction=0.1, take_profit=150)})
+    outcome = run(
+        [FLAT, FLAT, (100, 120, 100, 119), (119, 119, 107, 108)],
+        {0: buy(stop_loss=80, trail_stop_fraction=0.1, take_profit=150)},
+    )
     assert [fill[:3] for fill in outcome.fills] == [("buy", 1, 100), ("sell", 3, 108)]
     assert sorted(number for number, _ in outcome.cancelled) == [2, 4]
 

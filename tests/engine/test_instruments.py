@@ -101,8 +101,14 @@ def test_the_currency_unit_makes_every_sum_whole(price: str, quantity: str, mult
 @pytest.mark.parametrize(
     ("prices", "increment"),
     [
-        ([100.0, 101.0], "1"), ([100.5, 101.0], "0.1"), ([0.29, 1.15], "0.01"), ([43_210.12, 0.01], "0.01"),
-        ([0.00001234], "0.00000001"), ([np.nan, 1.5], "0.1"), ([1 / 3], "0.00000001"), ([], "1"),
+        ([100.0, 101.0], "1"),
+        ([100.5, 101.0], "0.1"),
+        ([0.29, 1.15], "0.01"),
+        ([43_210.12, 0.01], "0.01"),
+        ([0.00001234], "0.00000001"),
+        ([np.nan, 1.5], "0.1"),
+        ([1 / 3], "0.00000001"),
+        ([], "1"),
     ],
 )
 def test_an_increment_can_be_guessed_from_prices(prices: list[float], increment: str) -> None:

@@ -117,18 +117,28 @@ class Watching(Column):
             self.sell("TEST", 1, limit=float(fill.price) + 1)
 
 
-def journal_of(bars: Bars, strategy: Strategy, mode: str, terms: Terms | None = None, chunk: int | None = None) -> tuple[Any, ...]:
+def journal_of(
+    bars: Bars, strategy: Strategy, mode: str, terms: Terms | None = None, chunk: int | None = None
+) -> tuple[Any, ...]:
     journal = ListJournal()
     engine = engine_for(bars, strategy, terms, journal=journal, chunk=chunk)
     engine._parts.mode = mode
     engine._parts.compile_from = 1
     result = engine.run()
-    return journal.tables(), result.fills_hash, result.final_equity, result.curve.equity.tolist(), result.curve.exposure.tolist()
+    return (
+        journal.tables(),
+        result.fills_hash,
+        result.final_equity,
+        result.curve.equity.tolist(),
+        result.curve.exposure.tolist(),
+    )
 
 
 TERMS = {
     "plain": Terms(cash=D(50_000)),
-    "fees and slippage": Terms(cash=D(50_000), fees=MakerTakerFees(D("-0.0001"), D("0.0005")), slippage=FixedSlippage(2, 1)),
+    "fees and slippage": Terms(
+        cash=D(50_000), fees=MakerTakerFees(D("-0.0001"), D("0.0005")), slippage=FixedSlippage(2, 1)
+    ),
     "no shorts": Terms(cash=D(5_000), allow_short=False),
     "little cash": Terms(cash=D(300), fees=EquityFees(D("0.001"), D("0.0001"), D(1), D("0.0005"))),
     "latency": Terms(cash=D(50_000), latency=ConstantLatency(100 * HOUR // 60)),
@@ -136,9 +146,14 @@ TERMS = {
 
 
 @pytest.mark.parametrize("terms", TERMS.values(), ids=TERMS)
-@pytest.mark.parametrize("make", [Brackets, lambda: Brackets("1h"), Column, WarmColumn, Watching],
-                         ids=["timers", "hourly timers", "targets", "warm", "watching"])
-@pytest.mark.parametrize("world", [{}, {"seed": 2, "volume": 40.0}, {"seed": 3, "holes": True}], ids=["plenty", "thin", "holes"])
+@pytest.mark.parametrize(
+    "make",
+    [Brackets, lambda: Brackets("1h"), Column, WarmColumn, Watching],
+    ids=["timers", "hourly timers", "targets", "warm", "watching"],
+)
+@pytest.mark.parametrize(
+    "world", [{}, {"seed": 2, "volume": 40.0}, {"seed": 3, "holes": True}], ids=["plenty", "thin", "holes"]
+)
 def test_jumping_leaves_the_journal_of_stepping(make: Callable[[], Strategy], terms: Terms, world: Any) -> None:
     bars = market(**world)
     stepped, jumped = (journal_of(bars, make(), mode, terms) for mode in ("step", "jump"))
@@ -148,10 +163,21 @@ def test_jumping_leaves_the_journal_of_stepping(make: Callable[[], Strategy], te
     assert stepped[0]["fills"]
 
 
-@pytest.mark.parametrize("switches", [
-    {"path": "ohlc"}, {"limit_touch": "touch"}, {"limit_touch": "probability"}, {"market_fill": "next_close"}, {"market_fill": "same_close"},
-    {"stop_touch": "through"}, {"volume_cap": None}, {"trail_reference": "close"}, {"path": "queue"}, {"children_same_bar": "next_bar"},
-])
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"path": "ohlc"},
+        {"limit_touch": "touch"},
+        {"limit_touch": "probability"},
+        {"market_fill": "next_close"},
+        {"market_fill": "same_close"},
+        {"stop_touch": "through"},
+        {"volume_cap": None},
+        {"trail_reference": "close"},
+        {"path": "queue"},
+        {"children_same_bar": "next_bar"},
+    ],
+)
 def test_jumping_under_other_switches(switches: Any) -> None:
     from engine.semantics import Switches
 
@@ -171,7 +197,9 @@ def test_targets_beside_timers() -> None:
     assert stepped == jumped
 
 
-@pytest.mark.xfail(reason="a jumping run asks for a target when the column changes, a stepping one whenever it is not held")
+@pytest.mark.xfail(
+    reason="a jumping run asks for a target when the column changes, a stepping one whenever it is not held"
+)
 def test_a_position_closed_by_hand_is_taken_up_again_alike() -> None:
     class ClosesAtOnce(Column):
         def on_fill(self, fill: Any) -> None:
@@ -182,7 +210,7 @@ def test_a_position_closed_by_hand_is_taken_up_again_alike() -> None:
     assert stepped[1] == jumped[1]
 
 
-# ── which rows are visited ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── which rows are visited ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -218,7 +246,10 @@ BARS = make_bars([(100, 101, 99, 100), (100, 102, 99, 101), (100, 105, 98, 101),
         (rested(OrderType.LIMIT, Side.SELL, limit_ticks=10_200), 1),
         (rested(OrderType.STOP, stop_ticks=10_500), 2),
         (rested(OrderType.STOP, Side.SELL, stop_ticks=9_000), 3),
-        (rested(OrderType.STOP_LIMIT, stop_ticks=10_500, limit_ticks=10_500), 0),  # the limit is in reach; too early does no harm
+        (
+            rested(OrderType.STOP_LIMIT, stop_ticks=10_500, limit_ticks=10_500),
+            0,
+        ),  # the limit is in reach; too early does no harm
         (rested(OrderType.MARKET), 0),
         (rested(OrderType.TRAILING_STOP, trail_ticks=1, stop_ticks=20_000), 0),
         (rested(OrderType.STOP, stop_ticks=20_000, is_triggered=True), 0),

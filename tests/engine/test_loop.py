@@ -67,7 +67,7 @@ def told_at(diary: Diary, hours: float) -> list[tuple[Any, ...]]:
     return [page[1:] for page in diary.pages if page[0] == hours]
 
 
-# ── one instant ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── one instant ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_instant_tells_fills_then_bars_in_feed_order_then_slices_then_timers() -> None:
@@ -82,8 +82,13 @@ def test_an_instant_tells_fills_then_bars_in_feed_order_then_slices_then_timers(
     run_bars(merged(hourly("B", FLAT, (100, 100, 80, 90)), hourly("A", FLAT, 101.0)), diary)
     assert told_at(diary, 1.5) == [("timer", "between")]
     assert told_at(diary, 2) == [
-        ("fill", "B", 1.0), ("fill", "A", 1.0),  # as the venue tells them: symbol by symbol, in feed order
-        ("bar", "B", "1h"), ("bar", "A", "1h"), ("slice", "1h", 2), ("timer", "at"), ("stop",),
+        ("fill", "B", 1.0),
+        ("fill", "A", 1.0),  # as the venue tells them: symbol by symbol, in feed order
+        ("bar", "B", "1h"),
+        ("bar", "A", "1h"),
+        ("slice", "1h", 2),
+        ("timer", "at"),
+        ("stop",),
     ]
 
 
@@ -95,7 +100,8 @@ def test_a_fill_is_told_before_the_bar_it_happened_in_and_finds_the_books_change
 
 def test_what_is_asked_for_on_a_fill_meets_later_bars_only() -> None:
     diary = Diary(
-        on_bar=lambda diary, bar: diary.hours == 1 and diary.buy("A", 1), on_fill=lambda diary, fill: diary.hours == 2 and diary.buy("A", 2)
+        on_bar=lambda diary, bar: diary.hours == 1 and diary.buy("A", 1),
+        on_fill=lambda diary, fill: diary.hours == 2 and diary.buy("A", 2),
     )
     result = run_bars(hourly("A", FLAT, 101.0, 102.0), diary)
     assert [(row.quantity, row.price) for row in result.fills] == [(1.0, 101.0), (2.0, 102.0)]
@@ -120,7 +126,7 @@ def test_only_what_closed_at_an_instant_is_told_at_it() -> None:
     assert told_at(diary, 2) == [("bar", "A", "1h"), ("bar", "B", "1h"), ("slice", "1h", 2)]
 
 
-# ── timers ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── timers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Timers(Diary):
@@ -186,7 +192,7 @@ def test_a_timer_set_by_a_timer_for_the_same_instant_still_comes() -> None:
     assert [page[:3] for page in timers.pages if page[1] == "timer"] == [(1, "timer", "1"), (1, "timer", "again")]
 
 
-# ── warm-up, several timeframes ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── warm-up, several timeframes ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class Warm(Diary):
@@ -271,7 +277,7 @@ def test_a_line_seen_in_a_handler_ends_at_its_instant() -> None:
     assert len(looks.pages) == 3 + 3 + 1
 
 
-# ── chunks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── chunks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def market(symbols: int, count: int, seed: int = 5) -> Bars:
@@ -280,7 +286,15 @@ def market(symbols: int, count: int, seed: int = 5) -> Bars:
     for place in range(symbols):
         close = np.maximum(20, np.round(100 + np.cumsum(generator.normal(0, 1, count)), 2))
         open_ = np.round(close + generator.normal(0, 0.5, count), 2)
-        rows = np.column_stack([open_, np.maximum(open_, close) + 0.7, np.minimum(open_, close) - 0.7, close, generator.exponential(5000, count)])
+        rows = np.column_stack(
+            [
+                open_,
+                np.maximum(open_, close) + 0.7,
+                np.minimum(open_, close) - 0.7,
+                close,
+                generator.exponential(5000, count),
+            ]
+        )
         parts.append(hourly("ABC"[place], *rows.round(2).tolist(), start=place))
     return merged(*parts) if symbols > 1 else parts[0]
 
@@ -334,7 +348,7 @@ def test_two_runs_are_equal() -> None:
     assert one.fills_hash != run_bars(market(3, 100, seed=6), Busy()).fills_hash
 
 
-# ── how a run ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── how a run ends ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Fails(Diary):
@@ -362,13 +376,19 @@ class Fails(Diary):
 @pytest.mark.parametrize(
     ("handler", "at"),
     [
-        ("on_start", ""), ("on_bar", " at the instant 2024-01-01T03:00Z"), ("on_slice", " at the instant 2024-01-01T03:00Z"),
-        ("on_fill", " at the instant 2024-01-01T03:00Z"), ("on_order", " at the instant 2024-01-01T03:00Z"),
-        ("on_timer", " at the instant 2024-01-01T03:00Z"), ("on_stop", " at the instant 2024-01-01T05:00Z"),
+        ("on_start", ""),
+        ("on_bar", " at the instant 2024-01-01T03:00Z"),
+        ("on_slice", " at the instant 2024-01-01T03:00Z"),
+        ("on_fill", " at the instant 2024-01-01T03:00Z"),
+        ("on_order", " at the instant 2024-01-01T03:00Z"),
+        ("on_timer", " at the instant 2024-01-01T03:00Z"),
+        ("on_stop", " at the instant 2024-01-01T05:00Z"),
     ],
 )
 def test_a_handler_that_raises_stops_the_run_and_is_named(handler: str, at: str) -> None:
-    with pytest.raises(StrategyError, match=rf"^Fails\.\w+ failed{at}: ZeroDivisionError: planted \(test_loop\.py, line \d+\)$") as caught:
+    with pytest.raises(
+        StrategyError, match=rf"^Fails\.\w+ failed{at}: ZeroDivisionError: planted \(test_loop\.py, line \d+\)$"
+    ) as caught:
         run_bars(hourly("A", *[FLAT] * 5), Fails(handler, ZeroDivisionError("planted")))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
@@ -422,7 +442,16 @@ def test_a_fault_outside_the_strategy_is_not_blamed_on_it_but_ends_the_record_to
     feed.seen = [1, 1]
     portfolio = Portfolio({"USD": D(1000)}, [Instrument("A")])
     with pytest.raises(OSError, match="disk gone"):
-        Engine(Parts(feed, Diary(), SimulatedExchange(portfolio), portfolio, journal=journal, start=RunStart("backtest", "x", {}, {}, "", {}))).run()
+        Engine(
+            Parts(
+                feed,
+                Diary(),
+                SimulatedExchange(portfolio),
+                portfolio,
+                journal=journal,
+                start=RunStart("backtest", "x", {}, {}, "", {}),
+            )
+        ).run()
     assert journal.ended is not None
     assert journal.ended.status == "failed"
 
@@ -451,7 +480,10 @@ def test_a_feed_of_what_no_instrument_was_given_for() -> None:
 def test_times_that_go_back_stop_the_run() -> None:
     bars = hourly("A", FLAT, FLAT, FLAT)
     back = replace(bars, close_time=bars.close_time[::-1].copy())
-    with pytest.raises(DataError, match="an event of 2024-01-01T02:00Z came after one of 2024-01-01T03:00Z; expected times that never go back"):
+    with pytest.raises(
+        DataError,
+        match="an event of 2024-01-01T02:00Z came after one of 2024-01-01T03:00Z; expected times that never go back",
+    ):
         run_bars(back, Diary())
 
 
@@ -476,7 +508,9 @@ def test_made_up_bars_are_told_but_not_traded() -> None:
     flagged = replace(bars, flags=np.array([0, FORWARD_FILLED, 0], np.uint8))
     seen: list[int] = []
     strategy = ScriptedStrategy({0: lambda s, bar: s.buy("A", 1), 1: lambda s, bar: seen.append(bar.flags)})
-    assert [(row.price, (row.bar_close_time - NEW_YEAR_2024) // HOUR) for row in run_bars(flagged, strategy).fills] == [(101.0, 3)]
+    assert [(row.price, (row.bar_close_time - NEW_YEAR_2024) // HOUR) for row in run_bars(flagged, strategy).fills] == [
+        (101.0, 3)
+    ]
     assert seen == [FORWARD_FILLED]
 
 

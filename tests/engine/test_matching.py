@@ -40,9 +40,7 @@ def test_a_seller_sees_highs_as_lows() -> None:
     assert prices_of(order(OrderType.MARKET)) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("price", "touch", "through"), [(104, False, False), (105, True, False), (106, True, True)]
-)
+@pytest.mark.parametrize(("price", "touch", "through"), [(104, False, False), (105, True, False), (106, True, True)])
 def test_a_stop_at_105_triggers(price: int, touch: bool, through: bool) -> None:
     assert stop_triggers(price, 105, DEFAULT) is touch
     assert stop_triggers(price, 105, Switches(stop_touch="through")) is through
@@ -82,8 +80,13 @@ def test_a_limit_at_the_open(limit: int, is_arriving: bool, terms: dict[str, str
 @pytest.mark.parametrize(
     ("price", "touch", "is_lucky", "reached"),
     [
-        (97, "through", False, True), (98, "through", True, False), (99, "touch", True, False), (98, "touch", False, True),
-        (98, "probability", True, True), (98, "probability", False, False), (97, "probability", False, True),
+        (97, "through", False, True),
+        (98, "through", True, False),
+        (99, "touch", True, False),
+        (98, "touch", False, True),
+        (98, "probability", True, True),
+        (98, "probability", False, False),
+        (97, "probability", False, True),
     ],
 )
 def test_a_resting_limit_at_98_is_reached(price: int, touch: str, is_lucky: bool, reached: bool) -> None:
@@ -124,7 +127,9 @@ def test_a_triggered_stop_limit_is_a_limit_order() -> None:
         (OrderType.STOP, BUY, {"stop_ticks": 105}, 108, (108, 108, 108, 108)),
     ],
 )
-def test_what_is_certain_after_an_entry_inside_the_bar(kind: OrderType, side: Side, terms: Any, entry: int, known: Any) -> None:
+def test_what_is_certain_after_an_entry_inside_the_bar(
+    kind: OrderType, side: Side, terms: Any, entry: int, known: Any
+) -> None:
     assert certain_after(entry, order(kind, side, **terms), BAR) == known
 
 
@@ -169,8 +174,12 @@ def test_where_an_order_acts_on_a_leg(kind: OrderType, terms: Any, start: int, e
 @pytest.mark.parametrize(
     ("kind", "terms", "price"),
     [
-        (OrderType.MARKET, {}, 100), (OrderType.LIMIT, {"limit_ticks": 99}, 99), (OrderType.LIMIT, {"limit_ticks": 101}, 100),
-        (OrderType.LIMIT, {"limit_ticks": 94}, None), (OrderType.STOP, {"stop_ticks": 105}, 105), (OrderType.STOP, {"stop_ticks": 99}, 100),
+        (OrderType.MARKET, {}, 100),
+        (OrderType.LIMIT, {"limit_ticks": 99}, 99),
+        (OrderType.LIMIT, {"limit_ticks": 101}, 100),
+        (OrderType.LIMIT, {"limit_ticks": 94}, None),
+        (OrderType.STOP, {"stop_ticks": 105}, 105),
+        (OrderType.STOP, {"stop_ticks": 99}, 100),
         (OrderType.STOP, {"stop_ticks": 113}, None),
     ],
 )
@@ -203,7 +212,13 @@ def test_a_trail_by_a_fraction_is_rounded_away_from_the_price(side: Side, stop: 
 
 @pytest.mark.parametrize(
     ("reference", "side", "point"),
-    [("high_lagged", SELL, 112), ("high_lagged", BUY, 94), ("high_same_bar", SELL, 112), ("close", SELL, 108), ("close_after_entry", BUY, 108)],
+    [
+        ("high_lagged", SELL, 112),
+        ("high_lagged", BUY, 94),
+        ("high_same_bar", SELL, 112),
+        ("close", SELL, 108),
+        ("close_after_entry", BUY, 108),
+    ],
 )
 def test_what_a_trailing_stop_follows(reference: str, side: Side, point: int) -> None:
     assert trail_point(order(OrderType.TRAILING_STOP, side), BAR, Switches(trail_reference=reference)) == point

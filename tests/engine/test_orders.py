@@ -12,13 +12,23 @@ S = OrderStatus
 BTC = Instrument("BTC", quantity_increment=Decimal("0.1"))
 
 ALLOWED = {
-    (S.CREATED, S.REFUSED), (S.CREATED, S.IN_FLIGHT),
+    (S.CREATED, S.REFUSED),
+    (S.CREATED, S.IN_FLIGHT),
     # a fill, a cancellation or an expiry can overtake the acceptance
-    (S.IN_FLIGHT, S.ACCEPTED), (S.IN_FLIGHT, S.REJECTED), (S.IN_FLIGHT, S.PARTIALLY_FILLED), (S.IN_FLIGHT, S.FILLED),
-    (S.IN_FLIGHT, S.CANCELLED), (S.IN_FLIGHT, S.EXPIRED),
-    (S.ACCEPTED, S.PARTIALLY_FILLED), (S.ACCEPTED, S.FILLED), (S.ACCEPTED, S.CANCELLED), (S.ACCEPTED, S.EXPIRED),
+    (S.IN_FLIGHT, S.ACCEPTED),
+    (S.IN_FLIGHT, S.REJECTED),
+    (S.IN_FLIGHT, S.PARTIALLY_FILLED),
+    (S.IN_FLIGHT, S.FILLED),
+    (S.IN_FLIGHT, S.CANCELLED),
+    (S.IN_FLIGHT, S.EXPIRED),
+    (S.ACCEPTED, S.PARTIALLY_FILLED),
+    (S.ACCEPTED, S.FILLED),
+    (S.ACCEPTED, S.CANCELLED),
+    (S.ACCEPTED, S.EXPIRED),
     (S.ACCEPTED, S.REJECTED),  # post-only, found to take liquidity where it arrives
-    (S.PARTIALLY_FILLED, S.PARTIALLY_FILLED), (S.PARTIALLY_FILLED, S.FILLED), (S.PARTIALLY_FILLED, S.CANCELLED),
+    (S.PARTIALLY_FILLED, S.PARTIALLY_FILLED),
+    (S.PARTIALLY_FILLED, S.FILLED),
+    (S.PARTIALLY_FILLED, S.CANCELLED),
     (S.PARTIALLY_FILLED, S.EXPIRED),
 }
 
@@ -43,7 +53,7 @@ def test_every_pair_of_states(before: OrderStatus, after: OrderStatus) -> None:
 
 
 def test_the_states_that_nothing_follows() -> None:
-    assert FINAL == {S.REFUSED, S.FILLED, S.CANCELLED, S.EXPIRED, S.REJECTED}
+    assert {S.REFUSED, S.FILLED, S.CANCELLED, S.EXPIRED, S.REJECTED} == FINAL
     assert set(TRANSITIONS) == set(S)
     assert [status for status in S if order_that_is(status).is_open] == [status for status in S if status not in FINAL]
 
@@ -85,7 +95,11 @@ def test_what_an_order_says_of_itself() -> None:
     order = Order(7, 1, BTC, Side.SELL, OrderType.STOP_LIMIT, 15, 5, limit_ticks=9_950, stop_ticks=10_000)
     assert repr(order) == "<Order 7 sell 1.5 BTC stop_limit limit 99.50 stop 100.00, created>"
     assert (order.quantity, order.limit, order.stop, order.decided_at, order.arrives_at) == (
-        Decimal("1.5"), Decimal("99.50"), Decimal(100), 5, 5,
+        Decimal("1.5"),
+        Decimal("99.50"),
+        Decimal(100),
+        5,
+        5,
     )
     assert Side.BUY.opposite is Side.SELL
     assert {Side.BUY: 1}[Side(1)] == 1, "a side hashes as its number"

@@ -40,7 +40,9 @@ def trade(position: Position, fills: Sequence[tuple[int, int]], fee: int = 0) ->
         ([(-10, 20), (15, 10)], 5, 10, 100, 1050, 0),
     ],
 )
-def test_positions(fills: list[tuple[int, int]], held: int, average: int | None, realised: int, cash: int, locked: int) -> None:
+def test_positions(
+    fills: list[tuple[int, int]], held: int, average: int | None, realised: int, cash: int, locked: int
+) -> None:
     portfolio, position = books()
     trade(position, fills)
     account = portfolio.accounts["USD"]
@@ -74,7 +76,9 @@ def test_nothing_is_lost_in_many_odd_fills(seed: int) -> None:
         assert account.locked_units == (2 * position.cost_units if held < 0 else 0)
     position.apply(-1 if held > 0 else 1, 100, abs(held), 0)
     assert (position.cost_units, account.locked_units, list(account.open_positions)) == (0, 0, [])
-    assert account.cash_units - 10**6 * 10**8 == position.realised_units - 400 * 3, "all that was gained is realised, fees apart"
+    assert account.cash_units - 10**6 * 10**8 == position.realised_units - 400 * 3, (
+        "all that was gained is realised, fees apart"
+    )
 
 
 def test_equity_is_cash_and_the_value_of_what_is_open_in_that_currency() -> None:
@@ -99,7 +103,9 @@ def test_an_account_takes_whole_units_alone() -> None:
 
 
 def test_every_instrument_needs_an_account_of_its_currency() -> None:
-    with pytest.raises(SettingsError, match=r"C is paid in EUR, but the account has USD; add cash in EUR \(0 will do\)"):
+    with pytest.raises(
+        SettingsError, match=r"C is paid in EUR, but the account has USD; add cash in EUR \(0 will do\)"
+    ):
         Portfolio({"USD": D(1)}, [Instrument("C", "EUR")])
     with pytest.raises(SettingsError, match="C is paid in EUR, but the account has none"):
         Portfolio({}, [Instrument("C", "EUR")])

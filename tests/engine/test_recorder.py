@@ -19,10 +19,14 @@ def journalled(rows: Any, strategy: Strategy, terms: Terms | None = None) -> Lis
 
 
 def test_every_step_of_a_market_order_is_written_down() -> None:
-    tables = journalled([FLAT, (102, 104, 101, 103)], scripted({0: buy(2, why="cheap")}), Terms(cash=Decimal(1000))).tables()
+    tables = journalled(
+        [FLAT, (102, 104, 101, 103)], scripted({0: buy(2, why="cheap")}), Terms(cash=Decimal(1000))
+    ).tables()
     first, second = NEW_YEAR_2024 + DAY, NEW_YEAR_2024 + 2 * DAY
     assert tables["account_events"] == [AccountEventRow(1, NEW_YEAR_2024, "deposit", "USD", 1000.0, "opening balance")]
-    assert tables["decisions"] == [DecisionRow(1, first, "ScriptedStrategy", "TEST", first, 100.0, "buy 2 market", None, "cheap")]
+    assert tables["decisions"] == [
+        DecisionRow(1, first, "ScriptedStrategy", "TEST", first, 100.0, "buy 2 market", None, "cheap")
+    ]
     assert tables["orders"] == [OrderRow(1, 1, first, "TEST", "buy", "market", 2.0)]
     assert tables["order_events"][0] == OrderEventRow(1, 1, first, "accepted", "")
     assert tables["fills"] == [
@@ -38,15 +42,28 @@ def test_a_fill_at_the_open_has_the_open_s_time_and_one_inside_the_bar_its_close
 
 def test_prices_of_every_order_type_are_written_down() -> None:
     asks = [
-        buy(limit=98), buy(stop=105), buy(stop=105, limit=106), sell(trail_amount=5), sell(trail_fraction=0.05),
-        buy(limit=97, post_only=True), sell(limit=120, reduce_only=True, oco_group="x"),
+        buy(limit=98),
+        buy(stop=105),
+        buy(stop=105, limit=106),
+        sell(trail_amount=5),
+        sell(trail_fraction=0.05),
+        buy(limit=97, post_only=True),
+        sell(limit=120, reduce_only=True, oco_group="x"),
     ]
     rows = [OrderRow(*row) for row in journalled([FLAT], scripted({0: asks})).tables()["orders"]]
     assert [(row.type, row.limit_price, row.stop_price, row.trail) for row in rows] == [
-        ("limit", 98.0, None, None), ("stop", None, 105.0, None), ("stop_limit", 106.0, 105.0, None),
-        ("trailing_stop", None, None, 5.0), ("trailing_stop", None, None, 0.05), ("limit", 97.0, None, None), ("limit", 120.0, None, None),
+        ("limit", 98.0, None, None),
+        ("stop", None, 105.0, None),
+        ("stop_limit", 106.0, 105.0, None),
+        ("trailing_stop", None, None, 5.0),
+        ("trailing_stop", None, None, 0.05),
+        ("limit", 97.0, None, None),
+        ("limit", 120.0, None, None),
     ]
-    assert [(row.post_only, row.reduce_only, row.oco_group) for row in rows[-2:]] == [(True, False, None), (False, True, 7)]
+    assert [(row.post_only, row.reduce_only, row.oco_group) for row in rows[-2:]] == [
+        (True, False, None),
+        (False, True, 7),
+    ]
 
 
 def test_a_decision_records_what_its_lines_showed() -> None:
@@ -66,7 +83,9 @@ def test_a_decision_records_what_its_lines_showed() -> None:
 
 def test_ids_count_up_from_one_in_every_table() -> None:
     rows = [FLAT, (100, 112, 94, 108), FLAT, FLAT]
-    tables = journalled(rows, scripted({0: buy(stop_loss=95, take_profit=110), 1: [buy(), sell(limit=90)], 2: buy()})).tables()
+    tables = journalled(
+        rows, scripted({0: buy(stop_loss=95, take_profit=110), 1: [buy(), sell(limit=90)], 2: buy()})
+    ).tables()
     for name in ("decisions", "orders", "order_events", "fills", "account_events"):
         assert [row[0] for row in tables[name]] == list(range(1, len(tables[name]) + 1)), name
 

@@ -75,6 +75,9 @@ def test_equity_is_cash_and_market_value_at_every_bar(world):
 
 @given(worlds(), all_terms())
 def test_in_a_market_that_does_not_move_nothing_is_won_or_lost_but_fees(world, terms):
+    """Where no switch declares fills at prices that did not trade."""
+    terms = replace(terms, switches=replace(
+        terms.switches, stop_gap="open", limit_gap="open", stop_limit_same_bar="if_certain"))
     flat = replace(world, walks=tuple(
         replace(walk, quote="USD", steps=tuple(Step(volume=step.volume) for step in walk.steps))
         for walk in world.walks))

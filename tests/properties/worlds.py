@@ -246,6 +246,19 @@ class Actor(Strategy):
         self.told.append(event)
 
 
+class Looker(Actor):
+    """Follows its script only where an indicator and the past of the highs say so."""
+
+    def on_start(self) -> None:
+        self.averages = {symbol: self.indicator("SMA", "close", 3, symbol=symbol) for symbol in self.symbols}
+
+    def on_bar(self, bar: Bar) -> None:
+        highs = self.history("high", 4, symbol=bar.symbol)
+        assert highs[-1] == bar.high
+        if bar.close >= self.averages[bar.symbol][-1] or highs.argmax() == 0:
+            super().on_bar(bar)
+
+
 class Sleeper(Actor):
     """Acts on timers alone, so that the engine may jump from one to the next."""
 
