@@ -1,4 +1,5 @@
-"""The speed of the engine beside its peers: `python benchmarks/engine.py [--json PATH] [--markdown] [--quick] [--only NAME]`.
+"""The speed of the engine beside its peers: `python benchmarks/engine.py [--json PATH] [--markdown] [--quick]
+[--only NAME]`.
 
 This file only starts benchmarks/command.py, and sees to two things before anything else is imported: that every library
 uses one thread, and that `import engine` finds the package and not this file.

@@ -13,7 +13,8 @@ START = 1_704_067_200_000_000_000
 """2024-01-01 UTC."""
 
 SEED = 12
-"""One at which the averages first cross after bar 50: backtesting.py shows a strategy its first bar one later than others."""
+"""One at which the averages first cross after bar 50: backtesting.py shows a strategy its first bar one later than
+others do."""
 
 
 def reference_bars(rows: int) -> Bars:
@@ -37,9 +38,10 @@ def _bars(streams: tuple[Stream, ...], walk: FloatArray, duration: int) -> Bars:
     high = np.round(np.maximum(open_, close) + 0.01, 2)
     low = np.round(np.minimum(open_, close) - 0.01, 2)
     open_time = np.repeat(START + np.arange(instants, dtype=np.int64) * duration, symbols)
-    columns = [np.ascontiguousarray(column.reshape(-1)) for column in (open_, high, low, close)]
+    open_, high, low, close = (np.ascontiguousarray(column.reshape(-1)) for column in (open_, high, low, close))
+    volume = np.full(len(open_time), 1e9)
     stream = None if symbols == 1 else np.tile(np.arange(symbols, dtype=np.int32), instants)
-    return Bars(streams, open_time, open_time + duration, *columns, np.full(len(open_time), 1e9), stream)
+    return Bars(streams, open_time, open_time + duration, open_, high, low, close, volume, stream)
 
 
 def row_of(bars: Bars, close_times: IntArray) -> list[int]:

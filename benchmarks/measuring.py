@@ -61,9 +61,8 @@ def take_turns(
             if done < (fewer or {}).get(name, rounds):
                 turn = _one(work)
                 known = best.get(name, turn)
-                best[name] = replace(
-                    turn, cpu=min(turn.cpu, known.cpu), wall=min(turn.wall, known.wall), peak=_larger(turn.peak, known.peak)
-                )
+                cpu, wall = min(turn.cpu, known.cpu), min(turn.wall, known.wall)
+                best[name] = replace(turn, cpu=cpu, wall=wall, peak=_larger(turn.peak, known.peak))
     return best
 
 
@@ -76,7 +75,10 @@ def _one(work: Work[Outcome]) -> Turn[Outcome]:
 
 
 def memory(line: str) -> float | None:
-    """Return MB (10^6 bytes) that this process occupies ("VmRSS") or has at most occupied ("VmHWM"), if the system says."""
+    """Return MB (10^6 bytes) that this process occupies ("VmRSS") or has at most occupied ("VmHWM").
+
+    None where the system does not say.
+    """
     try:
         status = _STATUS.read_text("ascii")
     except OSError:

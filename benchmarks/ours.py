@@ -112,20 +112,29 @@ class OurRun:
 
 
 def engine_of(
-    feed: Feed, strategy: Strategy, *, cash: Decimal = CASH, fee: Decimal = FEE, journal: Journal | None = None,
-    mode: str = "auto", compile_from: int = 0,
+    feed: Feed,
+    strategy: Strategy,
+    *,
+    cash: Decimal = CASH,
+    fee: Decimal = FEE,
+    journal: Journal | None = None,
+    mode: str = "auto",
+    compile_from: int = 0,
 ) -> Engine:
     """Return an engine over a feed under the reference terms: next open, 5 basis points, no slippage."""
     symbols = dict.fromkeys(stream.symbol for stream in feed.streams)
-    instruments = [
-        Instrument(symbol, "USDT", price_increment=Decimal("0.01"), quantity_increment=Decimal("1e-8")) for symbol in symbols
-    ]
+    instruments = [_instrument(symbol) for symbol in symbols]
     fees = MakerTakerFees(fee, fee)
     portfolio = Portfolio({"USDT": cash}, instruments)
     broker = SimulatedExchange(portfolio, Switches(), fees=fees)
     share = headroom(fees, broker.slippage, instruments[0].symbol)
-    parts = Parts(feed, strategy, broker, portfolio, journal=journal, headroom=share, mode=mode, compile_from=compile_from)
-    return Engine(parts)
+    return Engine(
+        Parts(feed, strategy, broker, portfolio, journal=journal, headroom=share, mode=mode, compile_from=compile_from)
+    )
+
+
+def _instrument(symbol: str) -> Instrument:
+    return Instrument(symbol, "USDT", price_increment=Decimal("0.01"), quantity_increment=Decimal("1e-8"))
 
 
 def run_ours(
@@ -133,8 +142,8 @@ def run_ours(
 ) -> tuple[OurRun, float, float]:
     """Run, and return the run with its CPU and wall seconds.
 
-    Counted is Engine.run: indicators, loop, books, equity curve, and with a journal everything up to its file being
-    closed and on the disk. Not counted: checking the bars and taking their fingerprint, which loading does; opening the file.
+    Counted is Engine.run: indicators, loop, books, and with a journal everything until its file is closed and on the
+    disk. Not counted: checking the bars and taking their fingerprint, which loading does; opening the file.
     """
     feed.fingerprint  # noqa: B018  taken once, when the bars are loaded
     if not with_sqlite:
@@ -169,7 +178,7 @@ def _kept(result: RunResult, rows: int) -> OurRun:
 def trades_of(run: OurRun, bars: Bars) -> list[tuple[int, str, float]]:
     """Return (row of the bar, side, price) of every fill of a run over the reference market."""
     _, when, side, ticks, _, _ = np.asarray(run.keys).T
-    instrument = Instrument(SYMBOL, price_increment=Decimal("0.01"))
+    instrument = _instrument(SYMBOL)
     prices = [instrument.float_price(tick) for tick in ticks.tolist()]
     sides = ["buy" if sign > 0 else "sell" for sign in side.tolist()]
     return list(zip(row_of(bars, when), sides, prices, strict=True))
@@ -197,7 +206,11 @@ class Catcher:
 
 
 def write_batches(caught: Catcher) -> tuple[int, float, float]:
-    """Write what was caught into a new SQLite file; return the rows read back, CPU and wall seconds until all is on the disk."""
+    """Write what was caught into a new SQLite file.
+
+    Returns:
+        The rows read back; CPU and wall seconds until everything is on the disk.
+    """
     assert caught.start is not None
     with TemporaryDirectory() as folder:
         file = Path(folder) / "journal.db"

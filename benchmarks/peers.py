@@ -42,7 +42,7 @@ def frame_of(bars: Bars) -> pd.DataFrame:
 # ── backtesting.py ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Finished(Exception):  # noqa: N818  not an error
+class _Finished(Exception):
     """The last bar has been seen."""
 
 
@@ -87,7 +87,7 @@ def run_backtesting_py(frame: pd.DataFrame, *, with_statistics: bool = False) ->
 
 
 def signals(bars: Bars) -> tuple[Any, Any]:
-    """Return the entries and exits of the reference rule, bool [rows], moved one bar on: they fill at that bar's open."""
+    """Return the entries and exits of the reference rule, bool [rows], moved one bar on, at whose open they fill."""
     above = talib.SMA(bars.close, 20) > talib.SMA(bars.close, 50)
     before = np.zeros_like(above)
     before[1:] = above[:-1]
@@ -115,10 +115,8 @@ def run_vectorbt(
     with _quiet():
         with Stopwatch() as watch:
             entries, exits = signals(bars) if prepared is None else prepared
-            portfolio = vectorbt.Portfolio.from_signals(
-                bars.close, entries, exits, price=bars.open, size=size, fees=float(FEE), init_cash=cash, freq="1min",
-                engine=engine,
-            )
+            terms = {"size": size, "fees": float(FEE), "init_cash": cash, "freq": "1min", "engine": engine}
+            portfolio = vectorbt.Portfolio.from_signals(bars.close, entries, exits, price=bars.open, **terms)
             records = portfolio.orders.values
         sides = ["buy" if side == 0 else "sell" for side in records["side"].tolist()]
         trades = list(zip(records["idx"].tolist(), sides, records["price"].tolist(), strict=True))

@@ -49,10 +49,15 @@ class Timed:
 
 def machine() -> str:
     """Return what ran this: processor, cores, Python and the peers' versions."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
     libraries = ", ".join(f"{name} {version(name)}" for name in PEERS)
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}; {libraries}"
+    return f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}; {libraries}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def plain(rows: Sequence[Row], timed: Sequence[Timed]) -> str:
@@ -76,10 +81,10 @@ _TIMED_HEAD = ("run", "bars/s (CPU)", "bars/s (wall)", "memory, MB", "fills")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        row.work, f"{_number(row.ours)} {row.unit}", "–" if row.peer is None else _number(row.peer),
-        "–" if row.ratio is None else f"{row.ratio:.2f}", row.target or "–", _word(row.is_met), _word(row.equal), row.check,
-    )
+    peer = "–" if row.peer is None else _number(row.peer)
+    ratio = "–" if row.ratio is None else f"{row.ratio:.2f}"
+    figures = (f"{_number(row.ours)} {row.unit}", peer, ratio)
+    return (row.work, *figures, row.target or "–", _word(row.is_met), _word(row.equal), row.check)
 
 
 def _timed_cells(timed: Timed) -> tuple[str, ...]:
@@ -99,7 +104,8 @@ def _word(value: bool | None) -> str:
 
 def _aligned(table: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table)
+    padded = [[cell.ljust(width) for cell, width in zip(cells, widths, strict=True)] for cells in table]
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def _piped(table: Sequence[tuple[str, ...]]) -> str:

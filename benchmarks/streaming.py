@@ -37,7 +37,8 @@ def _child(what: str, folder: str, rows: int) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def _build(catalog: Catalog, rows: int) -> dict[str, Any]:
@@ -51,7 +52,8 @@ def _run(catalog: Catalog, *, streamed: bool) -> dict[str, Any]:
     """Run the reference rule without fees: a quarter of a million fees would leave nothing to trade with."""
     feed = catalog.feed([SYMBOL], "1m") if streamed else MemoryFeed(catalog.read(SYMBOL, "1m"))
     run, cpu, wall = run_ours(feed, SmaCross if streamed else SmaCrossTargets, fee=Decimal(0))
-    return {"bars": run.bars, "cpu": cpu, "wall": wall, "fills": run.fills, "hash": run.fills_hash, "peak": memory("VmHWM")}
+    found = {"bars": run.bars, "cpu": cpu, "wall": wall, "fills": run.fills, "hash": run.fills_hash}
+    return {**found, "peak": memory("VmHWM")}
 
 
 def main(what: str, folder: str, rows: str) -> None:

@@ -31,6 +31,9 @@ NEEDED: dict[str, tuple[str, ...]] = {
 FINER = Decimal("0.000001")
 """How much finer prices are counted for engines that know no increments: a trailing stop may lie between two."""
 
+LARGEST = 2**53
+"""Beyond it whole numbers have no float64 of their own. Prices, counted in increments, stay below it."""
+
 OPTIONS = {"limit": "limit", "stop": "stop", "stop_loss": "stop_loss", "take_profit": "take_profit",
            "trail_fraction": "trail_stop_fraction"}
 """A scenario's word for an option → `Strategy.buy`'s. A trailing order is a market entry with a trailing stop."""
@@ -48,13 +51,15 @@ def run_scenarios(path: Path, profile_name: str = "default") -> list[dict[str, A
         scenarios = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise DataError(f"{path}: cannot be read as JSON: {exc}") from exc
     if not isinstance(scenarios, list):
         raise DataError(f"{path}: holds a {type(scenarios).__name__}; expected a list of scenarios")
     results = []
     for place, scenario in enumerate(scenarios):
         name = scenario.get("name", place) if isinstance(scenario, dict) else place
+        if not isinstance(name, str | int):
+            raise DataError(f"{path}: scenario {place} has the name {name!r}; expected text")
         try:
             results.append({"name": name, "fills": run_scenario(scenario, switches)})
         except EngineError as exc:
@@ -69,7 +74,7 @@ def run_scenario(scenario: Script, switches: Switches) -> list[Fill]:
         DataError: a key is missing, a type unknown, or the bars are not possible.
     """
     rows, orders = _checked(scenario)
-    increment = _increment(scenario) * (1 if switches.on_increments else FINER)
+    increment = _increment(scenario, switches)
     terms = Terms(cash=AMPLE_CASH, switches=switches, price_increment=increment)
     bars = MemoryFeed(make_bars(rows)).bars  # refuses what cannot be a bar
     seen = [order for order in orders if order["decided_at_close_of"] >= switches.unseen_bars]
@@ -96,26 +101,33 @@ def _checked(scenario: Any) -> tuple[list[list[float]], list[Script]]:
         if not isinstance(scenario.get(key), list):
             raise DataError(f"{key} is {scenario.get(key)!r}; expected a list")
     for place, bar in enumerate(scenario["bars"]):
-        if not isinstance(bar, list) or len(bar) != 5 or not all(isinstance(value, int | float) for value in bar):
+        if not isinstance(bar, list) or len(bar) != 5 or not all(map(_is_number, bar)):
             raise DataError(f"bar {place} is {bar!r}; expected [open, high, low, close, volume]")
     for place, order in enumerate(scenario["orders"]):
         _check_order(f"order {place}", order)
     return scenario["bars"], scenario["orders"]
 
 
-def _increment(scenario: Script) -> Decimal:
+def _increment(scenario: Script, switches: Switches) -> Decimal:
+    """Return the step in which prices are counted: the scenario's, or a finer one under a profile that knows none."""
     given = scenario.get("price_increment", "0.01")
     try:
-        return Decimal(str(given))
+        increment = Decimal(str(given))
     except InvalidOperation:
-        raise DataError(f"price_increment is {given!r}; expected a number such as 0.01") from None
+        increment = Decimal("NaN")
+    highest = max((bar[1] for bar in scenario["bars"]), default=0)
+    if not increment.is_finite() or not highest / LARGEST < increment <= LARGEST:
+        raise DataError(f"price_increment is {given!r}; expected a number such as 0.01")
+    if not switches.on_increments and highest / LARGEST < increment * FINER:
+        return increment * FINER
+    return increment
 
 
 def _check_order(name: str, order: Any) -> None:
     if not isinstance(order, dict):
         raise DataError(f"{name} is {order!r}; expected a table")
     kind = order.get("type")
-    if kind not in NEEDED:
+    if not isinstance(kind, str) or kind not in NEEDED:
         raise DataError(
             f"{name} has type {kind!r}; expected one of {', '.join(NEEDED)}{nearest_name(str(kind), list(NEEDED))}")
     if order.get("side") not in ("buy", "sell"):
@@ -124,6 +136,14 @@ def _check_order(name: str, order: Any) -> None:
     for key in order:
         if key not in known:
             raise DataError(f"{name} has an unknown key {key!r}{nearest_name(key, sorted(known))}")
-    for key in sorted({"decided_at_close_of", "quantity", *NEEDED[kind]}):
-        if not isinstance(order.get(key), int | float):
+    decided = order.get("decided_at_close_of")
+    if not isinstance(decided, int) or isinstance(decided, bool) or decided < 0:
+        raise DataError(f"{name} has decided_at_close_of {decided!r}; expected the number of a bar, from 0 on")
+    for key in sorted({"quantity", *NEEDED[kind], *OPTIONS} & {"quantity", *NEEDED[kind], *order}):
+        if not _is_number(order.get(key)):
             raise DataError(f"{name} of type {kind} has {key} {order.get(key)!r}; expected a number")
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that a price or quantity can be: finite, and not too large for the books."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST

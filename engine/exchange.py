@@ -114,6 +114,7 @@ class SimulatedExchange:
             self._groups.setdefault(order.group, []).append(order)
         if order.post_only and order.limit_ticks is not None and (order.decision_ticks - order.limit_ticks) * order.side <= 0:
             order.become(OrderStatus.REJECTED)
+            self._leave_group(order)
             price = order.instrument.to_price(order.decision_ticks)
             return (OrderRejected(order, order.decided_at, f"post-only limit {order.limit} would take liquidity at {price}"),)
         order.status = OrderStatus.ACCEPTED  # nobody saw it in flight
@@ -286,13 +287,14 @@ class SimulatedExchange:
         self._activate_children(order, None, ticks, bar)
 
     def _turn_away(self, order: Order, price: int, time: int) -> None:
-        """Reject a post-only order that would take liquidity where it arrives; cancel it if it was amended after a part had filled."""
+        """Reject a post-only order that would take liquidity where it arrives; cancel one that has filled in part."""
         reason = f"post-only limit {order.limit} would take liquidity at {order.instrument.to_price(price)}"
         if order.filled_lots:
             self._withdraw(order, time, reason)
             return
         order.become(OrderStatus.REJECTED)
         self._delist(order)
+        self._leave_group(order)
         self._events.append(OrderRejected(order, time, reason))
         self._release_children(order, time, "was rejected")
 
@@ -363,15 +365,21 @@ class SimulatedExchange:
         self._activate_children(order, level, ticks, bar)
 
     def _next_untried(self, orders: dict[int, Order], done: set[int], bar: Bar) -> Order | None:
-        """Return the first stop, else the first limit, that is live after the open and not yet tried in this bar."""
-        first_limit = None
+        """Return a stop, else a limit, that is live after the open and not yet tried in this bar.
+
+        The oldest; or one of the same side that lies nearer, which the price passes before it.
+        """
+        stop: tuple[Order, int] | None = None
+        limit: tuple[Order, int] | None = None
         for order in orders.values():
             if order.id in done or order.type is OrderType.MARKET or not self._meets_path(order, bar):
                 continue
-            if order.type in _STOPS and not order.is_triggered:
-                return order
-            first_limit = first_limit or order
-        return first_limit
+            if order.stop_ticks is not None and not order.is_triggered:
+                stop = _nearer(stop, order, -order.stop_ticks)
+            elif order.limit_ticks is not None:
+                limit = _nearer(limit, order, order.limit_ticks)
+        found = stop or limit
+        return found[0] if found else None
 
     def _meets_path(self, order: Order, bar: Bar) -> bool:
         if order.type is OrderType.TRAILING_STOP and order.stop_ticks is None:
@@ -540,27 +548,46 @@ class SimulatedExchange:
     def _withdraw(self, order: Order, time: int, reason: str) -> None:
         order.become(OrderStatus.CANCELLED, "OrderCancelled")
         self._delist(order)
+        self._leave_group(order)
         self._events.append(OrderCancelled(order, time, reason))
         self._release_children(order, time, "was cancelled")
 
     def _release_children(self, parent: Order, time: int, what: str) -> None:
-        """Withdraw the children of a parent that ended with nothing filled; else they go on protecting what has filled."""
+        """Withdraw the children of a parent that ended with nothing filled; others go on protecting what has."""
         self._protected.pop(parent.id, None)
         for child in self._children.pop(parent.id, ()):
             if child.is_open and not parent.filled_lots:
                 self._withdraw(child, time, f"order {parent.id} it depends on {what}")
 
     def _settle_group(self, order: Order, group: int, lots: int, time: int) -> None:
-        """Withdraw the siblings of an order that filled. After a part of it, those that ask for the same trade ask for the rest of it."""
+        """Withdraw the siblings of an order that filled.
+
+        After a part of it, those that ask for the same trade go on asking for the rest of it.
+        """
         is_done = order.status is OrderStatus.FILLED
-        for sibling in self._groups.pop(group, ()) if is_done else self._groups.get(group, ()):
+        what = f"order {order.id} of its group filled"
+        for sibling in self._groups.pop(group, ()) if is_done else tuple(self._groups.get(group, ())):
             if sibling is order or not sibling.is_open:
                 continue
             is_same_trade = sibling.side is order.side and sibling.symbol == order.symbol
             if is_same_trade and not is_done and sibling.open_lots > lots:
-                self._cut(sibling, sibling.open_lots - lots, time, f"order {order.id} of its group filled {order.instrument.to_quantity(lots)}")
+                quantity = order.instrument.to_quantity(lots)
+                self._cut(sibling, sibling.open_lots - lots, time, f"{what} {quantity}")
             else:
-                self._withdraw(sibling, time, f"order {order.id} of its group filled")
+                self._withdraw(sibling, time, what)
+
+    def _leave_group(self, order: Order) -> None:
+        members = self._groups.get(order.group) if order.group is not None else None
+        if members is not None and order in members:
+            members.remove(order)
+            if not members:
+                del self._groups[order.group]  # type: ignore[arg-type]
+
+    def _end_protection(self, position: Position, time: int) -> None:
+        """Withdraw the children that protected a position which is gone: they must not close the next one."""
+        for child in list(self._by_symbol[position.instrument.symbol].values()):
+            if child.reduce_only and child.parent_id is not None and position.lots * child.side >= 0:
+                self._withdraw(child, time, "the position it protects is closed")
 
     def _expire(self, time: int, orders: dict[int, Order]) -> None:
         """End the orders whose time in force is over at `time`."""
@@ -568,6 +595,7 @@ class SimulatedExchange:
         for order in due:
             order.become(OrderStatus.EXPIRED, "OrderExpired")
             self._delist(order)
+            self._leave_group(order)
             assert order.expire_at is not None
             self._events.append(OrderExpired(order, order.expire_at, f"{order.time_in_force.value} ended"))
             self._release_children(order, order.expire_at, "expired")
@@ -635,6 +663,8 @@ class SimulatedExchange:
             self._withdraw(self.working[order.parent_id], time, f"order {order.id} that protects it filled")
         if self._entries:
             self._net(order, lots, time)
+        if held * side < 0 and lots >= abs(held) and self._by_symbol[order.symbol]:
+            self._end_protection(position, time)
 
     def _net(self, order: Order, lots: int, time: int) -> None:
         """Book a fill against the entries it closes; the children of an entry follow its quantity."""
@@ -786,6 +816,13 @@ def _is_limit(order: Order, was_triggered: bool) -> bool:
 
 def _expires_within(order: Order, bar: Bar) -> bool:
     return order.expire_at is not None and order.expire_at < bar.close_time
+
+
+def _nearer(best: tuple[Order, int] | None, order: Order, level: int) -> tuple[Order, int]:
+    """Return what the price reaches first: the order given if it is of the same side and its level, for a buyer, higher."""
+    if best is None or (order.side is best[0].side and (level - best[1]) * order.side > 0):
+        return order, level
+    return best
 
 
 def _target_alone_in_range(children: Sequence[Order], ticks: TickBar) -> bool:

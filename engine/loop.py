@@ -115,19 +115,23 @@ class Engine:
         running.guard.call("on_start", self.lines.compute)
         running.warm_up = {stream: max(strategy.warm_up, self.lines.warm_up(stream)) for stream in self.feed.streams}
         if overrides(strategy, "targets"):
-            running.exposures = self._target_exposures()
+            running.exposures = self._target_changes()
         settlement = new_settlement(running)
         self._settler = Settler(running, settlement if overrides(strategy, "on_bar") else None)
         return settlement
 
-    def _target_exposures(self) -> FloatArray:
+    def _target_changes(self) -> FloatArray:
+        """Return the target exposure at the rows where it becomes another, NaN elsewhere."""
         name, streams = type(self.strategy).__name__, self.feed.streams
         if len(streams) != 1:
             raise PluginError(f"{name}.targets is for one symbol, and the run has {len(streams)} streams; use on_slice")
         bars = whole(self.feed)
         exposures = self._running.guard.call("targets", lambda: exposures_from(self.strategy, bars))
         check_targets_causal(self.strategy, bars, exposures)
-        return exposures
+        rows = target_rows(exposures, self._running.warm_up[streams[0]])
+        changes = np.full(len(exposures), np.nan)
+        changes[rows] = exposures[rows]
+        return changes
 
     # ── piece by piece ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -177,7 +181,7 @@ class Engine:
             return
         exposures, rows = running.exposures, np.empty(0, np.int64)
         if exposures is not None:
-            rows = target_rows(exposures, running.warm_up[self.feed.streams[0]])
+            rows = np.flatnonzero(~np.isnan(exposures))
             if settlement is not None and settlement.run(bars, rows, exposures[rows], 0, len(bars), None):
                 self._finish_jump(bars, progress)
                 return

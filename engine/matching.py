@@ -184,8 +184,8 @@ def _triggered_over_whole_bar(limit: int, stop: int, bar: TickBar, is_seller: bo
 def certain_after(entry: int, parent: Order, bar: TickBar) -> TickBar:
     """Return the prices known to have traded after `parent` filled at `entry`, inside the bar (ticks, not mirrored).
 
-    The price went on to the extreme beyond the entry, then to the close; the other extreme may have come before. Of an order that
-    filled on the way back (a stop-limit) only the close is known to have come after.
+    The price went on to the extreme beyond the entry, then to the close; the other extreme may have come before. Of an
+    order that filled on the way back (a stop-limit) only the close is known to have come after.
     """
     with_side = parent.limit_ticks is None or (parent.limit_ticks - entry) * parent.side > 0
     if parent.type is OrderType.LIMIT:
@@ -214,7 +214,9 @@ def trail(order: Order, price: int) -> None:
         assert order.trail_fraction is not None
         # Away from the price, so that a trail is never tighter than asked for.
         distance = ceil(price * order.trail_fraction - 1e-9)
-    order.stop_ticks = price + sign * distance
+    stop = price + sign * distance
+    if order.stop_ticks is None or (stop - order.stop_ticks) * sign < 0:  # one tightened by hand stays where it was put
+        order.stop_ticks = stop
 
 
 def trail_point(order: Order, bar: TickBar, switches: Switches) -> int:

@@ -86,7 +86,7 @@ class Running:
     context: EngineContext
     guard: Guard
     exposures: FloatArray | None = None
-    """The column of a strategy with vectorised targets, NaN where it has no opinion."""
+    """Of a strategy with vectorised targets: the new target at the rows where it changes, NaN elsewhere."""
     warm_up: dict[Stream, int] = field(default_factory=dict)
     """Bars of each stream that pass before its lines have values."""
 

@@ -130,6 +130,7 @@ class InstantStepper:
             symbol: list(lines) for symbol, lines in running.lines.by_symbol().items() if lines
         }
         self._has_begun = False
+        self._rows_done = 0
 
     def step(self, bars: Bars) -> None:
         """Run the next chunk."""
@@ -137,6 +138,7 @@ class InstantStepper:
             self._running.context.start_timers(int(bars.open_time[0]))
             self._has_begun = True
         self._running.guard.call("", lambda: self._step(bars))
+        self._rows_done += len(bars)
 
     def _step(self, bars: Bars) -> None:
         running = self._running
@@ -148,6 +150,7 @@ class InstantStepper:
         places = bars.stream.tolist() if bars.stream is not None else [0] * len(bars)
         symbols = list(map(self._symbol_of.__getitem__, places))
         closes = bars.close.tolist()
+        exposures, row_before, take_target = running.exposures, self._rows_done, running.strategy.target
         for time, start, end in zip(times, starts, [*starts[1:], len(bars)], strict=True):
             fire_timers(running, time, inclusive=False)
             clock.advance_to(time)
@@ -158,6 +161,8 @@ class InstantStepper:
                 self._grow_lines(bars, places, start, end)
             if wants_bars:
                 self._publish(rows, places, start, end)
+            if exposures is not None and exposures[row_before + start] == exposures[row_before + start]:
+                take_target(symbols[start], float(exposures[row_before + start]), why="target")
             for upcoming in slices:
                 if upcoming and upcoming[0].time == time:
                     on_slice(upcoming.popleft())

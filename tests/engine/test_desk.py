@@ -80,7 +80,7 @@ def test_a_target_that_is_reached_already_leaves_no_trace() -> None:
         (buy(trail_amount=0), "trail_amount for TEST is 0; expected a price above 0"),
         (
             buy(trail_amount=5, trail_fraction=0.1),
-            "a trailing stop for TEST was given trail_fraction, trail_amount; expected trail_fraction or trail_amount alone",
+            "was given trail_fraction, trail_amount; expected trail_fraction or trail_amount alone",
         ),
         (buy(trail_amount=5, limit=90), "a trailing stop for TEST was given limit, trail_amount"),
         (buy(limit=0.001), "0.001 for TEST rounds to 0; prices there go in steps of 0.01"),

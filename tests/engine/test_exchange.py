@@ -1,4 +1,4 @@
-"""At which price, in which bar and whether at all: every order type under the honest defaults, and what switches change.
+"""At which price, in which bar and whether at all: every order type under honest defaults, and what switches change.
 
 Tables are written for a buyer's order unless they say otherwise, and each row is played upside down too: a rule that
 holds for buying at 98 in a market around 100 holds for selling at 102.
@@ -642,7 +642,7 @@ def test_a_random_path_follows_the_seed() -> None:
 
 
 def test_a_declared_path_is_walked_level_by_level() -> None:
-    # O 100 → H 106 → L 94 → C 98: the stop entry at 104, its stop-loss at 101 on the way down, the resting bid at 96 below it
+    # O 100 → H 106 → L 94 → C 98: the stop entry at 104, its stop-loss at 101 on the way down, then the bid at 96
     rows = [FLAT, (100, 106, 94, 98)]
     asks = {0: [buy(stop=104, stop_loss=101, take_profit=120), buy(limit=96)]}
     assert [fill[:3] for fill in run(rows, asks, switches={"path": "ohlc"}).fills] == [
@@ -1103,12 +1103,13 @@ def test_an_amended_order_keeps_its_place_in_the_queue() -> None:
     ],
 )
 def test_amendments_that_make_no_sense(asks: Any, message: str) -> None:
-    def steps(strategy: Any) -> Any:
-        with pytest.raises(OrderError, match=message):
-            for ask in asks[1] if isinstance(asks[1], list) else [asks[1]]:
-                ask(strategy)
+    *before, last = asks[1] if isinstance(asks[1], list) else [asks[1]]
 
-    run([FLAT, (100, 101, 99, 100, 100), FLAT], {0: asks[0], 1: steps})
+    def amended(strategy: Any) -> None:
+        with pytest.raises(OrderError, match=message):
+            last(strategy)
+
+    run([FLAT, (100, 101, 99, 100, 100), FLAT], {0: asks[0], 1: [*before, amended]})
 
 
 def test_cancelling_what_has_filled_does_nothing() -> None:
@@ -1232,3 +1233,71 @@ def test_a_gap_in_the_data_is_not_a_bar() -> None:
 
 def test_upside_down_twice_is_the_bar_itself() -> None:
     assert upside_down(upside_down((100, 112, 94, 108, 5), 100), 100) == [100, 112, 94, 108, 5]
+
+
+# ── what the price passes first ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_of_two_stops_below_a_position_the_higher_is_passed_first() -> None:
+    outcome = run([FLAT, FLAT, (100, 100, 90, 92)], {0: buy(stop_loss=93, trail_stop_fraction=0.03)})
+    assert [fill[:3] for fill in outcome.fills] == [IN, (OUT, 2, 97)]
+
+
+@pytest.mark.parametrize("make", [buy, sell])
+def test_limits_are_reached_in_the_order_of_their_prices(make: Any) -> None:
+    # volume for one of them: the price passes 99 before 98, whichever was asked for first
+    sign = 1 if make is buy else -1
+    rows = [FLAT, (100, 101, 99.5, 100, 100), (100, 104, 96, 100, 100)]
+    if make is sell:
+        rows = [FLAT, (100, 100.5, 99, 100, 100), (100, 104, 96, 100, 100)]
+    asks = {0: [make(10, limit=100 - 2 * sign), make(10, limit=100 - sign)]}
+    assert [row.order_id for row in run(rows, asks).result.fills] == [2]
+
+
+def test_a_trailing_stop_tightened_by_hand_does_not_fall_back() -> None:
+    asks = {0: sell(trail_amount=5), 1: amend(1, stop=99)}
+    rows = [FLAT, FLAT, (100, 101, 99.5, 100), (100, 100, 98, 99)]  # a high of 101 would put it to 96
+    assert run(rows, asks).fills == [("sell", 3, 99, "taker")]
+
+
+# ── children whose position is gone ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_children_end_with_the_position_they_protect() -> None:
+    # the next position has its own stop, further away; the old one would have closed it at 95
+    asks = {0: buy(stop_loss=95, take_profit=120), 1: sell(), 2: buy(stop_loss=80)}
+    outcome = run([FLAT, FLAT, FLAT, FLAT, (100, 100, 90, 92)], asks)
+    assert outcome.cancelled == [(2, "the position it protects is closed"), (3, "the position it protects is closed")]
+    assert outcome.position == 1
+
+
+def test_children_end_when_the_position_turns_over() -> None:
+    asks = {0: buy(stop_loss=95), 1: sell(3, stop_loss=110)}
+    outcome = run([FLAT, FLAT, FLAT, (100, 100, 90, 92), (100, 112, 99, 100)], asks)
+    assert outcome.cancelled == [(2, "the position it protects is closed")]
+    assert [fill[:3] for fill in outcome.fills] == [("buy", 1, 100), ("sell", 2, 100), ("buy", 4, 110)]
+
+
+def test_children_stay_while_something_is_left_to_protect() -> None:
+    asks = {0: buy(4, stop_loss=95), 1: sell(3)}
+    outcome = run([FLAT, FLAT, FLAT, (100, 100, 90, 92)], asks)
+    assert outcome.quantities[-1] == ("sell", 3, 1, 95)
+    assert outcome.reduced == [(2, "from 4.00000000 to 1.00000000: reduce-only, to the position held")]
+
+
+def test_nothing_is_kept_of_orders_that_are_over() -> None:
+    asks = {
+        bar: [
+            buy(20, limit=99, stop_loss=90, take_profit=120, time_in_force=DAY_ONLY),
+            sell(2, limit=101, oco_group=f"{bar}"),
+            sell(2, stop=96, oco_group=f"{bar}"),
+            buy(limit=101, post_only=True, oco_group=f"{bar}"),
+        ]
+        for bar in range(30)
+    }
+    rows = [FLAT, *[(100, 102, 98 - bar % 3, 99 + bar % 4, 100) for bar in range(34)], FLAT, FLAT]
+    outcome = run(rows, {**asks, 33: lambda s: (s.cancel_all(), s.close("TEST"))})
+    broker = outcome.engine.broker
+    assert outcome.position == 0
+    assert broker.working == {}
+    assert (broker._children, broker._protected, broker._groups) == ({}, {}, {})

@@ -1,4 +1,4 @@
-"""What fills cost and who can pay for them: cash, collateral, fees, slippage, each against sums made here in Decimal."""
+"""What fills cost and who can pay for them: cash, collateral, fees, slippage, each against sums made in Decimal."""
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal

@@ -191,15 +191,11 @@ def test_jumping_does_not_depend_on_chunks() -> None:
     assert whole == chunked
 
 
-@pytest.mark.xfail(reason="stepping by instants, which a timer asks for, takes up no targets")
 def test_targets_beside_timers() -> None:
     stepped, jumped = (journal_of(market(), TimedColumn(), mode) for mode in ("step", "jump"))
     assert stepped == jumped
 
 
-@pytest.mark.xfail(
-    reason="a jumping run asks for a target when the column changes, a stepping one whenever it is not held"
-)
 def test_a_position_closed_by_hand_is_taken_up_again_alike() -> None:
     class ClosesAtOnce(Column):
         def on_fill(self, fill: Any) -> None:

@@ -220,7 +220,8 @@ def two_timeframes(bars: int = 16) -> Bars:
 def test_a_symbol_is_warm_when_its_lines_of_every_timeframe_are() -> None:
     crossing = Crossing()
     run_bars(two_timeframes(), crossing)
-    assert [page for page in crossing.pages if page[1] == "bar"][0] == (8, "bar", "A", "1h"), "two bars of four hours"
+    first = next(page for page in crossing.pages if page[1] == "bar")
+    assert first == (8, "bar", "A", "1h"), "two bars of four hours"
 
 
 def test_a_longer_bar_shows_only_once_it_has_closed() -> None:
@@ -402,7 +403,8 @@ class FailsOnBar(Strategy):
 
 def test_the_message_names_the_handler_the_bar_and_the_line() -> None:
     line = FailsOnBar.on_bar.__code__.co_firstlineno + 3
-    message = rf"^FailsOnBar\.on_bar failed at the bar A 1h that closed 2024-01-01T03:00Z: KeyError: 'missing' \(test_loop\.py, line {line}\)$"
+    where = rf"\(test_loop\.py, line {line}\)"
+    message = rf"^FailsOnBar\.on_bar failed at the bar A 1h that closed 2024-01-01T03:00Z: KeyError: 'missing' {where}$"
     with pytest.raises(StrategyError, match=message):
         run_bars(hourly("A", *[FLAT] * 5), FailsOnBar())
 
