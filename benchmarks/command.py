@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.rows import Row, Timed, markdown, plain
+from benchmarks.rows import Found, markdown, plain
 from benchmarks.works import QUICK, SLOW, WORKS, Size, Work
 
 
@@ -15,19 +15,16 @@ def main(arguments: Sequence[str], works: Mapping[str, Work] = WORKS) -> int:
     """Run what was asked for, print the tables, and return 1 if anything that must be equal is not."""
     wanted = _parser().parse_args(arguments)
     size = _sized(QUICK if wanted.quick else Size(), wanted.bars)
-    rows: list[Row] = []
-    timed: list[Timed] = []
+    found = Found()
     for name, work in works.items():
         if name in wanted.only if wanted.only else not (wanted.quick and name in SLOW):
             print(f"{name} …", file=sys.stderr, flush=True)
-            more_rows, more_timed = work(size)
-            rows += more_rows
-            timed += more_timed
+            found += work(size)
     if wanted.json is not None:
-        text = json.dumps([row.as_json() for row in rows], indent=2, ensure_ascii=False)
+        text = json.dumps([row.as_json() for row in found.rows], indent=2, ensure_ascii=False)
         wanted.json.write_text(text + "\n", "utf-8")
-    print((markdown if wanted.markdown else plain)(rows, timed))
-    return 0 if all(row.equal for row in rows) else 1
+    print((markdown if wanted.markdown else plain)(found))
+    return 0 if all(row.equal for row in found.rows) else 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -55,6 +55,38 @@ class OneUnit(Strategy):
             self.sell(bar.symbol, 1.0, why="fast below slow")
 
 
+class OnlyBars(Strategy):
+    """Is told of every bar, and does nothing."""
+
+    def on_bar(self, bar: Bar) -> None:
+        return
+
+
+class WithLines(OnlyBars):
+    """The same, with the two averages declared."""
+
+    def on_start(self) -> None:
+        self.fast_line = self.indicator("SMA", "close", 20)
+        self.slow_line = self.indicator("SMA", "close", 50)
+
+
+class Comparing(WithLines):
+    """The same, and looks at them."""
+
+    def on_bar(self, bar: Bar) -> None:
+        self.is_above = self.fast_line[-1] > self.slow_line[-1]
+
+
+class Unchanging(WithLines):
+    """The same, and sets a target that never changes."""
+
+    def on_bar(self, bar: Bar) -> None:
+        if self.fast_line[-1] > self.slow_line[-1]:
+            self.target(bar.symbol, 0.0, why="fast above slow")
+        else:
+            self.target(bar.symbol, 0.0, why="fast below slow")
+
+
 class SomeTrades(Strategy):
     """Trades at every bar, in and out, until it has made so many trades; then looks on.
 

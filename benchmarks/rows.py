@@ -47,6 +47,27 @@ class Timed:
     fills: int
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A run that does a little more than the one before it; µs a bar."""
+
+    name: str
+    cost: float
+    more: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a piece of work found out."""
+
+    rows: Sequence[Row] = ()
+    timed: Sequence[Timed] = ()
+    layers: Sequence[Layer] = ()
+
+    def __add__(self, other: "Found") -> "Found":
+        return Found((*self.rows, *other.rows), (*self.timed, *other.timed), (*self.layers, *other.layers))
+
+
 def machine() -> str:
     """Return what ran this: processor, cores, Python and the peers' versions."""
     libraries = ", ".join(f"{name} {version(name)}" for name in PEERS)
@@ -60,24 +81,28 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def plain(rows: Sequence[Row], timed: Sequence[Timed]) -> str:
-    """Return both tables for a terminal."""
-    parts = [machine(), "", _aligned([_HEAD, *map(_cells, rows)])]
-    if timed:
-        parts += ["", _aligned([_TIMED_HEAD, *map(_timed_cells, timed)])]
-    return "\n".join(parts)
+def plain(found: Found) -> str:
+    """Return the tables for a terminal."""
+    return "\n\n".join([machine(), *map(_aligned, _tables(found))])
 
 
-def markdown(rows: Sequence[Row], timed: Sequence[Timed]) -> str:
-    """Return both tables as Markdown."""
-    parts = [f"Machine: {machine()}.", "", _piped([_HEAD, *map(_cells, rows)])]
-    if timed:
-        parts += ["", _piped([_TIMED_HEAD, *map(_timed_cells, timed)])]
-    return "\n".join(parts)
+def markdown(found: Found) -> str:
+    """Return the tables as Markdown."""
+    return "\n\n".join([f"Machine: {machine()}.", *map(_piped, _tables(found))])
+
+
+def _tables(found: Found) -> list[list[tuple[str, ...]]]:
+    tables = (
+        [_HEAD, *map(_cells, found.rows)],
+        [_TIMED_HEAD, *map(_timed_cells, found.timed)],
+        [_LAYER_HEAD, *((layer.name, f"{layer.cost:.3f}", f"{layer.more:+.3f}") for layer in found.layers)],
+    )
+    return [table for table in tables if len(table) > 1]
 
 
 _HEAD = ("work", "Barcast", "peer", "ratio", "target", "met", "equal", "what was compared")
 _TIMED_HEAD = ("run", "bars/s (CPU)", "bars/s (wall)", "memory, MB", "fills")
+_LAYER_HEAD = ("a run that …", "µs a bar", "more than the one above")
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -10,18 +10,23 @@ from benchmarks.measuring import Stopwatch, Turn, take_turns
 from benchmarks.ours import (
     AMPLE,
     Catcher,
+    Comparing,
     LooksOn,
     OneUnit,
+    OnlyBars,
     OurRun,
     SomeTargets,
     SomeTrades,
+    Unchanging,
+    WithLines,
     engine_of,
     run_ours,
     trades_of,
     write_batches,
 )
-from benchmarks.rows import Row, Timed
+from benchmarks.rows import Found, Layer, Row, Timed
 from engine import Bars, Strategy
+from engine.interfaces import Journal
 from feeds.memory import MemoryFeed
 from strategies.sma_cross import SmaCross
 from strategies.sma_cross_targets import SmaCrossTargets
@@ -63,7 +68,6 @@ QUICK = Size(
     heavy_rounds=1,
 )
 
-Found = tuple[list[Row], list[Timed]]
 Work = Callable[[Size], Found]
 
 
@@ -108,7 +112,7 @@ def reference(size: Size) -> Found:
         Timed(name, seen[name], turn.cpu, turn.wall, turn.peak, _fills_of(turn.outcome)) for name, turn in turns.items()
     ]
     rate = {name: seen[name] / turn.cpu for name, turn in turns.items()}
-    return _reference_rows(rate, _checks(bars, few, feed, turns)), timed
+    return Found(_reference_rows(rate, _checks(bars, few, feed, turns)), timed)
 
 
 def _warm_up(bars: Bars) -> None:
@@ -218,7 +222,7 @@ def trades(size: Size) -> Found:
     feed = MemoryFeed(reference_bars(size.trade_bars))
     one_by_one = _cost_of_trades(feed, size, SomeTrades, "orders dealt with one by one", size.rounds)
     in_bulk = _cost_of_trades(feed, size, SomeTargets, "targets dealt with in bulk", 5 * size.rounds)
-    return [one_by_one, in_bulk], []
+    return Found([one_by_one, in_bulk])
 
 
 def _cost_of_trades(feed: MemoryFeed, size: Size, kind: type[Strategy], words: str, rounds: int) -> Row:
@@ -245,7 +249,9 @@ def journal(size: Size) -> Found:
     (turn,) = take_turns({"journal": partial(write_batches, caught)}, size.rounds).values()
     rate, equal = count / turn.cpu, turn.outcome == count
     check = f"{count:,} rows read back, every fill with its decision"
-    return [Row("journal into SQLite", rate, None, None, "≥ 200,000 rows/s", equal, "rows/s", rate >= 2e5, check)], []
+    return Found(
+        [Row("journal into SQLite", rate, None, None, "≥ 200,000 rows/s", equal, "rows/s", rate >= 2e5, check)]
+    )
 
 
 def panel(size: Size) -> Found:
@@ -266,7 +272,33 @@ def panel(size: Size) -> Found:
         target, unit = "≥ 2 M symbol-bars/s", "symbol-bars/s"
         rows.append(Row(work, rate, None, None, target, equal, unit, rate >= 2e6, check))
         timed.append(Timed(f"panel, {name}", len(bars), turn.cpu, turn.wall, turn.peak, count))
-    return rows, timed
+    return Found(rows, timed)
+
+
+# ── where the time goes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def layers(size: Size) -> Found:
+    """The reference run built up piece by piece: what each piece costs a bar."""
+    feed = MemoryFeed(reference_bars(size.bars))
+    contenders: dict[str, Any] = {
+        "makes the bars and hands them to an empty on_bar": partial(run_ours, feed, OnlyBars),
+        "has two declared lines grow along": partial(run_ours, feed, WithLines),
+        "looks at them": partial(run_ours, feed, Comparing),
+        "sets a target that does not change": partial(run_ours, feed, Unchanging),
+        "trades (the reference, no journal)": partial(run_ours, feed, SmaCross),
+        "makes journal rows, and drops them": partial(_run_into, feed, Catcher),
+        "writes them to SQLite (the reference)": partial(run_ours, feed, SmaCross, with_sqlite=True),
+    }
+    take_turns(contenders, 1)
+    turns: dict[str, Turn[OurRun]] = take_turns(contenders, size.rounds)
+    costs = [1e6 * turn.cpu / size.bars for turn in turns.values()]
+    more = [cost - before for cost, before in zip(costs, [0.0, *costs], strict=False)]
+    return Found(layers=[Layer(*layer) for layer in zip(turns, costs, more, strict=True)])
+
+
+def _run_into(feed: MemoryFeed, journal: Callable[[], Journal]) -> tuple[OurRun, float, float]:
+    return run_ours(feed, SmaCross, journal=journal())
 
 
 # ── more than memory should hold ────────────────────────────────────────────────────────────────────────────────────
@@ -286,10 +318,11 @@ def stream(size: Size) -> Found:
         for name, done in (("streamed per bar", streamed), ("the same, target-driven in memory", in_memory))
     ]
     work = f"{size.stream_bars:,} bars streamed from the catalog, per-bar strategy"
-    return [
+    rows = [
         Row(f"{work}, peak memory", peak, None, None, "< 1,500 MB", equal, "MB", peak < 1500, check),
         Row(f"{work}, speed", rate, None, None, None, equal, "bars/s", None, check),
-    ], timed
+    ]
+    return Found(rows, timed)
 
 
 WORKS: dict[str, Work] = {
@@ -297,6 +330,7 @@ WORKS: dict[str, Work] = {
     "trades": trades,
     "journal": journal,
     "panel": panel,
+    "layers": layers,
     "stream": stream,
 }
 SLOW: Sequence[str] = ("stream",)

@@ -115,7 +115,7 @@ class OrderDesk:
             price = self._price(symbol)
         position = portfolio.positions[symbol]
         instrument = position.instrument
-        ticks = round(price / instrument.tick)
+        ticks = round(price / instrument.tick) or _no_price(instrument, price)
         equity_units = self._equity_units(position.account.currency)
         lots = lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units) - position.lots
         if not lots:
@@ -132,7 +132,8 @@ class OrderDesk:
     def lots_for(self, symbol: str, exposure: float) -> int:
         """Return the signed lots that make the position worth `exposure` × equity at the last close."""
         position = self._portfolio.positions[symbol]
-        ticks = position.instrument.to_ticks(self._price(symbol))
+        price = self._price(symbol)
+        ticks = position.instrument.to_ticks(price) or _no_price(position.instrument, price)
         equity_units = self._equity_units(position.account.currency)
         return lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units)
 
@@ -316,10 +317,12 @@ class OrderDesk:
 def _ticks(instrument: Instrument, price: float | Decimal | None) -> int | None:
     if price is None:
         return None
-    ticks = instrument.to_ticks(float(price))
-    if not ticks:
-        raise OrderError(f"{price} for {instrument.symbol} rounds to 0; prices there go in steps of {instrument.price_increment}")
-    return ticks
+    return instrument.to_ticks(float(price)) or _no_price(instrument, price)
+
+
+def _no_price(instrument: Instrument, price: float | Decimal) -> int:
+    steps = instrument.price_increment
+    raise OrderError(f"{price} for {instrument.symbol} rounds to 0; prices there go in steps of {steps}")
 
 
 def _check(request: OrderRequest) -> None:

@@ -197,6 +197,8 @@ class SimulatedExchange:
         ticks = TickBar(
             instrument.to_ticks(bar.open), instrument.to_ticks(bar.high), instrument.to_ticks(bar.low), instrument.to_ticks(bar.close)
         )
+        if not _may_act(orders, ticks):
+            return
         self._cap_lots = self._volume_cap(bar, instrument)
         at_the_open, at_the_close = self._live(bar, orders)
         self._known_after = {}
@@ -302,7 +304,7 @@ class SimulatedExchange:
         """After the open, the order of high and low unknown: every stop before any limit, so that a loss comes before a gain."""
         done: set[int] = set()
         while True:
-            order = self._next_untried(orders, done, bar)
+            order = self._next_reached(orders, done, ticks, bar)
             if order is None:
                 return
             done.add(order.id)
@@ -364,20 +366,26 @@ class SimulatedExchange:
         self._execute(order, level, time, bar.close_time, liquidity)
         self._activate_children(order, level, ticks, bar)
 
-    def _next_untried(self, orders: dict[int, Order], done: set[int], bar: Bar) -> Order | None:
-        """Return a stop, else a limit, that is live after the open and not yet tried in this bar.
+    def _next_reached(self, orders: dict[int, Order], done: set[int], ticks: TickBar, bar: Bar) -> Order | None:
+        """Return a stop, else a limit, that the bar reaches after the open and that was not tried in it yet.
 
-        The oldest; or one of the same side that lies nearer, which the price passes before it.
+        The oldest; or one of the same side that lies nearer, which the price passes before it. What is out of reach is
+        done with, so that it is looked at once a bar however many others act.
         """
         stop: tuple[Order, int] | None = None
         limit: tuple[Order, int] | None = None
         for order in orders.values():
             if order.id in done or order.type is OrderType.MARKET or not self._meets_path(order, bar):
                 continue
+            seen = _seen_by(order, self._known_after.get(order.id, ticks))
             if order.stop_ticks is not None and not order.is_triggered:
-                stop = _nearer(stop, order, -order.stop_ticks)
-            elif order.limit_ticks is not None:
+                if seen.high >= order.stop_ticks * order.side:
+                    stop = _nearer(stop, order, -order.stop_ticks)
+                    continue
+            elif order.limit_ticks is not None and seen.low <= order.limit_ticks * order.side:
                 limit = _nearer(limit, order, order.limit_ticks)
+                continue
+            done.add(order.id)
         found = stop or limit
         return found[0] if found else None
 
@@ -807,6 +815,20 @@ class SimulatedExchange:
 
 def _seen_by(order: Order, ticks: TickBar) -> TickBar:
     return ticks if order.side is Side.BUY else ticks.mirrored()
+
+
+def _may_act(orders: dict[int, Order], ticks: TickBar) -> bool:
+    """Return whether the bar reaches an order, or has one that must be seen in any case. Most bars do not."""
+    high, low = ticks.high, ticks.low
+    for order in orders.values():
+        level, rises = order.limit_ticks, order.side < 0
+        if order.type is OrderType.STOP or order.type is OrderType.STOP_LIMIT:
+            level, rises = order.stop_ticks, not rises
+        if not order.has_rested or order.is_triggered or order.type is OrderType.TRAILING_STOP or level is None:
+            return True
+        if high >= level if rises else low <= level:
+            return True
+    return False
 
 
 def _is_limit(order: Order, was_triggered: bool) -> bool:

@@ -14,8 +14,8 @@ from benchmarks.command import main
 from benchmarks.market import panel_bars, reference_bars
 from benchmarks.measuring import Stopwatch, take_turns
 from benchmarks.ours import OneUnit, SomeTargets, SomeTrades, run_ours, trades_of
-from benchmarks.rows import Row, Timed, markdown, plain
-from benchmarks.works import Found, Size
+from benchmarks.rows import Found, Layer, Row, Timed, markdown, plain
+from benchmarks.works import Size
 from feeds.memory import MemoryFeed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +87,7 @@ def test_the_streamed_run_makes_the_fills_of_the_one_in_memory(tmp_path: Path) -
 
 def test_a_run_with_fills_that_differ_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def differs(size: Size) -> Found:
-        return [row("good"), row("bad", equal=False)], []
+        return Found([row("good"), row("bad", equal=False)])
 
     assert main(["--json", str(tmp_path / "rows.json")], {"reference": differs}) == 1
     assert "NO" in capsys.readouterr().out
@@ -98,7 +98,7 @@ def test_only_what_is_named_is_run(capsys: pytest.CaptureFixture[str]) -> None:
     ran: list[str] = []
 
     def note(name: str) -> Any:
-        return lambda size: (ran.append(name), ([row(name)], []))[1]
+        return lambda size: (ran.append(name), Found([row(name)]))[1]
 
     assert (
         main(["--only", "panel", "--only", "journal"], {name: note(name) for name in ("journal", "trades", "panel")})
@@ -116,13 +116,18 @@ def test_a_quick_run_leaves_out_the_long_stream(capsys: pytest.CaptureFixture[st
     capsys.readouterr()
 
 
-def test_both_tables_show_every_row() -> None:
-    timed = [Timed("per bar", 1_000_000, 0.8, 0.7, 120.0, 22_000)]
-    for text in (plain([row("a"), row("b")], timed), markdown([row("a"), row("b")], timed)):
-        assert "1.25 M bars/s" in text
-        assert "6.25" in text
-        assert "22,000" in text
-    assert markdown([row("a")], []).splitlines()[2].count("|") == markdown([row("a")], []).splitlines()[3].count("|")
+def test_all_tables_show_every_row() -> None:
+    timed = Timed("per bar", 1_000_000, 0.8, 0.7, 120.0, 22_000)
+    found = Found([row("a")], [timed], [Layer("makes the bars", 0.3, 0.3)]) + Found([row("b")])
+    for text in (plain(found), markdown(found)):
+        assert text.count("1.25 M bars/s") == 2
+        for figure in ("6.25", "22,000", "0.300"):
+            assert figure in text
+
+
+def test_markdown_tables_have_as_many_columns_as_their_heads() -> None:
+    head, rule, cells = markdown(Found([row("a")])).splitlines()[2:]
+    assert head.count("|") == rule.count("|") == cells.count("|")
 
 
 def test_the_best_turn_counts() -> None:

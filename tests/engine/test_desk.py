@@ -211,3 +211,9 @@ def test_orders_carry_the_day_they_are_good_for() -> None:
 def test_terms_have_sane_defaults() -> None:
     assert Terms().switches.volume_cap == 0.1
     assert Terms().allow_short
+
+
+@pytest.mark.parametrize("act", [target(0.5), lambda s: s.quantity_for_exposure("TEST", 0.5)])
+def test_a_price_below_half_an_increment_is_no_price(act: Any) -> None:
+    with pytest.raises(StrategyError, match=r"0\.4 for TEST rounds to 0; prices there go in steps of 1"):
+        run([0.4, 0.4], {0: act}, price_increment=D(1))

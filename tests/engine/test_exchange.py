@@ -653,11 +653,28 @@ def test_a_declared_path_is_walked_level_by_level() -> None:
 
 
 def test_on_a_declared_path_a_stop_that_found_no_volume_has_triggered_all_the_same() -> None:
-    # both stops are reached, the bar has volume for one; the other goes to market at the next open
+    # three stops are reached, the bar has volume for one; the others go to market at the next open
     rows = [FLAT, (100, 100, 94, 94, 10), (93, 94, 92, 93, 100)]
-    outcome = run(rows, {0: [sell(1, stop=96), sell(1, stop=95)]}, switches={"path": "olhc"})
-    assert outcome.triggered == [1, 2]
-    assert outcome.quantities == [("sell", 1, 1, 96), ("sell", 2, 1, 93)]
+    outcome = run(rows, {0: [sell(1, stop=96), sell(1, stop=95), sell(1, stop=94.5)]}, switches={"path": "olhc"})
+    assert outcome.triggered == [1, 2, 3]
+    assert outcome.quantities == [("sell", 1, 1, 96), ("sell", 2, 1, 93), ("sell", 2, 1, 93)]
+
+
+def test_the_worst_path_is_no_better_than_any_other() -> None:
+    # a bracket entered at the open, whichever way the price went first
+    generator = np.random.default_rng(11)
+    for _ in range(60):
+        rows: list[Any] = [FLAT]
+        for _ in range(6):
+            open_, close = (round(100 + float(x), 1) for x in generator.normal(0, 2, 2))
+            up, down = (round(float(x), 1) for x in generator.exponential(2, 2))
+            rows.append((open_, max(open_, close) + up, min(open_, close) - down, close))
+        for ask in (buy(stop_loss=97, take_profit=103), sell(stop_loss=103, take_profit=97)):
+            equity = {
+                path: run(rows, {0: ask}, switches={"path": path}).result.final_equity
+                for path in ("worst", "ohlc", "olhc", "adaptive", "candle_colour", "random")
+            }
+            assert equity["worst"] == min(equity.values())
 
 
 def test_a_bracket_on_the_wrong_side_of_its_entry_is_refused() -> None:

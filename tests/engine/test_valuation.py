@@ -46,9 +46,7 @@ class Trades(Strategy):
             self.buy(bar.symbol, 2, stop_loss=bar.close - 1, take_profit=bar.close + 1)
 
 
-def recomputed(
-    bars: Bars, result: RunResult, cash: Decimal, currency_of: Any = lambda symbol: "USD"
-) -> dict[int, tuple[Decimal, Decimal]]:
+def recomputed(bars: Bars, result: RunResult, cash: Decimal) -> dict[int, tuple[Decimal, Decimal]]:
     """Return (equity, cash) at every instant, in Decimal, from fills and closes alone."""
     base = set(base_streams(bars.streams).values())
     closes: dict[str, Decimal] = {}
@@ -61,8 +59,6 @@ def recomputed(
                 closes[bar.symbol] = D(str(bar.close))
         while fills and fills[0].bar_close_time <= time:
             fill = fills.pop(0)
-            if currency_of(fill.symbol) != "USD":
-                continue
             sign = 1 if fill.side == "buy" else -1
             held[fill.symbol] = held.get(fill.symbol, D(0)) + sign * D(str(fill.quantity))
             cash -= sign * D(str(fill.price)) * D(str(fill.quantity)) + D(str(fill.fee))

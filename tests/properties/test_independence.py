@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from engine.records import FillRow
-from tests.properties.worlds import Outcome, Target, Terms, World, all_terms, run, worlds
+from tests.properties.worlds import Action, Outcome, Place, Target, Terms, World, all_terms, run, worlds
 
 SHARED = {"fees": ("none", "maker_taker", "rebate", "equity"), "latency": ("none", "short", "bar", "long")}
 """Tiers depend on the volume of all symbols, and drawn latencies on the number of an order."""
@@ -24,8 +24,17 @@ def worlds_apart(draw) -> World:
     world = draw(worlds(terms=all_terms().map(_apart), currencies=False))
     assume(len(world.walks) > 1)
     walks = tuple(replace(walk, increment=Decimal("0.01"), lot=Decimal("0.01")) for walk in world.walks)
-    script = tuple(entry for entry in world.script if not isinstance(entry[2], Target))
+    script = tuple(
+        (place, number % len(walks), _of_one_symbol(action, number % len(walks)))
+        for place, number, action in world.script if not isinstance(action, Target))
     return replace(world, walks=walks, script=script)
+
+
+def _of_one_symbol(action: Action, number: int) -> Action:
+    """Return the action with its OCO group, if it is in one, shared by orders of its own symbol alone."""
+    if isinstance(action, Place) and action.oco_group is not None:
+        return replace(action, oco_group=f"{action.oco_group} of {number}")
+    return action
 
 
 def _fills_of(outcome: Outcome, symbol: str) -> list[tuple]:
