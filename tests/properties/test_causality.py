@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.worlds import STEPS, Actor, Looker, Outcome, World, run, worlds
+from tests.properties.worlds import Actor, Looker, Outcome, World, a_step, picks, run, worlds
 
 HAPPENED = ("account_events", "decisions", "orders", "order_events", "fills")
 
@@ -24,7 +24,9 @@ def test_deleting_the_bars_after_t_changes_nothing_before(world, place, actor):
     assert_begins_like(run(world, actor=actor), run(world.until(place), actor=actor))
 
 
-@given(worlds(), st.integers(0, 20), st.lists(STEPS, min_size=1, max_size=4), st.sampled_from((Actor, Looker)))
+@given(
+    worlds(), st.integers(0, 20), st.lists(st.builds(a_step, picks()), min_size=1, max_size=4),
+    st.sampled_from((Actor, Looker)))
 def test_changing_the_bars_after_t_changes_nothing_before(world, place, others, actor):
     assert_begins_like(run(_poisoned(world, place, others), actor=actor), run(world.until(place), actor=actor))
 

@@ -19,8 +19,6 @@ from engine.instruments import Instrument
 from engine.semantics import Switches
 from engine.strategy import Strategy
 from tests.properties.worlds import (
-    STEPS,
-    SWITCHES,
     Looker,
     Outcome,
     Sleeper,
@@ -28,7 +26,10 @@ from tests.properties.worlds import (
     Terms,
     Walk,
     World,
+    a_step,
+    any_switches,
     bars_of,
+    picks,
     run,
     run_strategy,
     worlds,
@@ -131,24 +132,20 @@ class Wishes(Strategy):
             self.buy(bar.symbol, 1, limit=round(bar.close * 0.99, 2))
 
 
-EXPOSURES = st.sampled_from((float("nan"), float("nan"), 0.0, 1.0, 0.5, -0.5, -1.0, 0.3))
+EXPOSURES = (float("nan"), float("nan"), 0.0, 1.0, 0.5, -0.5, -1.0, 0.3)
 
 
 @st.composite
 def columns(draw) -> tuple[Bars, Instrument, FloatArray, Terms]:
     """Draw bars, a column of exposures and terms that are simple enough to be compiled, most of the time."""
-    length = draw(st.integers(2, 40))
-    walk = Walk(
-        "S0", tuple(draw(st.lists(STEPS.map(lambda step: replace(step, is_missing=False)), min_size=length,
-                                  max_size=length))),
-        lot=draw(st.sampled_from((Decimal("0.01"), Decimal(1), Decimal("0.00001")))))
-    exposures = np.array(draw(st.lists(EXPOSURES, min_size=length, max_size=length)))
-    switches = draw(st.just(Switches()) | st.builds(
-        Switches, volume_cap=st.sampled_from((None, 0.5)), market_fill=st.sampled_from(("next_open", "next_close")),
-    ) | SWITCHES)
+    pick = draw(picks())
+    steps = tuple(replace(a_step(pick), is_missing=False) for _ in range(pick(range(2, 41))))
+    walk = Walk("S0", steps, lot=pick((Decimal("0.01"), Decimal(1), Decimal("0.00001"))))
+    exposures = np.array([pick(EXPOSURES) for _ in steps])
+    simple = Switches(volume_cap=pick((None, 0.5)))
     terms = Terms(
-        switches, draw(st.sampled_from(("none", "maker_taker", "rebate"))), draw(st.sampled_from(("none", "fixed"))),
-        "none", draw(st.sampled_from((1_000_000, 2_000, 15))), draw(st.booleans()), draw(st.sampled_from((1.0, 0.99))))
+        pick((Switches(), simple, simple, any_switches(pick))), pick(("none", "maker_taker", "rebate")),
+        pick(("none", "fixed")), "none", pick((1_000_000, 2_000, 15)), pick((True, False)), pick((1.0, 0.99)))
     return bars_of((walk,)), walk.instrument(), exposures, terms
 
 

@@ -6,10 +6,10 @@ are walks in increments; an order's are distances from the close at which it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from math import prod
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -405,119 +405,119 @@ def bars_by_key(bars: Bars) -> dict[tuple[str, int], Bar]:
 
 # ── drawing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-
-def small(lowest: int, highest: int) -> st.SearchStrategy[int]:
-    """Draw a whole number, shrinking towards 0."""
-    return st.integers(lowest, highest)
-
+Pick = Callable[[Sequence[Any]], Any]
+"""Takes one of several options: as hypothesis likes, or at random."""
 
 GAPS = (0, 0, 0, 1, -1, 3, -3, 8, -8, 30, -30)
-BODIES = (0, *(sign * size for size in range(1, 11) for sign in (1, -1)))
 VOLUMES = (1000, 1000, 100_000, 30, 0)
-CHOICES_OF_A_STEP = (GAPS, BODIES, range(9), range(9), VOLUMES, (False, False, False, False, False, True))
-
-
-def _step(number: int) -> Step:
-    """Return the step of a number: one draw a bar instead of six makes worlds several times faster to draw."""
-    values = []
-    for choices in CHOICES_OF_A_STEP:
-        number, place = divmod(number, len(choices))
-        values.append(choices[place])
-    return Step(*values)
-
-
-STEPS = st.integers(0, prod(map(len, CHOICES_OF_A_STEP)) - 1).map(_step)
-
-ENTRIES = st.sampled_from(("market", "market", "limit", "limit", "stop", "stop_limit", "stop_limit", "trailing"))
+KINDS = ("market", "market", "limit", "limit", "stop", "stop_limit", "stop_limit", "trailing")
+TRAILS: tuple[dict[str, Any], ...] = ({"trail": 4}, {"trail": 9}, {"trail_fraction": 0.01}, {"trail_fraction": 0.003})
 FORCES = (*[TimeInForce.GTC] * 6, *TimeInForce)
 LOTS = (1, 2, 7, 50, 50, 400, 20_000)
 
 
-@st.composite
-def places(draw: st.DrawFn) -> Place:
+def around(size: int) -> tuple[int, ...]:
+    """Return 0, 1, -1, 2, … up to a size: what shrinks, shrinks to nothing."""
+    return (0, *(sign * number for number in range(1, size + 1) for sign in (1, -1)))
+
+
+def a_step(pick: Pick) -> Step:
+    return Step(
+        pick(GAPS), pick(around(10)), pick(range(9)), pick(range(9)), pick(VOLUMES), pick((False,) * 5 + (True,)))
+
+
+def a_place(pick: Pick) -> Place:
     """Draw an order of any kind."""
-    side = draw(st.sampled_from(Side))
-    kind = draw(ENTRIES)
+    side, kind = pick(tuple(Side)), pick(KINDS)
     prices: dict[str, Any] = {}
     if kind in ("limit", "stop_limit"):
-        prices["limit"] = draw(small(-12, 12))
+        prices["limit"] = pick(around(12))
     if kind in ("stop", "stop_limit"):
-        prices["stop"] = draw(small(-12, 12))
+        prices["stop"] = pick(around(12))
     if kind == "trailing":
-        prices |= draw(st.sampled_from((
-            {"trail": 4}, {"trail": 9}, {"trail_fraction": 0.01}, {"trail_fraction": 0.003})))
-    elif draw(st.booleans()):
-        prices |= draw(_children(side, prices.get("limit", prices.get("stop", 0))))
+        prices |= pick(TRAILS)
+    elif pick((False, True)):
+        prices |= _children(pick, side, prices.get("limit", prices.get("stop", 0)))
     return Place(
-        side, draw(st.sampled_from(LOTS)), **prices,
-        time_in_force=draw(st.sampled_from(FORCES)), lifetime=draw(small(1, 9)),
-        post_only="limit" in prices and "stop" not in prices and draw(st.integers(0, 3)) == 3,
-        reduce_only=draw(st.integers(0, 7)) == 7,
-        oco_group=draw(st.sampled_from((None, None, None, "a", "b"))),
-    )
+        side, pick(LOTS), **prices, time_in_force=pick(FORCES), lifetime=pick(range(1, 10)),
+        post_only=kind == "limit" and pick((False, False, False, True)), reduce_only=pick((False,) * 7 + (True,)),
+        oco_group=pick((None, None, None, None, "a", "b")))
 
 
-@st.composite
-def _children(draw: st.DrawFn, side: Side, entry: int) -> dict[str, Any]:
+def _children(pick: Pick, side: Side, entry: int) -> dict[str, Any]:
     """Draw a stop-loss, a target, a trailing stop, or several; now and then on the wrong side of the entry."""
-    away = small(-2, 15)
+    distances = (*range(1, 13), -1, 0)
     children: dict[str, Any] = {}
-    which = draw(st.sampled_from(("both", "stop_loss", "take_profit", "trailing", "trailing and target")))
+    which = pick(("both", "both", "stop_loss", "take_profit", "trailing", "trailing and target"))
     if which in ("both", "stop_loss"):
-        children["stop_loss"] = entry - side * draw(away)
+        children["stop_loss"] = entry - side * pick(distances)
     if which in ("both", "take_profit", "trailing and target"):
-        children["take_profit"] = entry + side * draw(away)
+        children["take_profit"] = entry + side * pick(distances)
     if which.startswith("trailing"):
-        children["trail_stop_fraction"] = draw(st.sampled_from((0.003, 0.01, 0.05)))
+        children["trail_stop_fraction"] = pick((0.003, 0.01, 0.05))
     return children
 
 
-ACTIONS = st.one_of(
-    places(), places(), places(), places(), places(), places(),
-    st.builds(Cancel, small(0, 5)),
-    st.builds(Amend, small(0, 5), st.none() | small(1, 30), st.none() | small(-12, 12), st.none() | small(-12, 12)),
-    st.builds(Target, st.sampled_from((0.0, 0.5, 1.0, -0.5, -1.0))),
-    st.builds(Close),
-)
-
-OTHER_SWITCHES = st.fixed_dictionaries({
-    **{name: st.sampled_from(choices) for name, choices in CHOICES.items()},
-    "volume_cap": st.sampled_from((None, 0.1, 0.5, 1.0)), "children_reduce_only": st.booleans(),
-    "checks_brackets": st.booleans(), "touch_probability": st.sampled_from((0.0, 0.5, 1.0)),
-})
-ANY_SWITCHES = OTHER_SWITCHES.map(lambda chosen: Switches(**chosen))
-SWITCHES = st.one_of(
-    st.just(Switches()), st.sampled_from(sorted(PROFILES)).map(profile), ANY_SWITCHES, ANY_SWITCHES)
+def an_action(pick: Pick) -> Action:
+    kind = pick(("place",) * 6 + ("cancel", "amend", "target", "close"))
+    if kind == "place":
+        return a_place(pick)
+    if kind == "cancel":
+        return Cancel(pick(range(6)))
+    if kind == "amend":
+        return Amend(
+            pick(range(6)), pick((None, *range(1, 30))), pick((None, *around(12))), pick((None, *around(12))))
+    return Target(pick((0.0, 0.5, 1.0, -0.5, -1.0))) if kind == "target" else Close()
 
 
-@st.composite
-def all_terms(draw: st.DrawFn) -> Terms:
+def any_switches(pick: Pick) -> Switches:
+    """Draw the defaults, a profile, or anything."""
+    kind = pick(("default", "profile", "any", "any"))
+    if kind == "profile":
+        return profile(pick(sorted(PROFILES)))
+    if kind == "default":
+        return Switches()
+    chosen = {name: pick(choices) for name, choices in CHOICES.items()}
+    return Switches(
+        **chosen, volume_cap=pick((None, 0.1, 0.5, 1.0)), children_reduce_only=pick((True, False)),
+        checks_brackets=pick((True, False)), touch_probability=pick((0.0, 0.5, 1.0)))
+
+
+def any_terms(pick: Pick) -> Terms:
     """Draw terms: any switches, costs, latency and cash."""
     return Terms(
-        draw(SWITCHES), draw(st.sampled_from(sorted(FEES))), draw(st.sampled_from(sorted(SLIPPAGES))),
-        draw(st.sampled_from(("none", "none", "none", *LATENCIES))),
-        draw(st.sampled_from((1_000_000, 1_000_000, 1_000_000, 2_000, 20))),
-        draw(st.sampled_from((True, True, False))), draw(st.sampled_from((1.0, 0.95))))
+        any_switches(pick), pick(tuple(FEES)), pick(tuple(SLIPPAGES)),
+        pick(("none", "none", "none", *LATENCIES)), pick((1_000_000, 1_000_000, 1_000_000, 2_000, 20)),
+        pick((True, True, False)), pick((1.0, 0.95)))
+
+
+def a_world(
+    pick: Pick, terms: Callable[[Pick], Terms] = any_terms, most_symbols: int = 3, currencies: bool = True
+) -> World:
+    """Draw a world of one symbol or several, on 5 to 30 bars."""
+    length = pick(range(5, 31))
+    walks = []
+    for number in range(pick(range(1, most_symbols + 1))):
+        first, *steps = [a_step(pick) for _ in range(length)]
+        walks.append(Walk(
+            f"S{number}", (replace(first, is_missing=False), *steps),
+            increment=pick((Decimal("0.01"), Decimal("0.5"), Decimal(1))),
+            lot=pick((Decimal("0.01"), Decimal(1), Decimal("0.00001"))),
+            quote=pick(("USD", "EUR")) if currencies else "USD"))
+    script = [
+        (pick(range(length * 3 // 4)), pick(range(len(walks))), an_action(pick)) for _ in range(pick(range(4, 17)))]
+    return World(tuple(walks), tuple(sorted(script, key=lambda entry: entry[:2])), terms(pick))
 
 
 @st.composite
-def worlds(
-    draw: st.DrawFn, *, terms: st.SearchStrategy[Terms] | None = None, most_symbols: int = 3, currencies: bool = True,
-    most_actions: int = 16,
-) -> World:
-    """Draw a world of one symbol or several, on up to 30 bars."""
-    count = draw(st.integers(1, most_symbols))
-    length = draw(st.integers(5, 30))
-    walks = []
-    for number in range(count):
-        steps = draw(st.lists(STEPS, min_size=length, max_size=length))
-        steps[0] = replace(steps[0], is_missing=False)
-        walks.append(Walk(
-            f"S{number}", tuple(steps),
-            increment=draw(st.sampled_from((Decimal("0.01"), Decimal("0.5"), Decimal(1)))),
-            lot=draw(st.sampled_from((Decimal("0.01"), Decimal(1), Decimal("0.00001")))),
-            quote=draw(st.sampled_from(("USD", "EUR"))) if currencies else "USD"))
-    script = draw(st.lists(
-        st.tuples(st.integers(0, length * 3 // 4), st.integers(0, count - 1), ACTIONS), min_size=4, max_size=most_actions))
-    return World(
-        tuple(walks), tuple(sorted(script, key=lambda entry: entry[:2])), draw(all_terms() if terms is None else terms))
+def worlds(draw: st.DrawFn, **kind: Any) -> World:
+    """Draw a world: one that hypothesis can shrink, or, five times as dense with trades, one that a seed stands for."""
+    return a_world(draw(picks()), **kind)
+
+
+@st.composite
+def picks(draw: st.DrawFn) -> Pick:
+    """Draw a way to choose."""
+    if draw(st.booleans()):
+        return Random(draw(st.integers(0, 2**64))).choice
+    return lambda options: draw(st.sampled_from(options))
