@@ -106,8 +106,10 @@ class Recorder:
 
     def fill(self, fill: Fill) -> None:
         """Note an execution, after it was booked."""
-        number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks, *rest = fill
-        *costs, lots_after, cash_after = rest
+        (
+            number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks,
+            spread_cost, slippage_cost, impact_cost, lots_after, cash_after,
+        ) = fill
         instrument = order.instrument
         symbol = order.symbol
         account = self._positions[symbol].account
@@ -127,7 +129,9 @@ class Recorder:
             fee_units * of_unit / unit,
             account.currency,
             reference_ticks * of_tick / tick,
-            *costs,
+            spread_cost,
+            slippage_cost,
+            impact_cost,
             lots_after * of_lot / lot,
             cash_after * of_unit / unit,
         )
