@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.bars import FloatArray, IntArray, Stream, Timeframe
+from engine.bars import FloatArray, IntArray, Stream, Timeframe, iso
 from engine.desk import OrderDesk
 from engine.errors import PluginError
 from engine.indicators import Incremental, IndicatorSpec, check_causal, warm_up
@@ -234,6 +234,10 @@ class EngineContext:
         """
         if (at is None) == (every is None):
             raise PluginError(f"timer {name!r}: give either at= (UTC nanoseconds) or every= (a timeframe such as 4h)")
+        if at is not None and at < self._moment.time:
+            raise PluginError(
+                f"timer {name!r} is set at {iso(at)}, but it is {iso(self._moment.time)} already; set a later time"
+            )
         interval = Timeframe.parse(every).duration if every else None
         self._push(name, at if at is not None else self._after(self._moment.time, interval or 1), interval)
 

@@ -32,15 +32,22 @@ from engine.recorder import Recorder
 from engine.risk import RiskGate
 
 EVENT_KINDS: dict[type, str] = {
-    OrderAccepted: "accepted", OrderRejected: "rejected", RequestRefused: "refused", OrderTriggered: "triggered",
-    OrderReduced: "reduced", OrderAmended: "amended", OrderCancelled: "cancelled", OrderExpired: "expired",
+    OrderAccepted: "accepted",
+    OrderRejected: "rejected",
+    RequestRefused: "refused",
+    OrderTriggered: "triggered",
+    OrderReduced: "reduced",
+    OrderAmended: "amended",
+    OrderCancelled: "cancelled",
+    OrderExpired: "expired",
 }
 
 
 def lots_for_exposure(exposure: float, headroom: float, equity_units: int, ticks: int, value_units: int) -> int:
     """Return the signed lots worth `exposure` × equity at a price, cut towards zero.
 
-    One formula, in float64 and in this order of operations, for the desk and for the compiled run: they must agree to the bit.
+    One formula, in float64 and in this order of operations, for the desk and for the compiled run: they must agree
+    to the bit.
     """
     if exposure > headroom:
         exposure = headroom
@@ -54,8 +61,8 @@ class OrderDesk:
 
     Args:
         headroom: the largest share of equity a target may use, so that fees fit beside it.
-        checks_brackets: whether a bracket that would protect nothing is refused: its stop-loss or take-profit lies on the wrong
-            side of the entry.
+        checks_brackets: whether a bracket that would protect nothing is refused: its stop-loss or take-profit lies
+            on the wrong side of the entry.
     """
 
     def __init__(
@@ -96,7 +103,8 @@ class OrderDesk:
         return self._latency is None and not self._risk.has_rules
 
     def take_over(self, order_count: int, order: Order | None) -> None:
-        """Go on from orders that were dealt with elsewhere: number the next one after them, and adopt the one left open."""
+        """Go on from orders that were dealt with elsewhere: number the next one after them, and adopt the one left
+        open."""
         self._next_order_id = order_count + 1
         if order is not None:
             self._target_orders[order.symbol] = order
@@ -122,6 +130,8 @@ class OrderDesk:
             return
         action = self._actions.get(exposure)
         if action is None:
+            if len(self._actions) > 1000:  # targets on a continuous scale come once each
+                self._actions.clear()
             action = self._actions[exposure] = f"target {exposure:g}"
         decision = self._recorder.decision(moment.time, symbol, moment.bar_close_time(symbol), price, action, why)
         side, lots = (Side.BUY, lots) if lots > 0 else (Side.SELL, -lots)
@@ -138,7 +148,8 @@ class OrderDesk:
         return lots_for_exposure(exposure, self._headroom, equity_units, ticks, position.value_units)
 
     def _equity_units(self, currency: str) -> int:
-        """Return the equity at this instant; worked out once for all the targets set at it, unless something fills in between."""
+        """Return the equity at this instant; worked out once for all the targets set at it, unless something fills
+        in between."""
         key = (self._moment.time, self._recorder.fill_count, currency)
         if key != self._equity_key:
             self._equity_key = key
@@ -149,7 +160,8 @@ class OrderDesk:
         """Make orders of a request and send them; return the main one.
 
         Raises:
-            OrderError: the request cannot mean anything: a quantity that is not positive, a price that is missing or not positive.
+            OrderError: the request cannot mean anything: a quantity that is not positive, a price that is missing or
+            not positive.
         """
         instrument = self._instrument(request.symbol)
         _check(request)
@@ -159,7 +171,9 @@ class OrderDesk:
             moment.time, request.symbol, moment.bar_close_time(request.symbol), price, _describe(request), request.why
         )
         ticks = instrument.to_ticks(price)
-        order = self._new_order(decision, instrument, request.side, request.type, instrument.to_lots(request.quantity), ticks)
+        order = self._new_order(
+            decision, instrument, request.side, request.type, instrument.to_lots(request.quantity), ticks
+        )
         order.limit_ticks = _ticks(instrument, request.limit)
         order.stop_ticks = _ticks(instrument, request.stop)
         order.trail_fraction = request.trail_fraction
@@ -182,7 +196,11 @@ class OrderDesk:
         self.handle(self._broker.cancel(order, self._moment.time, why or "asked for"))
 
     def amend(
-        self, order: Order, quantity: float | Decimal | None, limit: float | Decimal | None, stop: float | Decimal | None
+        self,
+        order: Order,
+        quantity: float | Decimal | None,
+        limit: float | Decimal | None,
+        stop: float | Decimal | None,
     ) -> None:
         """Change a working order.
 
@@ -194,18 +212,23 @@ class OrderDesk:
         lots = order.lots if quantity is None else order.instrument.to_lots(quantity)
         if lots <= order.filled_lots:
             raise OrderError(
-                f"order {order.id} has filled {order.filled_quantity}; its quantity cannot be amended to {quantity}, expected more"
+                f"order {order.id} has filled {order.filled_quantity}; its quantity cannot be amended to {quantity}, "
+                "expected more"
             )
         for name, price, present in (("limit", limit, order.limit_ticks), ("stop", stop, order.stop_ticks)):
             if price is not None and present is None:
                 raise OrderError(f"order {order.id} is a {order.type.value} order and has no {name} to amend")
             if price is not None and not 0 < float(price) < float("inf"):
                 raise OrderError(f"order {order.id}: {name} cannot be amended to {price}; expected a price above 0")
-        self.handle(self._broker.amend(
-            order, self._moment.time, lots=lots,
-            limit_ticks=order.limit_ticks if limit is None else _ticks(order.instrument, limit),
-            stop_ticks=order.stop_ticks if stop is None else _ticks(order.instrument, stop),
-        ))
+        self.handle(
+            self._broker.amend(
+                order,
+                self._moment.time,
+                lots=lots,
+                limit_ticks=order.limit_ticks if limit is None else _ticks(order.instrument, limit),
+                stop_ticks=order.stop_ticks if stop is None else _ticks(order.instrument, stop),
+            )
+        )
 
     # ── from the broker ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,7 +251,9 @@ class OrderDesk:
 
     # ── making orders ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _new_order(self, decision: int, instrument: Instrument, side: Side, kind: OrderType, lots: int, ticks: int) -> Order:
+    def _new_order(
+        self, decision: int, instrument: Instrument, side: Side, kind: OrderType, lots: int, ticks: int
+    ) -> Order:
         number = self._next_order_id
         self._next_order_id = number + 1
         order = Order(number, decision, instrument, side, kind, lots, self._moment.time, ticks)
@@ -265,7 +290,14 @@ class OrderDesk:
             if limit is None and stop is None and trail is None:
                 continue
             child = Order(
-                0, parent.decision_id, instrument, parent.side.opposite, kind, parent.lots, parent.decided_at, parent.decision_ticks
+                0,
+                parent.decision_id,
+                instrument,
+                parent.side.opposite,
+                kind,
+                parent.lots,
+                parent.decided_at,
+                parent.decision_ticks,
             )
             child.limit_ticks = _ticks(instrument, limit)
             child.stop_ticks = _ticks(instrument, stop)
@@ -277,7 +309,8 @@ class OrderDesk:
         return children
 
     def _fault_of_children(self, children: Sequence[Order], price: float) -> str | None:
-        """Return why a bracket cannot be protected as it asks, or None: an entry without its stop is not what was asked for."""
+        """Return why a bracket cannot be protected as it asks, or None: an entry without its stop is not what was
+        asked for."""
         for child in children:
             reason = self._risk.refusal(child, price, self._portfolio)
             if reason is not None:
@@ -285,7 +318,8 @@ class OrderDesk:
         return None
 
     def _send_children(self, parent: Order, children: Sequence[Order]) -> None:
-        """Send the protecting orders of a bracket, which the gate has let through; the first of them to fill cancels the other."""
+        """Send the protecting orders of a bracket, which the gate has let through; the first of them to fill cancels
+        the other."""
         # The group is named after the first of them: the parent may be in a group of its own that is named after it.
         group = self._next_order_id
         for child in children:
@@ -304,7 +338,9 @@ class OrderDesk:
     def _instrument(self, symbol: str) -> Instrument:
         instrument = self._portfolio.instruments.get(symbol)
         if instrument is None:
-            raise OrderError(f"no instrument {symbol!r} in this run; there are {', '.join(self._portfolio.instruments)}")
+            raise OrderError(
+                f"no instrument {symbol!r} in this run; there are {', '.join(self._portfolio.instruments)}"
+            )
         return instrument
 
     def _price(self, symbol: str) -> float:
@@ -328,7 +364,9 @@ def _no_price(instrument: Instrument, price: float | Decimal) -> int:
 def _check(request: OrderRequest) -> None:
     quantity = float(request.quantity)
     if not 0 < quantity < float("inf"):
-        raise OrderError(f"quantity to {request.side.word} {request.symbol} is {request.quantity}; expected a number above 0")
+        raise OrderError(
+            f"quantity to {request.side.word} {request.symbol} is {request.quantity}; expected a number above 0"
+        )
     for name in ("limit", "stop", "trail_amount", "stop_loss", "take_profit"):
         price = getattr(request, name)
         if price is not None and not 0 < float(price) < float("inf"):
@@ -336,25 +374,34 @@ def _check(request: OrderRequest) -> None:
     for name in ("trail_fraction", "trail_stop_fraction"):
         fraction = getattr(request, name)
         if fraction is not None and not 0 < fraction < 1:
-            raise OrderError(f"{name} for {request.symbol} is {fraction}; expected a fraction between 0 and 1, such as 0.05")
+            raise OrderError(
+                f"{name} for {request.symbol} is {fraction}; expected a fraction between 0 and 1, such as 0.05"
+            )
     kind = request.type
     for name in ("limit", "stop"):
         if getattr(request, name) is None and name in kind.value.split("_") and kind is not OrderType.TRAILING_STOP:
             raise OrderError(f"a {kind.value} order for {request.symbol} has no {name}; expected a price")
     if kind is OrderType.TRAILING_STOP:
-        given = [name for name in ("limit", "stop", "trail_fraction", "trail_amount") if getattr(request, name) is not None]
+        given = [
+            name for name in ("limit", "stop", "trail_fraction", "trail_amount") if getattr(request, name) is not None
+        ]
         if given not in (["trail_fraction"], ["trail_amount"]):
-            raise OrderError(f"a trailing stop for {request.symbol} was given {', '.join(given) or 'nothing'}; "
-                             "expected trail_fraction or trail_amount alone")
+            raise OrderError(
+                f"a trailing stop for {request.symbol} was given {', '.join(given) or 'nothing'}; "
+                "expected trail_fraction or trail_amount alone"
+            )
     if request.post_only and kind is not OrderType.LIMIT:
-        raise OrderError(f"post_only asks to rest in the book, which a {kind.value} order for {request.symbol} never does; "
-                         "expected a limit")
+        raise OrderError(
+            f"post_only asks to rest in the book, which a {kind.value} order for {request.symbol} never does; "
+            "expected a limit"
+        )
     if request.time_in_force is TimeInForce.GTD and request.expire_at is None:
         raise OrderError(f"{request.symbol}: good-till-date needs expire_at, UTC nanoseconds")
 
 
 def _bracket_fault(entry: Order, request: OrderRequest) -> str | None:
-    """Return what is wrong with a bracket's prices, or None: a stop-loss lies beyond the entry on the losing side, a target on the other.
+    """Return what is wrong with a bracket's prices, or None: a stop-loss lies beyond the entry on the losing side, a
+    target on the other.
 
     The entry is the limit, else the stop, else the last close.
     """
@@ -369,7 +416,8 @@ def _bracket_fault(entry: Order, request: OrderRequest) -> str | None:
     for name, price, sign in (("stop_loss", request.stop_loss, side), ("take_profit", request.take_profit, -side)):
         if price is not None and (instrument.to_ticks(float(price)) - ticks) * sign >= 0:
             where = "below" if sign > 0 else "above"
-            return f"{name} of a {side.word} bracket is {price}; expected a price {where} {word}, {instrument.to_price(ticks)}"
+            bound = instrument.to_price(ticks)
+            return f"{name} of a {side.word} bracket is {price}; expected a price {where} {word}, {bound}"
     return None
 
 

@@ -25,8 +25,8 @@ class Fill(NamedTuple):
 
     `time` is the bar's open for what filled at the open, else the bar's close, when the fill became known.
     `reference_ticks` is the price before costs; spread, slippage and impact (quote currency, ≥ 0) lie between
-    it and `price_ticks`. `lots_after` and `cash_units_after` are the position and the account's cash once it was booked:
-    several fills of one bar are booked before the first is told of.
+    it and `price_ticks`. `lots_after` and `cash_units_after` are the position and the account's cash once it was
+    booked: several fills of one bar are booked before the first is told of.
     """
 
     id: int

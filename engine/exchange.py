@@ -1,9 +1,11 @@
 """A simulated exchange: it holds orders, lets them meet bars, and books what fills.
 
-The order of things within a bar is that of docs/fills.md: expiry, the gap at the open (stops, limits, market orders), the path, the
-close, trailing stops. Prices come from engine.matching, costs from engine.costs; this file owns sequence and state.
+The order of things within a bar is that of docs/fills.md: expiry, the gap at the open (stops, limits, market
+orders), the path, the close, trailing stops. Prices come from engine.matching, costs from engine.costs; this file
+owns sequence and state.
 """
 
+import itertools
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
@@ -58,8 +60,8 @@ def _round_half_even(numerator: int, denominator: int) -> int:
 class SimulatedExchange:
     """A venue that fills orders from bars; a Broker.
 
-    Every fill is booked into `portfolio` at the moment it happens, so that the next order in the same bar meets the cash and
-    the position it left. Order ids are the queue: lower ids go first where nothing else decides.
+    Every fill is booked into `portfolio` at the moment it happens, so that the next order in the same bar meets the
+    cash and the position it left. Order ids are the queue: lower ids go first where nothing else decides.
     """
 
     def __init__(
@@ -112,11 +114,19 @@ class SimulatedExchange:
         order.status = OrderStatus.IN_FLIGHT
         if order.group is not None:
             self._groups.setdefault(order.group, []).append(order)
-        if order.post_only and order.limit_ticks is not None and (order.decision_ticks - order.limit_ticks) * order.side <= 0:
+        if (
+            order.post_only
+            and order.limit_ticks is not None
+            and (order.decision_ticks - order.limit_ticks) * order.side <= 0
+        ):
             order.become(OrderStatus.REJECTED)
             self._leave_group(order)
             price = order.instrument.to_price(order.decision_ticks)
-            return (OrderRejected(order, order.decided_at, f"post-only limit {order.limit} would take liquidity at {price}"),)
+            return (
+                OrderRejected(
+                    order, order.decided_at, f"post-only limit {order.limit} would take liquidity at {price}"
+                ),
+            )
         order.status = OrderStatus.ACCEPTED  # nobody saw it in flight
         if order.parent_id is not None:
             order.reduce_only = order.reduce_only and self.switches.children_reduce_only
@@ -150,10 +160,13 @@ class SimulatedExchange:
         self._withdraw(order, time, reason)
         return self._events
 
-    def amend(self, order: Order, time: int, *, lots: int, limit_ticks: int | None, stop_ticks: int | None) -> Sequence[Any]:
+    def amend(
+        self, order: Order, time: int, *, lots: int, limit_ticks: int | None, stop_ticks: int | None
+    ) -> Sequence[Any]:
         """Change a working order's total quantity and prices; it keeps its place in the queue.
 
-        With a new price it arrives anew, so that it may take liquidity, and meets no price known when that was asked for.
+        With a new price it arrives anew, so that it may take liquidity, and meets no price known when that was asked
+        for.
         """
         if limit_ticks != order.limit_ticks or stop_ticks != order.stop_ticks:
             order.has_rested = False
@@ -164,7 +177,9 @@ class SimulatedExchange:
         order.lots = lots
         order.limit_ticks = limit_ticks
         order.stop_ticks = stop_ticks
-        prices = "".join(f" {name} {value}" for name, value in (("limit", order.limit), ("stop", order.stop)) if value is not None)
+        prices = "".join(
+            f" {name} {value}" for name, value in (("limit", order.limit), ("stop", order.stop)) if value is not None
+        )
         return (OrderAmended(order, time, f"now {order.quantity}{prices}"),)
 
     def on_bar(self, bar: Bar) -> Sequence[Any]:
@@ -195,7 +210,10 @@ class SimulatedExchange:
             return
         instrument = next(iter(orders.values())).instrument
         ticks = TickBar(
-            instrument.to_ticks(bar.open), instrument.to_ticks(bar.high), instrument.to_ticks(bar.low), instrument.to_ticks(bar.close)
+            instrument.to_ticks(bar.open),
+            instrument.to_ticks(bar.high),
+            instrument.to_ticks(bar.low),
+            instrument.to_ticks(bar.close),
         )
         if not _may_act(orders, ticks):
             return
@@ -225,8 +243,14 @@ class SimulatedExchange:
             self._withdraw(order, bar.close_time, _AT_ONCE[order.time_in_force])
 
     def _market_order_alone(self, bar: Bar, order: Order) -> bool:
-        """Match a market order that is alone and there at the open; return False if it is not. As `_match` would, in a tenth of the steps."""
-        if order.type is not OrderType.MARKET or order.arrives_at > bar.open_time or order.id in self._children or order.expire_at:
+        """Match a market order that is alone and there at the open; return False if it is not. As `_match` would, in
+        a tenth of the steps."""
+        if (
+            order.type is not OrderType.MARKET
+            or order.arrives_at > bar.open_time
+            or order.id in self._children
+            or order.expire_at
+        ):
             return False
         instrument = order.instrument
         self._cap_lots = self._volume_cap(bar, instrument)
@@ -245,7 +269,8 @@ class SimulatedExchange:
         return None if share is None else instrument.to_lots(bar.volume * share)
 
     def _live(self, bar: Bar, orders: dict[int, Order]) -> tuple[list[Order], list[Order]]:
-        """Return the orders that meet the open, and those that arrive so late in the bar that they meet its close alone.
+        """Return the orders that meet the open, and those that arrive so late in the bar that they meet its close
+        alone.
 
         A latency shorter than a bar still meets the open that follows the decision (docs/fills.md, rule 0).
         """
@@ -253,7 +278,9 @@ class SimulatedExchange:
         at_the_open, at_the_close = [], []
         for order in orders.values():
             arrives_at = order.arrives_at
-            if arrives_at <= open_time or (order.decided_at <= open_time and arrives_at - order.decided_at < close_time - open_time):
+            if arrives_at <= open_time or (
+                order.decided_at <= open_time and arrives_at - order.decided_at < close_time - open_time
+            ):
                 at_the_open.append(order)
             elif arrives_at < close_time:
                 at_the_close.append(order)
@@ -266,9 +293,9 @@ class SimulatedExchange:
                 if order.type in wanted and order.is_open:
                     self._meet_open(order, ticks, bar)
         for order in live:
-            if order.is_open and not order.has_rested and order.type not in _STOPS:
-                if order.time_in_force in _AT_ONCE and not (order.type is OrderType.MARKET and self._fills_at_close):
-                    self._withdraw(order, bar.open_time, _AT_ONCE[order.time_in_force])
+            waits = order.type in _STOPS or (order.type is OrderType.MARKET and self._fills_at_close)
+            if order.time_in_force in _AT_ONCE and not waits and order.is_open and not order.has_rested:
+                self._withdraw(order, bar.open_time, _AT_ONCE[order.time_in_force])
 
     def _meet_open(self, order: Order, ticks: TickBar, bar: Bar, time: int | None = None) -> None:
         """Let an order meet the open; or, at a later `time`, the one price of `ticks`."""
@@ -301,7 +328,8 @@ class SimulatedExchange:
         self._release_children(order, time, "was rejected")
 
     def _worst_path(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
-        """After the open, the order of high and low unknown: every stop before any limit, so that a loss comes before a gain."""
+        """After the open, the order of high and low unknown: every stop before any limit, so that a loss comes
+        before a gain."""
         done: set[int] = set()
         while True:
             order = self._next_reached(orders, done, ticks, bar)
@@ -329,8 +357,9 @@ class SimulatedExchange:
     def _whole_bar(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
         """Let each order in the queue meet the whole bar at once.
 
-        In the order in which they were sent; or stops that protect an entry first, the newest of them foremost, and then the
-        others, targets from their entry's fill on. There the whole queue is tried again once children have woken in the bar.
+        In the order in which they were sent; or stops that protect an entry first, the newest of them foremost, and
+        then the others, targets from their entry's fill on. There the whole queue is tried again once children have
+        woken in the bar.
         """
         stops_first = self.switches.path == "queue_stops_first"
         done: set[int] = set()
@@ -396,28 +425,35 @@ class SimulatedExchange:
             return True
         return not _expires_within(order, bar) and (
             order.arrives_at <= bar.open_time
-            or (order.decided_at <= bar.open_time and order.arrives_at - order.decided_at < bar.close_time - bar.open_time)
+            or (
+                order.decided_at <= bar.open_time
+                and order.arrives_at - order.decided_at < bar.close_time - bar.open_time
+            )
         )
 
     def _worse_sibling(self, order: Order, ticks: TickBar, done: set[int]) -> Order:
-        """Return the stop that protects the same position if the bar reached it at an unknown time, else the order itself.
+        """Return the stop that protects the same position if the bar reached it at an unknown time, else the order
+        itself.
 
         A target that was surely reached after an entry inside the bar may still have come after the stop.
         """
         if order.type is not OrderType.LIMIT or order.id not in self._known_after or order.group is None:
             return order
         for sibling in self._groups[order.group]:
-            if sibling.is_open and sibling.type in (OrderType.STOP, OrderType.TRAILING_STOP) and sibling.stop_ticks is not None:
-                if _seen_by(sibling, ticks).high >= sibling.stop_ticks * sibling.side:
-                    done.discard(sibling.id)
-                    return sibling
+            if (
+                sibling.is_open
+                and sibling.type in (OrderType.STOP, OrderType.TRAILING_STOP)
+                and sibling.stop_ticks is not None
+            ) and _seen_by(sibling, ticks).high >= sibling.stop_ticks * sibling.side:
+                done.discard(sibling.id)
+                return sibling
         return order
 
     def _declared_path(self, orders: dict[int, Order], ticks: TickBar, bar: Bar) -> None:
         """Walk open → extreme → extreme → close; at every level the orders act that lie there."""
         points = path_points(ticks, self.switches.path, self.switches.path == "random" and self._draw(bar, 0) < 0.5)
         done: set[int] = set()
-        for start, end in zip(points, points[1:], strict=False):
+        for start, end in itertools.pairwise(points):
             here = start
             while True:
                 found = self._nearest_on_leg(orders, done, here, end, bar)
@@ -484,12 +520,12 @@ class SimulatedExchange:
         from_entry = self.switches.trail_reference == "close_after_entry"
         moved = []
         for order in orders.values():
-            if order.type is OrderType.TRAILING_STOP and not order.is_triggered:
-                if from_entry or self._meets_path(order, bar):
-                    before = order.stop_ticks
-                    trail(order, trail_point(order, self._known_after.get(order.id, ticks), self.switches))
-                    if order.stop_ticks != before:
-                        moved.append(order)
+            is_trailing = order.type is OrderType.TRAILING_STOP and not order.is_triggered
+            if is_trailing and (from_entry or self._meets_path(order, bar)):
+                before = order.stop_ticks
+                trail(order, trail_point(order, self._known_after.get(order.id, ticks), self.switches))
+                if order.stop_ticks != before:
+                    moved.append(order)
         if moved and self._entries:  # one that moved is the newest: it was replaced by another, oldest entry first
             age = {entry.order_id: place for place, entry in enumerate(self._entries[bar.symbol])}
             for order in sorted(moved, key=lambda order: age.get(order.parent_id or 0, 0)):
@@ -497,7 +533,9 @@ class SimulatedExchange:
 
     # ── children, siblings, expiry ──────────────────────────────────────────────────────────────────────────────────
 
-    def _activate_children(self, parent: Order, entry: int | None, ticks: TickBar, bar: Bar, *, later: bool = False) -> None:
+    def _activate_children(
+        self, parent: Order, entry: int | None, ticks: TickBar, bar: Bar, *, later: bool = False
+    ) -> None:
         """Make the protecting orders of a parent that just filled live, in this bar or from the next one on.
 
         They protect what has filled, and grow as more of the parent fills.
@@ -541,7 +579,9 @@ class SimulatedExchange:
                     self._meet_open(child, point, bar, time)
                     child.has_rested = True
 
-    def _known_to_children(self, parent: Order, children: Sequence[Order], entry: int | None, ticks: TickBar) -> TickBar | None:
+    def _known_to_children(
+        self, parent: Order, children: Sequence[Order], entry: int | None, ticks: TickBar
+    ) -> TickBar | None:
         """Return the prices of this bar that children may meet, or None if they have to wait for the next."""
         rule = self.switches.children_same_bar
         if rule == "next_bar":
@@ -626,11 +666,10 @@ class SimulatedExchange:
         lots = order.lots - order.filled_lots
         if order.reduce_only:
             lots = self._reduced_to_position(order, position, lots, time)
-        if self._cap_lots is not None:
-            if lots > self._cap_lots:
-                if order.time_in_force is TimeInForce.FOK:
-                    return
-                lots = self._cap_lots
+        if self._cap_lots is not None and lots > self._cap_lots:
+            if order.time_in_force is TimeInForce.FOK:
+                return
+            lots = self._cap_lots
         if lots <= 0:
             return
         price, costs = reference, _FREE
@@ -658,8 +697,19 @@ class SimulatedExchange:
             costs = PriceCosts(costs.spread * size, costs.slippage * size, costs.impact * size)
         self._events.append(
             Fill(
-                number, order, time, bar_close_time, side, price, lots, liquidity, fee_units, reference, *costs,
-                position.lots, position.account.cash_units,
+                number,
+                order,
+                time,
+                bar_close_time,
+                side,
+                price,
+                lots,
+                liquidity,
+                fee_units,
+                reference,
+                *costs,
+                position.lots,
+                position.account.cash_units,
             )
         )
         if order.status is OrderStatus.FILLED:
@@ -735,7 +785,7 @@ class SimulatedExchange:
             if opening * lot_units + fee_units <= free:
                 return lots
             affordable = self._affordable(order, position, price, closing, opening, free, liquidity, time)
-            reason = f"{account.free} {account.currency} free"
+            reason = f"{account.free:f} {account.currency} free"
             lack = f"not enough cash: {reason}"
         lots = closing + affordable
         if lots and order.time_in_force is TimeInForce.FOK:
@@ -748,7 +798,15 @@ class SimulatedExchange:
         return lots
 
     def _affordable(
-        self, order: Order, position: Position, price: int, closing: int, opening: int, free: int, liquidity: Liquidity, time: int
+        self,
+        order: Order,
+        position: Position,
+        price: int,
+        closing: int,
+        opening: int,
+        free: int,
+        liquidity: Liquidity,
+        time: int,
     ) -> int:
         """Return the largest opening quantity, in lots, whose cost and fee fit into `free` units; 0 if none does."""
         lot_units = price * position.value_units
@@ -782,7 +840,9 @@ class SimulatedExchange:
         paid = instrument.float_price(abs(price - reference))
         return price, PriceCosts(costs.spread, costs.slippage + max(0.0, paid - total), costs.impact)
 
-    def _fee_units(self, order: Order, position: Position, price: int, lots: int, liquidity: Liquidity, time: int) -> int:
+    def _fee_units(
+        self, order: Order, position: Position, price: int, lots: int, liquidity: Liquidity, time: int
+    ) -> int:
         notional_units = abs(price * lots * position.value_units)
         if self._rates is not None:
             rate: Fraction = self._rates[liquidity is Liquidity.TAKER]
@@ -790,7 +850,9 @@ class SimulatedExchange:
         terms = self._terms(order, position, notional_units, lots, liquidity, time)
         return int((self.fees.fee(terms) / position.account.unit).to_integral_value(ROUND_HALF_EVEN))
 
-    def _terms(self, order: Order, position: Position, notional_units: int, lots: int, liquidity: Liquidity, time: int) -> FillTerms:
+    def _terms(
+        self, order: Order, position: Position, notional_units: int, lots: int, liquidity: Liquidity, time: int
+    ) -> FillTerms:
         quantity = order.instrument.to_quantity(lots)
         notional: Decimal = notional_units * position.account.unit
         return FillTerms(order.symbol, order.side, quantity, notional, liquidity, time)
@@ -798,7 +860,8 @@ class SimulatedExchange:
     # ── chance and gauges ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _draw(self, bar: Bar, salt: int) -> float:
-        """Return a number in [0, 1) that depends on the seed, the bar and the salt alone, not on what happened before."""
+        """Return a number in [0, 1) that depends on the seed, the bar and the salt alone, not on what happened
+        before."""
         return float(np.random.default_rng((self.switches.seed, bar.close_time, salt)).random())
 
     def _is_lucky(self, order: Order, bar: Bar) -> bool:
@@ -841,7 +904,8 @@ def _expires_within(order: Order, bar: Bar) -> bool:
 
 
 def _nearer(best: tuple[Order, int] | None, order: Order, level: int) -> tuple[Order, int]:
-    """Return what the price reaches first: the order given if it is of the same side and its level, for a buyer, higher."""
+    """Return what the price reaches first: the order given if it is of the same side and its level, for a buyer,
+    higher."""
     if best is None or (order.side is best[0].side and (level - best[1]) * order.side > 0):
         return order, level
     return best

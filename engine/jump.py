@@ -23,9 +23,21 @@ SCAN_PAYS = 100_000
 
 def target_rows(exposures: FloatArray, first: int) -> IntArray:
     """Return the rows from `first` on at which the target differs from the one before; NaN is no opinion."""
-    asked = np.flatnonzero(~np.isnan(exposures[first:])) + first
-    values = exposures[asked]
-    return asked[np.flatnonzero(np.diff(values, prepend=np.nan) != 0)]
+    asked = exposures[first:]
+    if not len(asked):
+        return np.empty(0, np.int64)
+    moved = np.empty(len(asked), np.bool_)
+    moved[0] = True
+    np.not_equal(asked[1:], asked[:-1], out=moved[1:])  # NaN differs from everything, itself too
+    rows = np.flatnonzero(moved)
+    values = asked[rows]
+    is_opinion = values == values
+    if not is_opinion.all():  # between NaNs, a target that only comes back is no change
+        rows, values = rows[is_opinion], values[is_opinion]
+        keep = np.ones(len(rows), np.bool_)
+        keep[1:] = values[1:] != values[:-1]
+        rows = rows[keep]
+    return rows + first
 
 
 def next_reached(bars: Bars, orders: Sequence[Order], row: int) -> int:
@@ -72,13 +84,13 @@ def bar_at(bars: Bars, row: int) -> Bar:
     stream = bars.streams[0 if bars.stream is None else int(bars.stream[row])]
     return Bar(
         stream.symbol,
-        int(bars.open_time[row]),
-        int(bars.close_time[row]),
-        float(bars.open[row]),
-        float(bars.high[row]),
-        float(bars.low[row]),
-        float(bars.close[row]),
-        float(bars.volume[row]),
+        bars.open_time.item(row),
+        bars.close_time.item(row),
+        bars.open.item(row),
+        bars.high.item(row),
+        bars.low.item(row),
+        bars.close.item(row),
+        bars.volume.item(row),
         stream.timeframe,
         0 if bars.flags is None else int(bars.flags[row]),
     )

@@ -74,6 +74,14 @@ def _affordable(closing: int, opening: int, lot_units: int, free: int, numerator
     low, high = 0, opening
     if lot_units > 0:
         high = min(opening, max(0, free) // lot_units)
+    if high > 8 and free > 0:  # the answer lies beside what a fee without rounding would leave
+        near: int = np.int64(free / (lot_units * (1.0 + numerator / denominator)))
+        below = max(0, min(high, near - 2))
+        above = min(high, near + 2)
+        if below * lot_units + _fee((closing + below) * lot_units, numerator, denominator) <= free:
+            low = below
+        if above * lot_units + _fee((closing + above) * lot_units, numerator, denominator) > free:
+            high = max(low, above - 1)
     while low < high:
         middle = (low + high + 1) // 2
         if middle * lot_units + _fee((closing + middle) * lot_units, numerator, denominator) <= free:

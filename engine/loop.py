@@ -10,7 +10,8 @@ import time as wall_time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from engine.interfaces import Feed
 from engine.jump import Jumper, bar_at, target_rows
 from engine.moment import SingleMoment
 from engine.records import RunEnd, RunStart
-from engine.results import RunResult
+from engine.results import EquityCurve, LateCurve, RunResult
 from engine.running import Parts, wire
 from engine.settlement import Settlement, warm
 from engine.settling import Settler, may_settle_in_bulk, new_settlement
@@ -65,6 +66,7 @@ class Engine:
         self._flushed_at = 0.0
         self._run_id: int | None = None
         self._has_begun = False
+        self._unvalued: Bars | None = None
 
     # ── a run ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,13 +127,18 @@ class Engine:
         name, streams = type(self.strategy).__name__, self.feed.streams
         if len(streams) != 1:
             raise PluginError(f"{name}.targets is for one symbol, and the run has {len(streams)} streams; use on_slice")
-        bars = whole(self.feed)
+        bars = self._whole
         exposures = self._running.guard.call("targets", lambda: exposures_from(self.strategy, bars))
         check_targets_causal(self.strategy, bars, exposures)
         rows = target_rows(exposures, self._running.warm_up[streams[0]])
         changes = np.full(len(exposures), np.nan)
         changes[rows] = exposures[rows]
         return changes
+
+    @cached_property
+    def _whole(self) -> Bars:
+        """All bars of the run, for what is decided ahead of it."""
+        return whole(self.feed)
 
     # ── piece by piece ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,14 +183,14 @@ class Engine:
         return self._parts.mode != "step" and acts_between and not acts_on_bars and may_skip
 
     def _jump(self, settlement: Settlement | None, progress: Progress | None) -> None:
-        running, bars = self._running, whole(self.feed)
+        running, bars = self._running, self._whole
         if not len(bars):
             return
         exposures, rows = running.exposures, np.empty(0, np.int64)
         if exposures is not None:
             rows = np.flatnonzero(~np.isnan(exposures))
             if settlement is not None and settlement.run(bars, rows, exposures[rows], 0, len(bars), None):
-                self._finish_jump(bars, progress)
+                self._finish_jump(bars, progress, is_whole=True)
                 return
         running.context.start_timers(int(bars.open_time[0]))
         jumper = Jumper(
@@ -203,9 +210,16 @@ class Engine:
             self._finish_jump(piece, progress)
             done = end
 
-    def _finish_jump(self, bars: Bars, progress: Progress | None) -> None:
+    def _finish_jump(self, bars: Bars, progress: Progress | None, *, is_whole: bool = False) -> None:
         self._visit(bar_at(bars, len(bars) - 1))
         self.clock.advance_to(int(bars.close_time[-1]))
+        if is_whole and self._parts.journal is None:
+            # Nobody has asked for the curve yet: it is made of bars and fills when somebody does.
+            self._bars_seen = len(bars)
+            self._unvalued = bars
+            if progress is not None:
+                progress(len(bars), self.feed.row_count)
+            return
         self._finish(bars, progress)
 
     def _visit(self, bar: Bar) -> None:
@@ -261,13 +275,24 @@ class Engine:
             loop_seconds=0.0,
             fills=recorder.fills(),
             fill_keys=recorder.fill_keys(),
-            curve=self._tracker.curve(),
+            curve=self._curve(recorder.fill_keys()),
             final_equity=self.portfolio.equity(self.portfolio.currency, self._running.moment.price),
             order_count=recorder.order_count,
             refused_count=recorder.refused_count,
             assumptions=start.assumptions if start else {},
             data_fingerprint="",
         )
+
+    def _curve(self, keys: IntArray) -> EquityCurve:
+        tracker, bars = self._tracker, self._unvalued
+        if bars is None:
+            return tracker.curve()
+
+        def made() -> EquityCurve:
+            tracker.add(bars, keys)
+            return tracker.curve()
+
+        return LateCurve(self.portfolio.currency, made)
 
 
 @contextmanager
@@ -286,8 +311,18 @@ def _rare_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
+@runtime_checkable
+class HoldsBars(Protocol):
+    """A feed that has all its bars at hand, as they are published."""
+
+    @property
+    def bars(self) -> Bars: ...
+
+
 def whole(feed: Feed) -> Bars:
-    """Return all bars of a feed of one stream as one set of columns."""
+    """Return all bars of a feed of one stream as one set of columns; nothing is copied where the feed has them so."""
+    if isinstance(feed, HoldsBars):
+        return feed.bars
     chunks = list(feed.chunks())
     if len(chunks) == 1:
         return chunks[0]
@@ -296,8 +331,8 @@ def whole(feed: Feed) -> Bars:
         parts = [getattr(chunk, name) for chunk in chunks]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    times = [joined(name).astype(np.int64) for name in ("open_time", "close_time")]
-    prices = [joined(name).astype(np.float64) for name in ("open", "high", "low", "close", "volume")]
+    times = [joined(name).astype(np.int64, copy=False) for name in ("open_time", "close_time")]
+    prices = [joined(name).astype(np.float64, copy=False) for name in ("open", "high", "low", "close", "volume")]
     flags = None
     if any(chunk.flags is not None for chunk in chunks):
         flags = np.concatenate([np.zeros(len(c), np.uint8) if c.flags is None else c.flags for c in chunks])

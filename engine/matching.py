@@ -3,7 +3,8 @@
 Everything is in ticks (whole price increments). Each rule is written once, for a buyer; a seller's prices are
 negated on the way in and out, which turns highs into lows and "at or below" into "at or above".
 
-A bar offers these price points, in time order: the open; a path over the high and the low that nobody knows (`path`); the close.
+A bar offers these price points, in time order: the open; a path over the high and the low that nobody knows
+(`path`); the close.
 """
 
 from math import ceil
@@ -111,10 +112,12 @@ def at_open(order: Order, bar: TickBar, is_arriving: bool, switches: Switches) -
 def within_range(order: Order, bar: TickBar, is_lucky: bool, switches: Switches) -> int | None:
     """Return the price at which the order fills after the open, every price from low to high having traded, or None.
 
-    For `path="worst"`: which extreme came first is left to the caller, who asks stops before limits. A stop that triggers is marked.
+    For `path="worst"`: which extreme came first is left to the caller, who asks stops before limits. A stop that
+    triggers is marked.
 
     Args:
-        bar: mirrored already if the order sells, and cut down to the prices known to have traded after the order was there.
+        bar: mirrored already if the order sells, and cut down to the prices known to have traded after the order was
+            there.
     """
     limit, stop = prices_of(order)
     if stop is not None and not order.is_triggered:
@@ -140,7 +143,8 @@ def _stop_limit_same_bar(limit: int, stop: int, bar: TickBar, is_lucky: bool) ->
 def over_whole_bar(order: Order, bar: TickBar, switches: Switches) -> int | None:
     """Return the price at which the order fills if the bar is one indivisible point, or None: for `path="queue"`.
 
-    Nothing is asked about the order of high and low; which order is asked first decides. A stop that triggers is marked.
+    Nothing is asked about the order of high and low; which order is asked first decides. A stop that triggers is
+    marked.
 
     Args:
         bar: mirrored already if the order sells.

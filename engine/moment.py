@@ -24,7 +24,7 @@ class SingleMoment:
 
     def price(self, symbol: str) -> float | None:
         """Return the last close of a symbol; None before its first bar."""
-        return self.bar.close if self.bar is not None else None
+        return self.bar.close if self.bar is not None and symbol == self.symbol else None
 
     def bar_close_time(self, symbol: str) -> int:
         """Return when the last bar of a symbol closed."""

@@ -107,8 +107,21 @@ class Recorder:
     def fill(self, fill: Fill) -> None:
         """Note an execution, after it was booked."""
         (
-            number, order, time, bar_close_time, side, price_ticks, lots, liquidity, fee_units, reference_ticks,
-            spread_cost, slippage_cost, impact_cost, lots_after, cash_after,
+            number,
+            order,
+            time,
+            bar_close_time,
+            side,
+            price_ticks,
+            lots,
+            liquidity,
+            fee_units,
+            reference_ticks,
+            spread_cost,
+            slippage_cost,
+            impact_cost,
+            lots_after,
+            cash_after,
         ) = fill
         instrument = order.instrument
         symbol = order.symbol

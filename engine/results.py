@@ -27,6 +27,22 @@ class EquityCurve:
     exposure: FloatArray
 
 
+class LateCurve(EquityCurve):
+    """A curve that is computed when one of its columns is first looked at."""
+
+    def __init__(self, currency: str, make: Callable[[], EquityCurve]) -> None:
+        object.__setattr__(self, "currency", currency)
+        object.__setattr__(self, "_make", make)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("time", "equity", "cash", "exposure"):
+            raise AttributeError(name)
+        made = self._make()
+        for column in ("time", "equity", "cash", "exposure"):
+            object.__setattr__(self, column, getattr(made, column))
+        return getattr(made, name)
+
+
 class LazyRows(Sequence[FillRow]):
     """Fills whose rows are made when one is first looked at: a run that is only timed or hashed makes none."""
 

@@ -334,7 +334,7 @@ class _Rows:
         from engine import kernel
 
         account = self.portfolio.accounts[self.instrument.quote]
-        cash = f"{free * account.unit} {account.currency} free"
+        cash = f"{free * account.unit:f} {account.currency} free"
         quantity = self.instrument.to_quantity
         return {
             kernel.CANCELLED_REPLACED: "replaced by a newer target",

@@ -13,8 +13,8 @@ from engine.bars import Bars, FloatArray, IntArray
 class Slice:
     """The cross-section of one timeframe at one instant, in feed order; columns have the shape [symbols].
 
-    A symbol without a bar at this instant has NaN prices and `present` False. `time` is the close_time of every bar in it.
-    The columns are views into the feed's data: read them, copy what you keep, write nothing.
+    A symbol without a bar at this instant has NaN prices and `present` False. `time` is the close_time of every bar
+    in it. The columns are views into the feed's data: read them, copy what you keep, write nothing.
     """
 
     time: int
@@ -56,7 +56,8 @@ class DenseColumns:
 
 
 def dense_columns(bars: Bars, timeframe: str, symbols: tuple[str, ...]) -> DenseColumns:
-    """Return the rows of one timeframe as matrices over `symbols`. Nothing is copied when no symbol misses an instant."""
+    """Return the rows of one timeframe as matrices over `symbols`. Nothing is copied when no symbol misses an
+    instant."""
     rows, place = _rows_and_places(bars, timeframe, symbols)
     time = bars.close_time[rows]
     starts = np.flatnonzero(np.diff(time, prepend=time[:1] - 1))

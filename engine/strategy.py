@@ -452,6 +452,6 @@ def check_targets_causal(strategy: Strategy, bars: Bars, exposures: FloatArray) 
             row = int(np.flatnonzero(~same)[0])
             raise PluginError(
                 f"{type(strategy).__name__}.targets looks ahead: row {row} ({iso(int(bars.close_time[row]))}) is "
-                f"{part[row]} when the data end at row {cut - 1}, and {exposures[row]} when they go on; expected a value made of "
-                "rows up to its own"
+                f"{part[row]} when the data end at row {cut - 1}, and {exposures[row]} when they go on; "
+                "expected a value made of rows up to its own"
             )

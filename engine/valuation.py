@@ -74,7 +74,7 @@ class EquityTracker:
         return self._finished(time, cash, value, close[-1:])
 
     def _many_streams(self, bars: Bars, keys: IntArray) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
-        time = np.unique(bars.close_time)
+        time = bars.close_time[np.flatnonzero(np.diff(bars.close_time, prepend=bars.close_time[:1] - 1))]
         closes = np.full((len(time), len(self._symbols)), np.nan)
         for timeframe in dict.fromkeys(stream.timeframe for stream in self._base.values()):
             symbols = tuple(s for s in self._symbols if s in self._base and self._base[s].timeframe == timeframe)

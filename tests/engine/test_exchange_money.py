@@ -52,7 +52,7 @@ def two_symbols(one: list[Any], other: list[Any], names: tuple[str, str] = ("A",
             "from 10.000 to 9.900: 1000.00000000 USD free",
         ),
         # the second finds nothing left
-        ({0: [buy(10), buy(1)]}, [FLAT, FLAT], [("buy", 1, 10, 100)], "not enough cash: 0E-8 USD free"),
+        ({0: [buy(10), buy(1)]}, [FLAT, FLAT], [("buy", 1, 10, 100)], "not enough cash: 0.00000000 USD free"),
         # a sale in the same bar pays for a purchase after it
         (
             {0: buy(10), 1: [sell(10), buy(10)]},
