@@ -6,7 +6,7 @@ Rows are made once, as plain tuples in the field order of engine.records: a run 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from engine.interfaces import Journal
 from engine.lines import Line
 from engine.orders import Order, OrderType
 from engine.portfolio import Portfolio
-from engine.records import Batch, FillRow
+from engine.records import Batch, Columns, FillRow
 from engine.results import LazyRows
 
 KEY_FIELDS = 6
@@ -44,9 +44,10 @@ class Recorder:
         self._strategy = strategy
         self._lines = lines
         self._batch = Batch()
+        self._bulks: list[Batch] = []
         self._symbol_index = {symbol: index for index, symbol in enumerate(portfolio.instruments)}
         self._keys = array("q")
-        self._fills: list[tuple[Any, ...] | Callable[[], list[tuple[Any, ...]]]] = []
+        self._fills: list[tuple[Any, ...] | Callable[[], Columns]] = []
         """Rows, and what makes several of them when somebody looks."""
         self.decision_count = 0
         self.order_count = 0
@@ -163,30 +164,25 @@ class Recorder:
 
     # ── rows made elsewhere, in bulk and numbered from 1; made at all only if a journal wants them ──────────────────
 
-    def bulk_decisions(self, count: int, make: Callable[[], list[tuple[Any, ...]]]) -> None:
-        self.decision_count += count
-        if self._journal is not None:
-            self._batch.decisions.extend(make())
+    def bulk(
+        self, counts: tuple[int, int, int], make: Callable[[], Batch], make_fills: Callable[[], Columns], keys: IntArray
+    ) -> None:
+        """Add decisions, orders and order events, so many of each, and fills with their keys int64 [fills, 6].
 
-    def bulk_orders(self, count: int, make: Callable[[], list[tuple[Any, ...]]]) -> None:
-        self.order_count += count
-        if self._journal is not None:
-            self._batch.orders.extend(make())
-
-    def bulk_order_events(self, count: int, make: Callable[[], list[tuple[Any, ...]]]) -> None:
-        self.order_event_count += count
-        if self._journal is not None:
-            self._batch.order_events.extend(make())
-
-    def bulk_fills(self, make: Callable[[], list[tuple[Any, ...]]], keys: IntArray) -> None:
-        """Add fills, with their keys int64 [fills, 6]."""
+        Args:
+            make: makes the batch, `fills` left empty; make_fills: makes the fills.
+        """
+        self.decision_count += counts[0]
+        self.order_count += counts[1]
+        self.order_event_count += counts[2]
         self._keys.frombytes(np.ascontiguousarray(keys).tobytes())
         if self._journal is None:
-            self._fills.append(make)
+            self._fills.append(make_fills)
             return
-        rows = make()
-        self._fills.append(lambda: rows)
-        self._batch.fills.extend(rows)
+        fills, batch = make_fills(), make()
+        self._fills.append(lambda: fills)
+        batch.fills = cast(list[tuple[Any, ...]], fills)
+        self._bulks.append(batch)
 
     # ── handing over ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -195,13 +191,15 @@ class Recorder:
         if not self.gathered:
             return
         batch, self._batch = self._batch, Batch()
+        bulks, self._bulks = self._bulks, []
         if self._journal is not None:
-            self._journal.write(batch)
+            for each in (*bulks, batch):  # a run leaves the bulk mode for good: what was made in bulk came first
+                self._journal.write(each)
 
     @property
     def gathered(self) -> int:
         """How many rows wait to be flushed."""
-        return len(self._batch)
+        return len(self._batch) + sum(map(len, self._bulks))
 
     @property
     def fill_count(self) -> int:

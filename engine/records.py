@@ -5,8 +5,10 @@ float64 that name exactly one whole number of increments each, so that a rebuilt
 last unit (a test holds it).
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple, overload
 
 
 class DecisionRow(NamedTuple):
@@ -108,9 +110,50 @@ class EquityRow(NamedTuple):
     exposure: float
 
 
+class Constant(NamedTuple):
+    """A column that has one value throughout."""
+
+    value: Any
+
+
+class Columns(Sequence[tuple[Any, ...]]):
+    """Rows of one table held as columns, so that a journal that writes by column need not take tuples apart again.
+
+    Args:
+        columns: in the field order of the table's row class, the first of them no Constant.
+    """
+
+    def __init__(self, *columns: Sequence[Any] | Constant) -> None:
+        self.columns = columns
+        self._count = len(columns[0])
+
+    def part(self, start: int, end: int) -> "Columns":
+        """Return the rows from start to end."""
+        return Columns(*(c if isinstance(c, Constant) else c[start:end] for c in self.columns))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        count = self._count
+        return zip(*(repeat(c.value, count) if isinstance(c, Constant) else c for c in self.columns), strict=True)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[Any, ...]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[Any, ...]]: ...
+
+    def __getitem__(self, place: int | slice) -> tuple[Any, ...] | list[tuple[Any, ...]]:
+        return list(self)[place]
+
+
 @dataclass
 class Batch:
-    """Rows written together, in one transaction. Plain tuples in the field order of the classes above will do."""
+    """Rows written together, in one transaction.
+
+    Plain tuples in the field order of the classes above will do; a whole table's rows may also be `Columns`.
+    """
 
     decisions: list[tuple[Any, ...]] = field(default_factory=list)
     orders: list[tuple[Any, ...]] = field(default_factory=list)

@@ -9,7 +9,7 @@ orders dealt with one by one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from engine.instruments import Instrument
 from engine.orders import Order, OrderStatus, OrderType, Side
 from engine.portfolio import Portfolio
 from engine.recorder import KEY_FIELDS, Recorder
+from engine.records import Batch, Columns, Constant
 from engine.semantics import Switches
 
 
@@ -221,95 +222,92 @@ class _Rows:
     line_offset: int
 
     def record(self, recorder: Recorder, decisions: Any, fills: Any, costs: Any, events: Any) -> None:
-        first = recorder.decision_count + 1
-        recorder.bulk_decisions(len(decisions), lambda: self._decisions(decisions, first))
-        recorder.bulk_orders(len(decisions), lambda: self._orders(decisions, first))
-        first_event = recorder.order_event_count + 1
-        recorder.bulk_order_events(len(events), lambda: self._events(events, first_event))
+        first, first_event, first_fill = (
+            recorder.decision_count + 1,
+            recorder.order_event_count + 1,
+            recorder.fill_count + 1,
+        )
         symbol = list(self.portfolio.instruments).index(self.instrument.symbol)
         keys = np.empty((len(fills), KEY_FIELDS), np.int64)
         keys[:, 0] = symbol
         keys[:, 1] = self.bars.close_time[fills[:, 0]]
         keys[:, 2:] = fills[:, [2, 4, 5, 6]]
-        first_fill = recorder.fill_count + 1
-        recorder.bulk_fills(lambda: self._fills(fills, costs, first_fill), keys)
 
-    def _decisions(self, decisions: Any, first: int) -> list[tuple[Any, ...]]:
+        def made() -> Batch:
+            tables = (
+                self._decisions(decisions, first),
+                self._orders(decisions, first),
+                self._events(events, first_event),
+            )
+            return Batch(*(cast(list[tuple[Any, ...]], table) for table in tables))
+
+        counts = len(decisions), len(decisions), len(events)
+        recorder.bulk(counts, made, lambda: self._fills(fills, costs, first_fill), keys)
+
+    def _decisions(self, decisions: Any, first: int) -> Columns:
         rows, places = decisions[:, 0], decisions[:, 3]
         time = self.bars.close_time[rows].tolist()
         exposures = self.exposures[places].tolist()
         text = {exposure: f"target {exposure:g}" for exposure in set(exposures)}
-        count = len(rows)
-        why = ["target"] * count if self.why is None else list(map(self.why.__getitem__, places.tolist()))
-        return list(
-            zip(
-                range(first, first + count),
-                time,
-                [self.strategy] * count,
-                [self.instrument.symbol] * count,
-                time,
-                self.bars.close[rows].tolist(),
-                map(text.__getitem__, exposures),
-                self._saw(rows),
-                why,
-                strict=True,
-            )
+        return Columns(
+            range(first, first + len(rows)),
+            time,
+            Constant(self.strategy),
+            Constant(self.instrument.symbol),
+            time,
+            self.bars.close[rows].tolist(),
+            list(map(text.__getitem__, exposures)),
+            self._saw(rows),
+            Constant("target") if self.why is None else list(map(self.why.__getitem__, places.tolist())),
         )
 
-    def _saw(self, rows: Any) -> Sequence[tuple[float, ...] | None]:
+    def _saw(self, rows: Any) -> Sequence[tuple[float, ...] | None] | Constant:
         if not self.lines:
-            return [None] * len(rows)
+            return Constant(None)
         places = rows + self.line_offset
         return list(zip(*(line[places].tolist() for line in self.lines), strict=True))
 
-    def _orders(self, decisions: Any, first: int) -> list[tuple[Any, ...]]:
+    def _orders(self, decisions: Any, first: int) -> Columns:
         lots = decisions[:, 1]
-        count = len(lots)
-        numbers = range(first, first + count)
-        constant = [[value] * count for value in (None, None, None, "gtc", None, False, False, None, None)]
-        return list(
-            zip(
-                numbers,
-                numbers,
-                self.bars.close_time[decisions[:, 0]].tolist(),
-                [self.instrument.symbol] * count,
-                _sides(lots),
-                ["market"] * count,
-                self._quantities(np.abs(lots)),
-                *constant,
-                strict=True,
-            )
+        numbers = range(first, first + len(lots))
+        return Columns(
+            numbers,
+            numbers,
+            self.bars.close_time[decisions[:, 0]].tolist(),
+            Constant(self.instrument.symbol),
+            _sides(lots),
+            Constant("market"),
+            self._quantities(np.abs(lots)),
+            *(Constant(value) for value in (None, None, None, "gtc", None, False, False, None, None)),
         )
 
-    def _fills(self, fills: Any, costs: Any, first: int) -> list[tuple[Any, ...]]:
+    def _fills(self, fills: Any, costs: Any, first: int) -> Columns:
         row, order, side, reference, price, lots, fee, held, cash = fills.T
-        count = len(fills)
-        size = np.asarray(self._quantities(lots)) * float(self.instrument.multiplier) if count else np.empty(0)
+        size = np.asarray(self._quantities(lots)) * float(self.instrument.multiplier)
         unit = self.portfolio.accounts[self.instrument.quote].unit_ratio
-        return list(
-            zip(
-                range(first, first + count),
-                order.tolist(),
-                self.bars.open_time[row].tolist(),
-                self.bars.close_time[row].tolist(),
-                [self.instrument.symbol] * count,
-                _sides(side),
-                self._prices(price),
-                self._quantities(lots),
-                ["taker"] * count,
-                _scaled(fee, unit),
-                [self.instrument.quote] * count,
-                self._prices(reference),
-                (costs[:, 0] * size).tolist(),
-                (costs[:, 1] * size).tolist(),
-                [0.0] * count,
-                self._quantities(held),
-                _scaled(cash, unit),
-                strict=True,
-            )
+        prices = self._prices(price)
+        has_costs = bool(costs.any())
+        return Columns(
+            range(first, first + len(fills)),
+            order.tolist(),
+            self.bars.open_time[row].tolist(),
+            self.bars.close_time[row].tolist(),
+            Constant(self.instrument.symbol),
+            _sides(side),
+            prices,
+            self._quantities(lots),
+            Constant("taker"),
+            _scaled(fee, unit),
+            Constant(self.instrument.quote),
+            self._prices(reference) if has_costs else prices,
+            (costs[:, 0] * size).tolist() if has_costs else Constant(0.0),
+            (costs[:, 1] * size).tolist() if has_costs else Constant(0.0),
+            Constant(0.0),
+            self._quantities(held),
+            _scaled(cash, unit),
         )
 
-    def _events(self, events: Any, first: int) -> list[tuple[Any, ...]]:
+    def _events(self, events: Any, first: int) -> Columns:
         from engine import kernel
 
         row, order, kind = events[:, 0], events[:, 1], events[:, 2]
@@ -324,11 +322,11 @@ class _Rows:
             kernel.CANCELLED_NO_SHORT: "cancelled",
             kernel.CANCELLED_REPLACED: "cancelled",
         }
-        names = map(words.__getitem__, kind.tolist())
         reasons = [""] * len(events)
         for place in np.flatnonzero(kind != kernel.ACCEPTED).tolist():
             reasons[place] = self._reason(*events[place, 2:].tolist())
-        return list(zip(range(first, first + len(events)), order.tolist(), time.tolist(), names, reasons, strict=True))
+        names = list(map(words.__getitem__, kind.tolist()))
+        return Columns(range(first, first + len(events)), order.tolist(), time.tolist(), names, reasons)
 
     def _reason(self, kind: int, before: int, after: int, free: int) -> str:
         from engine import kernel

@@ -7,7 +7,7 @@ batches.
 import atexit
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from engine.journal.schema import SCHEMA, Schema, bring_up_to_date
 from engine.journal.sql_reader import GONE, SqlReader
 from engine.journal.tables import FACTS, runs
 from engine.journal.writer import Writer
-from engine.records import Batch, RunEnd, RunStart
+from engine.records import Batch, Columns, RunEnd, RunStart
 
 Job = Callable[[Connection], None]
 Answer = TypeVar("Answer")
@@ -111,7 +111,8 @@ class SqlJournal:
         if not len(batch):
             return
         # Copies of the lists: the caller may go on with his.
-        rows: dict[str, list[tuple[Any, ...]]] = {name: list(getattr(batch, name)) for name in FACTS}
+        tables = {name: getattr(batch, name) for name in FACTS}
+        rows = {name: table if isinstance(table, Columns) else list(table) for name, table in tables.items()}
         writer.put(lambda connection: self._append(connection, run_id, rows))
 
     def flush(self) -> None:
@@ -236,7 +237,7 @@ class SqlJournal:
 
         return self._retry(attempt)
 
-    def _append(self, connection: Connection, run_id: int, rows: Mapping[str, list[tuple[Any, ...]]]) -> None:
+    def _append(self, connection: Connection, run_id: int, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
         for name, table in FACTS.items():
             if rows[name]:
                 self._backend.insert(connection, table, run_id, rows[name])

@@ -12,7 +12,7 @@ from engine.journal import sqlite
 from engine.journal.lineage import load_run, why
 from engine.journal.sql import SqlJournal
 from engine.journal.testing import START, bracket_batch, sample_batch, sample_end, sample_start
-from engine.records import Batch, DecisionRow, OrderRow
+from engine.records import Batch, Columns, Constant, DecisionRow, OrderRow
 
 OpenJournal = Callable[..., SqlJournal]
 
@@ -60,11 +60,24 @@ def test_rows_of_any_number_and_pattern_come_back(open_journal: OpenJournal, sql
     assert list(load_run(journal).orders) == batch.orders
 
 
+def test_rows_held_as_columns_are_the_rows(open_journal: OpenJournal, sqlite_path: Path) -> None:
+    batch = orders_of_every_kind(900)
+    columns = zip(*batch.orders, strict=True)
+    held = Columns(*(Constant(c[0]) if len(set(c)) == 1 else c for c in columns))
+    journal = open_journal(sqlite_path)
+
+    write_run(journal, Batch(decisions=batch.decisions, orders=held))
+
+    assert list(held) == batch.orders
+    assert list(load_run(journal).orders) == batch.orders
+
+
 def test_rows_come_back_where_sqlite_takes_few_values_at_once() -> None:
     batch = orders_of_every_kind(900)
     names = ("run_id", *OrderRow._fields)
 
-    statements = list(sqlite._statements("orders", names, 1, batch.orders, most_values=999))
+    columns = sqlite._columns(batch.orders, 0, len(batch.orders))
+    statements = list(sqlite._statements("orders", names, 1, columns, most_values=999))
 
     assert max(len(values) for _, values in statements) <= 999
     connection = sqlite3.connect(":memory:")
