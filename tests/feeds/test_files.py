@@ -353,7 +353,8 @@ FUZZED = st.one_of(
         lambda change: PLAIN.encode()[: change[0]] + change[1] + PLAIN.encode()[change[0] + 1 :]
     ),
     st.tuples(
-        st.sampled_from([zipped(BINANCE, "a.csv"), gzip.compress(PLAIN.encode(), mtime=0), PLAIN.encode()]), st.integers(0, 400)
+        st.sampled_from([zipped(BINANCE, "a.csv"), gzip.compress(PLAIN.encode(), mtime=0), PLAIN.encode()]),
+        st.integers(0, 400),
     ).map(lambda pair: pair[0][: pair[1]]),
 )
 
