@@ -102,6 +102,8 @@ class SimulatedExchange:
         self._events: list[Any] = []
         self._cap_lots: int | None = None
         self._known_after: dict[int, TickBar] = {}
+        self._woken_inside: set[int] = set()
+        """Children whose entry filled after the bar's open."""
         self._has_woken = False
         """Whether children woke that may meet the bar their entry filled in."""
 
@@ -362,6 +364,7 @@ class SimulatedExchange:
         woken in the bar.
         """
         stops_first = self.switches.path == "queue_stops_first"
+        self._woken_inside.clear()
         done: set[int] = set()
         self._has_woken = True
         while self._has_woken:
@@ -383,16 +386,18 @@ class SimulatedExchange:
         was_triggered = order.is_triggered
         price = over_whole_bar(order, _seen_by(order, ticks), self.switches)
         level = None if price is None else price * order.side
-        time = bar.open_time if level == ticks.open else bar.close_time
+        time = bar.open_time if level == ticks.open and order.id not in self._woken_inside else bar.close_time
         if order.is_triggered and not was_triggered:
             self._events.append(OrderTriggered(order, time))
         if level is None or (order.type is OrderType.MARKET and self._fills_at_close):
             return
-        if order.post_only and not order.has_rested and level == ticks.open:
-            self._turn_away(order, level, time)
+        limit = order.limit_ticks
+        arrives_crossing = not order.has_rested and limit is not None and (ticks.open - limit) * order.side <= 0
+        if order.post_only and arrives_crossing:
+            self._turn_away(order, ticks.open, bar.open_time)
             return
-        liquidity = Liquidity.MAKER if order.has_rested and _is_limit(order, was_triggered) else Liquidity.TAKER
-        self._execute(order, level, time, bar.close_time, liquidity)
+        is_maker = _is_limit(order, was_triggered) and not arrives_crossing
+        self._execute(order, level, time, bar.close_time, Liquidity.MAKER if is_maker else Liquidity.TAKER)
         self._activate_children(order, level, ticks, bar)
 
     def _next_reached(self, orders: dict[int, Order], done: set[int], ticks: TickBar, bar: Bar) -> Order | None:
@@ -570,6 +575,8 @@ class SimulatedExchange:
                 is_lagging = self.switches.trail_reference == "close"
                 trail(child, child.decision_ticks if is_lagging else ticks.open if entry is None else entry)
             child.decided_at = child.arrives_at = bar.close_time
+            if self._meets_bars_whole and not is_at_open:
+                self._woken_inside.add(child.id)
             if known is not None:
                 self._known_after[child.id] = known
                 self._has_woken |= child.stop_ticks is not None or child.limit_ticks is not None
