@@ -92,7 +92,7 @@ def markdown(found: Found) -> str:
 
 
 def _tables(found: Found) -> list[list[tuple[str, ...]]]:
-    tables = (
+    tables: tuple[list[tuple[str, ...]], ...] = (
         [_HEAD, *map(_cells, found.rows)],
         [_TIMED_HEAD, *map(_timed_cells, found.timed)],
         [_LAYER_HEAD, *((layer.name, f"{layer.cost:.3f}", f"{layer.more:+.3f}") for layer in found.layers)],
