@@ -6,7 +6,7 @@ valued, and nothing is looked up by name.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import compress, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,14 +72,14 @@ class BarStepper:
         working, every_bar, on_bar_of = broker.working, broker.needs_every_bar, broker.on_bar
         declared = running.lines.of_stream[stream]
         # A line grows by being zipped along with the bars: appending happens in C, as part of taking the next row.
-        growing = [map(entry.line.append, entry.column[begin : begin + len(bars)].tolist()) for entry in declared]
-        rows: Iterator[Any] = zip(bars.rows(), *growing, strict=True)
+        growing = [map(entry.line.append, memoryview(entry.column[begin : begin + len(bars)])) for entry in declared]
+        # `compress` asks for one step of all lines after each bar, and takes the tuple it gets for a yes.
+        rows = compress(bars.rows(), zip(*growing, strict=True)) if growing else bars.rows()
         cold = min(max(running.warm_up[stream] - begin, 0), len(bars))
-        for row in islice(rows, cold):
-            moment.bar = row[0]
+        for bar in islice(rows, cold):
+            moment.bar = bar
         decide = self._decider(begin + cold)
-        for row in rows:
-            bar = row[0]
+        for bar in rows:
             moment.bar = bar
             if working or every_bar:
                 events = on_bar_of(bar)

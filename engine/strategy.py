@@ -125,7 +125,7 @@ class Strategy:
 
     # ── asking for orders ───────────────────────────────────────────────────────────────────────────────────────
 
-    def target(self, symbol: str, exposure: float, *, why: str = "", rebalance: bool = False) -> None:
+    def target(self, symbol: str, exposure: float, why: str = "", rebalance: bool = False) -> None:
         """Hold `exposure` (−1…1) times the equity in `symbol`, bought or sold with a market order.
 
         Nothing is traded while the same target is repeated, though prices drift; `rebalance=True` trades up or

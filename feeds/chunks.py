@@ -14,7 +14,7 @@ import numpy as np
 from engine.bars import Bars, IntArray, Stream, Timeframe
 from engine.errors import DataError, SettingsError
 
-CHUNK_ROWS = 16_384
+CHUNK_ROWS = 65_536
 """Rows in a chunk. Making Bars of one million rows takes 0.23 s in chunks of 4 k, 0.26 s of 16 k, 0.35 s of 262 k."""
 
 COLUMNS = ("open_time", "close_time", "open", "high", "low", "close", "volume")

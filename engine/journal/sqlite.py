@@ -21,7 +21,7 @@ from engine.records import Columns, Constant
 
 _BLOCK = 10_000
 """Rows that are turned into columns together."""
-_GROUPS = (400, 20, 1)
+_GROUPS = (400, 100, 20, 5, 1)
 """Rows in one statement, the largest group first. SQLite lets go of Python's lock once per statement, so large groups
 also leave the loop's thread in peace."""
 _FEW = 150
