@@ -164,13 +164,13 @@ class Bars:
         # a bar for lists of them.
         columns = zip(  # noqa: B905  some columns are endless repeats
             symbols,
-            memoryview(self.open_time),
-            memoryview(self.close_time),
-            memoryview(self.open),
-            memoryview(self.high),
-            memoryview(self.low),
-            memoryview(self.close),
-            memoryview(self.volume),
+            self.open_time.data,
+            self.close_time.data,
+            self.open.data,
+            self.high.data,
+            self.low.data,
+            self.close.data,
+            self.volume.data,
             timeframes,
             flags,
         )

@@ -229,8 +229,7 @@ class Engine:
         if isinstance(moment, SingleMoment):
             moment.bar = bar
         else:
-            moment.time = moment.complete_at = bar.close_time
-            moment.prices[bar.symbol] = bar.close
+            moment.move_to_all(bar.close_time, (bar.close,), 0)
         for entry in self.lines.of_stream[stream]:
             entry.line.extend(entry.column[len(entry.line) : running.context.bars_closed(stream)].tolist())
 

@@ -106,7 +106,7 @@ def wire(parts: Parts) -> Running:
         if stream.symbol not in portfolio.instruments:
             raise SettingsError(f"the feed has {stream.symbol}, but no instrument of that name was given")
     is_single = len(feed.streams) == 1 and not overrides(strategy, "on_timer")
-    moment: Moment = SingleMoment(feed.streams[0].symbol) if is_single else ManyMoment()
+    moment: Moment = SingleMoment(feed.streams[0].symbol) if is_single else ManyMoment([s.symbol for s in feed.streams])
     bus = _subscribed(strategy)
     recorder = Recorder(parts.journal, portfolio, type(strategy).__name__, {})
     desk = OrderDesk(

@@ -72,7 +72,7 @@ class BarStepper:
         working, every_bar, on_bar_of = broker.working, broker.needs_every_bar, broker.on_bar
         declared = running.lines.of_stream[stream]
         # A line grows by being zipped along with the bars: appending happens in C, as part of taking the next row.
-        growing = [map(entry.line.append, memoryview(entry.column[begin : begin + len(bars)])) for entry in declared]
+        growing = [map(entry.line.append, entry.column[begin : begin + len(bars)].data) for entry in declared]
         # `compress` asks for one step of all lines after each bar, and takes the tuple it gets for a yes.
         rows = compress(bars.rows(), zip(*growing, strict=True)) if growing else bars.rows()
         cold = min(max(running.warm_up[stream] - begin, 0), len(bars))
@@ -148,39 +148,37 @@ class InstantStepper:
         slices = self._slices(bars) if overrides(running.strategy, "on_slice") else []
         times, starts = _instants(bars)
         places = bars.stream.tolist() if bars.stream is not None else [0] * len(bars)
-        symbols = list(map(self._symbol_of.__getitem__, places))
         closes = bars.close.tolist()
         exposures, row_before, take_target = running.exposures, self._rows_done, running.strategy.target
         for time, start, end in zip(times, starts, [*starts[1:], len(bars)], strict=True):
             fire_timers(running, time, inclusive=False)
             clock.advance_to(time)
-            self._move_to(time, symbols[start:end], closes[start:end], rows, start)
+            self._move_to(time, places, closes, rows, start, end)
             if broker.working or broker.needs_every_bar:
-                self._match(rows, places, symbols, start, end)
+                self._match(rows, places, start, end)
             if has_lines:
                 self._grow_lines(bars, places, start, end)
             if wants_bars:
                 self._publish(rows, places, start, end)
             if exposures is not None and exposures[row_before + start] == exposures[row_before + start]:
-                take_target(symbols[start], float(exposures[row_before + start]), why="target")
+                take_target(self._symbol_of[places[start]], float(exposures[row_before + start]), why="target")
             for upcoming in slices:
                 if upcoming and upcoming[0].time == time:
                     on_slice(upcoming.popleft())
             fire_timers(running, time, inclusive=True)
 
-    def _move_to(self, time: int, symbols: list[str], closes: list[float], rows: "_Rows", start: int) -> None:
-        moment = self._running.moment
+    def _move_to(
+        self, time: int, places: list[int], closes: list[float], rows: "_Rows", start: int, end: int
+    ) -> None:
+        moment, symbol_of = self._running.moment, self._symbol_of
         if isinstance(moment, SingleMoment):
             moment.bar = rows[start]
-            return
-        moment.time = time
-        moment.prices.update(zip(symbols, closes, strict=True))
-        if len(symbols) == len(self._symbol_of):
-            moment.complete_at = time
+        elif end - start == len(symbol_of):
+            moment.move_to_all(time, closes, start)
         else:
-            moment.bar_close_times.update(dict.fromkeys(symbols, time))
+            moment.move_to_some(time, [symbol_of[place] for place in places[start:end]], closes[start:end])
 
-    def _match(self, rows: "_Rows", places: list[int], symbols: list[str], start: int, end: int) -> None:
+    def _match(self, rows: "_Rows", places: list[int], start: int, end: int) -> None:
         """Let working orders meet the bars of an instant, at each symbol's shortest timeframe; what frees cash goes
         first."""
         broker = self._running.broker
@@ -188,7 +186,7 @@ class InstantStepper:
         if end - start == len(self._base) == len(self._symbol_of):
             row_of, first = self._place_of, start  # every symbol has a bar: rows stand in feed order
         else:
-            row_of = {symbols[row]: row for row in range(start, end) if places[row] in self._base}
+            row_of = {self._symbol_of[places[row]]: row for row in range(start, end) if places[row] in self._base}
         frees_cash: dict[str, bool] = {}
         for order in broker.working.values():
             symbol = order.symbol

@@ -15,7 +15,8 @@ from engine.bars import Bars, IntArray, Stream, Timeframe
 from engine.errors import DataError, SettingsError
 
 CHUNK_ROWS = 65_536
-"""Rows in a chunk. Making Bars of one million rows takes 0.23 s in chunks of 4 k, 0.26 s of 16 k, 0.35 s of 262 k."""
+"""Rows in a chunk. Larger ones do not make bars faster, but fewer, larger journal batches do: 0.85 s for the reference
+run in chunks of 64 k, 1.03 s in chunks of 16 k. A symbol's chunk is 3.5 MB."""
 
 COLUMNS = ("open_time", "close_time", "open", "high", "low", "close", "volume")
 
