@@ -1,0 +1,204 @@
+"""Forecasts: what a model promises, what it is asked, what it answers. The contract between models and the engine.
+
+A forecaster sees windows that the engine cut from closed bars, and nothing else: it cannot slice history itself, so it
+cannot reach past the decision. Answers are typed, so that a ranking score cannot be mistaken for a return.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.bars import FloatArray, IntArray
+
+Float32Array = npt.NDArray[np.float32]
+
+
+class ForecastKind(StrEnum):
+    """What the numbers of a forecast mean. Shapes are per window; H is the horizon in bars."""
+
+    SCORE = "score"
+    """[1]. A ranking among symbols at one instant: neither a return nor comparable between instants."""
+    RETURN = "return"
+    """[H]. Log return from the window's last close to each of the next H closes."""
+    QUANTILES = "quantiles"
+    """[H, Q]. Quantiles of that log return, at the spec's levels, ascending."""
+    PROBABILITY = "probability"
+    """[C]. Probabilities of the spec's events (`outputs` names them), each in 0…1."""
+    PATHS = "paths"
+    """[S, H, 6]. Sample paths of open, high, low, close, volume, amount, in the units of the bars."""
+    MULTI = "multi"
+    """[C]. Several named targets (`outputs`), each in its own unit, as the artefact's target registry says."""
+
+
+@dataclass(frozen=True)
+class ForecastSpec:
+    """What a forecaster needs and gives. Everything here decides the numbers, and goes into a forecast's key.
+
+    Args:
+        name: the model's name in the settings.
+        kind: what the numbers mean; outputs: names of a PROBABILITY's or MULTI's columns; levels: of QUANTILES.
+        timeframe: of the bars; lookback: closed bars in a window; horizon: bars ahead.
+        inputs: fields of a window's columns, in order; of open, high, low, close, volume, amount, or features that
+            `features` of the forecaster's artefact defines.
+        samples: paths per window (PATHS), else 1.
+        model_hash: of weights, configuration and the code version of the architecture.
+        trained_from, trained_until: UTC nanoseconds of the first and last bar that training has seen; None: unknown,
+            which counts as contaminated. trained_on: symbols; empty: unknown.
+        device, dtype: where and in what it computes: results may differ in the last bits between classes of device.
+        calendar: names of the integer calendar columns of bars and of the stamps ahead ("minute", "hour", "weekday",
+            "day", "month"); empty if the model asks for none. clock: the wall clock they are read from, a zone name.
+        future_stamps: "24/7" or the name of an exchange calendar: when the bars ahead close.
+    """
+
+    name: str
+    kind: ForecastKind
+    timeframe: str
+    lookback: int
+    horizon: int
+    inputs: tuple[str, ...] = ("open", "high", "low", "close", "volume")
+    outputs: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
+    samples: int = 1
+    model_hash: str = ""
+    trained_from: int | None = None
+    trained_until: int | None = None
+    trained_on: tuple[str, ...] = ()
+    device: str = "cpu"
+    dtype: str = "float32"
+    calendar: tuple[str, ...] = ()
+    clock: str = "UTC"
+    future_stamps: str = "24/7"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one window's values."""
+        match self.kind:
+            case ForecastKind.SCORE:
+                return (1,)
+            case ForecastKind.RETURN:
+                return (self.horizon,)
+            case ForecastKind.QUANTILES:
+                return (self.horizon, len(self.levels))
+            case ForecastKind.PATHS:
+                return (self.samples, self.horizon, 6)
+            case _:
+                return (len(self.outputs),)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What a forecaster is asked: N windows of one spec, of any symbols and instants mixed.
+
+    Args:
+        values: float32 [N, lookback, F] in the units of the bars, oldest first; the last row is the bar that closed at
+            `as_of`. A read-only view where it can be.
+        calendar: int64 [N, lookback + horizon, K] of the spec's calendar columns; None if it asks for none.
+        symbols: [N] names; as_of: int64 [N], close time of each window's last bar, UTC nanoseconds.
+        seeds: uint64 [N], one a window, for models that sample: an answer depends on the window and its seed alone,
+            never on what else is in the batch.
+    """
+
+    values: Float32Array
+    symbols: tuple[str, ...]
+    as_of: IntArray
+    seeds: npt.NDArray[np.uint64]
+    calendar: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """A forecaster's answer: `values` float32 [N, *spec.shape], in the windows' order.
+
+    `explained`: further arrays [N, …] for people (attention, variable weights); not stored, not part of the contract.
+    """
+
+    values: Float32Array
+    explained: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+class Forecaster(Protocol):
+    """A model at work. Same windows and seeds, same answers, in any batch (float32: to 1e-5)."""
+
+    @property
+    def spec(self) -> ForecastSpec: ...
+
+    def forecast(self, windows: Windows) -> Forecasts:
+        """Answer for each window.
+
+        Raises:
+            MemoryError: the batch does not fit; the engine asks again with smaller ones.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One dated statement about the future, as strategies get it.
+
+    `as_of` is the close of the last bar it was made from, `available_at` when it could be used (as_of + the model's
+    latency), `horizon_end` when the last bar it speaks of closes; UTC nanoseconds. `values` has the spec's shape.
+    `last_close` is the close at `as_of`. `flags` names what is wrong with it ("nan", "constant", "contaminated");
+    one that is "nan" or "constant" is never delivered to on_forecast.
+    """
+
+    id: int
+    spec: ForecastSpec
+    symbol: str
+    as_of: int
+    available_at: int
+    horizon_end: int
+    last_close: float
+    values: Float32Array
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def known_at(self) -> int:
+        """When it became known: `available_at`."""
+        return self.available_at
+
+    @property
+    def score(self) -> float:
+        """The ranking score (SCORE)."""
+        return float(self._of(ForecastKind.SCORE)[0])
+
+    @property
+    def expected_return(self) -> float:
+        """The mean log return to the end of the horizon (RETURN, PATHS)."""
+        if self.spec.kind is ForecastKind.PATHS:
+            return float(self.path_returns.mean())
+        return float(self._of(ForecastKind.RETURN)[-1])
+
+    @property
+    def path_returns(self) -> FloatArray:
+        """Log return of every sample path to its last close, float64 [S] (PATHS)."""
+        closes = self._of(ForecastKind.PATHS)[:, -1, 3].astype(np.float64)
+        return np.asarray(np.log(closes / self.last_close))
+
+    @property
+    def probability_up(self) -> float:
+        """The share of sample paths that end above the last close (PATHS), ties counted as one half."""
+        returns = self.path_returns
+        return float((returns > 0).mean() + 0.5 * (returns == 0).mean())
+
+    def quantile(self, level: float, step: int = -1) -> float:
+        """Return a quantile of the log return at a step of the horizon (QUANTILES by the spec's levels, linear in
+        between; PATHS by the samples)."""
+        if self.spec.kind is ForecastKind.PATHS:
+            closes = self._of(ForecastKind.PATHS)[:, step, 3].astype(np.float64)
+            return float(np.quantile(np.log(closes / self.last_close), level))
+        return float(np.interp(level, self.spec.levels, self._of(ForecastKind.QUANTILES)[step]))
+
+    def __getitem__(self, output: str) -> float:
+        """Return a named output (PROBABILITY, MULTI)."""
+        return float(self._of(ForecastKind.PROBABILITY, ForecastKind.MULTI)[self.spec.outputs.index(output)])
+
+    def _of(self, *kinds: ForecastKind) -> Float32Array:
+        if self.spec.kind not in kinds:
+            wanted = " or ".join(kinds)
+            raise TypeError(f"forecast of {self.spec.name} is {self.spec.kind}; expected {wanted} for what was asked")
+        return self.values
