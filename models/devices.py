@@ -1,0 +1,106 @@
+"""Where networks run: choosing a device, saying what results from it may be compared with, and batches that fit."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from engine.errors import SettingsError
+
+KINDS = ("cpu", "cuda", "mps")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and why it was taken. `determinism`: "bit-exact" on the CPU, "device-exact" elsewhere: the same numbers
+    on the same kind of device and library versions only."""
+
+    name: str
+    reason: str
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(":")[0]
+
+    @property
+    def determinism(self) -> str:
+        return "bit-exact" if self.kind == "cpu" else "device-exact"
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """Return the device asked for: "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
+    kind = wanted.partition(":")[0]
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return Device("cuda:0", f"auto: found {torch.cuda.get_device_name(0)}")
+        if torch.backends.mps.is_available():
+            return Device("mps", "auto: found Apple's GPU")
+        return Device("cpu", "auto: no GPU here")
+    if kind not in KINDS:
+        raise SettingsError(f"device is {wanted!r}; expected auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        place = wanted.partition(":")[2] or "0"
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not place.isdigit() or int(place) >= count:
+            raise SettingsError(f"device is {wanted!r}, but there are {count} CUDA devices here; use auto or cpu")
+        return Device(f"cuda:{place}", "asked for")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise SettingsError("device is 'mps', but there is no Apple GPU here; use auto or cpu")
+    return Device(kind, "asked for")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a batch was too large for the device or the machine."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error).lower() for words in ("out of memory", "not enough memory", "can't allocate memory")
+    )
+
+
+class Batches:
+    """Runs a function over slices of a sequence, in batches that shrink when memory runs out and stay shrunk.
+
+    Args:
+        size: rows in a batch at most.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = max(size, 1)
+        self.shrunk: list[int] = []
+        """Sizes that did not fit, for the log."""
+
+    def run(self, function: Callable[[slice], T], count: int) -> Iterator[T]:
+        """Yield function(rows) over 0 … count, in order.
+
+        Raises:
+            MemoryError: not even one row fits.
+        """
+        start = 0
+        while start < count:
+            rows = slice(start, min(start + self.size, count))
+            try:
+                yield function(rows)
+            except (MemoryError, RuntimeError) as exc:
+                if not is_out_of_memory(exc):
+                    raise
+                if rows.stop - rows.start == 1:
+                    raise MemoryError("not even one window fits into memory; use a smaller model or lookback") from exc
+                self.shrunk.append(rows.stop - rows.start)
+                self.size = (rows.stop - rows.start) // 2
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                continue
+            start = rows.stop
+
+
+def parameter_count(module: torch.nn.Module) -> int:
+    """Return how many numbers are trained."""
+    return sum(parameter.numel() for parameter in module.parameters())
