@@ -19,8 +19,11 @@ from models.artefact import CARD, load_artefact
 
 @dataclass(frozen=True)
 class TensorCheck:
-    """One tensor held against what the folder says. `error` is what `tolerance` bounds; skipped: why nothing could be
-    compared."""
+    """One tensor held against what the folder says.
+
+    `error` is what `tolerance` bounds: the largest absolute difference, scaled down where the tolerance grows with the
+    value. `skipped` says why nothing could be compared.
+    """
 
     name: str
     error: float
@@ -41,9 +44,10 @@ def compare(
     ours, theirs = found.double(), expected.double()
     both_nan = ours.isnan() & theirs.isnan()
     error = torch.where(both_nan | (ours == theirs), torch.zeros_like(ours), (ours - theirs).abs())
-    excess = error - relative * theirs.abs().nan_to_num()
+    if relative:
+        error = error / (1 + relative / absolute * theirs.abs().nan_to_num())
     worst = float(error.nan_to_num(nan=float("inf")).max())
-    return TensorCheck(name, worst, absolute, bool((excess <= absolute).all()))
+    return TensorCheck(name, worst, absolute, worst <= absolute)
 
 
 Verifier = Callable[[Path], Iterator[TensorCheck]]

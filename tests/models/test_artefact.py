@@ -11,8 +11,18 @@ from models.artefact import CARD, ArtefactCard, load_artefact, save_artefact
 
 @pytest.fixture
 def card() -> ArtefactCard:
-    return ArtefactCard("krnn", {"fea_dim": 6}, inputs=("close", "open"), timeframe="1h", lookback=60, horizon=1,
-                        trained_from=1, trained_until=2, trained_on=("BTC/USDT",), conventions={"vwap": "(h+l+c)/3"})
+    return ArtefactCard(
+        "krnn",
+        {"fea_dim": 6},
+        inputs=("close", "open"),
+        timeframe="1h",
+        lookback=60,
+        horizon=1,
+        trained_from=1,
+        trained_until=2,
+        trained_on=("BTC/USDT",),
+        conventions={"vwap": "(h+l+c)/3"},
+    )
 
 
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:
