@@ -81,7 +81,7 @@ def causal_mask(queries: int, keys: int, device: torch.device | str = "cpu") -> 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[N, T, heads · size] → [N, heads, T, size]"""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:

@@ -1,0 +1,134 @@
+"""Generating with kept keys and values gives the tokens that running every window anew gives."""
+
+import pytest
+import torch
+
+from engine.errors import PluginError
+from models.kronos.decoder import FusedKronos
+from models.kronos.generation import Generation, plan
+from models.kronos.reference import naive_generation
+from models.kronos.sampling import OwnChance, Sampling, greedy
+
+
+def tokens(series: int, length: int, seed: int = 1):
+    """Return s1, s2 and stamps of `length` bars."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int) -> torch.Tensor:
+        return torch.randint(low, high, (series, length), generator=generator)
+
+    stamp = torch.stack([draw(0, 60), draw(0, 24), draw(0, 7), draw(1, 32), draw(1, 13)], dim=-1)
+    return draw(0, 16), draw(0, 32), stamp
+
+
+@pytest.mark.parametrize(
+    ("series", "samples", "history", "horizon", "context"),
+    [
+        (1, 1, 10, 8, 32),  # fits
+        (2, 3, 10, 8, 17),  # fits exactly
+        (2, 3, 10, 30, 16),  # slides from the middle on, in the end past all of history
+        (1, 2, 40, 10, 16),  # more history than is seen
+        (2, 2, 5, 40, 12),
+        (1, 1, 1, 6, 4),
+    ],
+)
+@pytest.mark.parametrize("sampling", [Sampling(1.0, 0, 0.9), Sampling(0.7, 4, 1.0)])
+def test_it_is_the_naive_loop(network, series, samples, history, horizon, context, sampling):
+    s1, s2, stamp = tokens(series, history + horizon)
+    chance = OwnChance(range(series), samples, horizon, "cpu")
+    past = s1[:, :history], s2[:, :history], stamp
+
+    ours = Generation(FusedKronos(network), sampling, chance, context).run(*past, horizon, samples)
+    naive = naive_generation(network, sampling, chance, context, *past, horizon, samples)
+
+    for fast, slow in zip(ours, naive, strict=True):
+        assert torch.equal(fast, slow)
+
+
+def test_a_path_does_not_depend_on_what_else_is_in_the_batch(network):
+    s1, s2, stamp = tokens(4, 20)
+    fused = FusedKronos(network)
+
+    def run(rows: list[int], samples: int) -> torch.Tensor:
+        chance = OwnChance([100 + row for row in rows], samples, 8, "cpu")
+        made = Generation(fused, Sampling(), chance, 64).run(s1[rows, :12], s2[rows, :12], stamp[rows], 8, samples)
+        return torch.stack(made).view(2, len(rows), samples, 8)
+
+    together = run([0, 1, 2, 3], 3)
+
+    for row in range(4):
+        assert torch.equal(run([row], 3)[:, 0], together[:, row])
+    assert torch.equal(run([3, 1], 3)[:, 1], together[:, 1])
+    assert not torch.equal(together[:, 0, 0], together[:, 0, 1])
+
+
+def test_budgeted_history_is_exact_for_that_history(network):
+    s1, s2, stamp = tokens(1, 40)
+    fused = FusedKronos(network)
+    chance = OwnChance([5], 2, 10, "cpu")
+
+    budget = Generation(fused, Sampling(), chance, 16, "budget").run(s1[:, :30], s2[:, :30], stamp, 10, 2)
+    shorter = Generation(fused, Sampling(), chance, 16).run(s1[:, 23:30], s2[:, 23:30], stamp[:, 23:], 10, 2)
+
+    assert all(torch.equal(*pair) for pair in zip(budget, shorter, strict=True))
+
+
+def test_chunked_eviction_recomputes_rarely_and_says_so(network):
+    s1, s2, stamp = tokens(1, 200)
+    costs = [plan(100, 100, 1, 100, mode) for mode in ("exact", "chunked", "budget")]
+
+    assert [cost.recomputed for cost in costs] == [99, 2, 0]
+    assert costs[0].tokens > 20 * costs[1].tokens
+    assert "99 run the whole window anew" in costs[0].words
+    made = Generation(FusedKronos(network), Sampling(), greedy, 100, "chunked").run(
+        s1[:, :100], s2[:, :100], stamp, 100, 1
+    )
+    assert made[0].shape == (1, 100)
+
+
+def test_narrower_weights_change_logits_little(network):
+    s1, s2, stamp = tokens(3, 20)
+    exact, narrow = (FusedKronos(network, dtype) for dtype in (torch.float32, torch.bfloat16))
+    logits = [fused.s1_logits(fused.begin(s1, s2, stamp)).log_softmax(-1) for fused in (exact, narrow)]
+
+    divergence = (logits[0].exp() * (logits[0] - logits[1])).sum(-1)
+
+    assert 0 < float(divergence.max()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 1, 1, 8), "history 0, horizon 1"),
+        ((8, 0, 1, 8), "horizon 0"),
+        ((8, 20, 1, 8, "budget"), "horizon 20 leaves no room for history in a context of 8"),
+        ((8, 20, 1, 8, "rolling"), "overflow is 'rolling'; expected exact, budget or chunked"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused(arguments, message):
+    with pytest.raises(PluginError, match=message):
+        plan(*arguments)
+
+
+def test_chances_follow_top_k_and_top_p():
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
+
+    assert Sampling(top_p=1.0).chances(logits)[0].tolist() == pytest.approx([0.5, 0.3, 0.15, 0.05])
+    assert Sampling(top_p=0.6).chances(logits)[0].tolist() == pytest.approx([0.625, 0.375, 0, 0])
+    assert Sampling(top_p=0.01).chances(logits)[0].tolist() == pytest.approx([1, 0, 0, 0])
+    assert Sampling(top_k=3, top_p=0.01).chances(logits)[0].tolist() == pytest.approx(
+        [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]
+    )
+    assert Sampling(top_k=1).chances(torch.zeros(1, 4))[0].tolist() == [0.25] * 4  # ties stay
+    with pytest.raises(PluginError, match="temperature is 0"):
+        Sampling(temperature=0)
+    with pytest.raises(PluginError, match="top_k is -1"):
+        Sampling(top_k=-1)
+
+
+def test_tokens_are_drawn_at_their_chances():
+    chances = torch.tensor([[0.6, 0.0, 0.4]]).expand(4000, 3)
+    drawn = OwnChance(range(4000), 1, 1, "cpu")(chances, 0, 0)
+
+    assert (drawn == 1).sum() == 0
+    assert float((drawn == 0).float().mean()) == pytest.approx(0.6, abs=0.03)
