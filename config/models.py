@@ -1,0 +1,102 @@
+"""What `main.py models …` does: verify folders, list and show artefacts, import foreign checkpoints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.bars import iso
+from engine.errors import EngineError, PluginError
+from models.artefact import CARD, Artefact, load_artefact, read_card
+from models.verification import TensorCheck, kind_of, verify_folder
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of a folder: its kind, one check a tensor, or why it could not be read."""
+
+    folder: Path
+    kind: str
+    checks: tuple[TensorCheck, ...]
+    fault: str = ""
+
+    @property
+    def is_ok(self) -> bool:
+        return not self.fault and all(check.is_ok for check in self.checks)
+
+
+def verify(folders: Sequence[Path]) -> list[Verified]:
+    """Verify folders; files among them (a README that a shell's * has caught) are passed over.
+
+    Raises:
+        PluginError: there is no folder among them.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    found = [folder for folder in folders if not folder.is_file()]
+    if not found:
+        raise PluginError(f"{', '.join(map(str, folders))}: no folder among them; expected golden folders or artefacts")
+    return [_verified(folder) for folder in found]
+
+
+def _verified(folder: Path) -> Verified:
+    kind = ""
+    try:
+        kind = kind_of(folder)
+        return Verified(folder, kind, tuple(verify_folder(folder)))
+    except EngineError as error:
+        return Verified(folder, kind, (), str(error))
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        # A folder made elsewhere: tensors of other names or shapes than its config.json says.
+        return Verified(folder, kind, (), f"{folder} does not fit together: {type(error).__name__}: {error}")
+
+
+def artefacts_in(folder: Path) -> list[Path]:
+    """Return the folders below one that hold an artefact, sorted."""
+    return sorted(path.parent for path in folder.rglob(CARD)) if folder.is_dir() else []
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An artefact in words, JSON-ready."""
+
+    folder: str
+    architecture: str
+    parameters: int
+    hash: str
+    timeframe: str
+    lookback: int
+    horizon: int
+    trained: str
+    trained_on: tuple[str, ...]
+    source: str
+    configuration: dict[str, Any]
+    inputs: tuple[str, ...]
+    conventions: dict[str, Any]
+
+
+def show(folder: Path) -> Shown:
+    """Return what an artefact is.
+
+    Raises:
+        PluginError: it is none, or was changed since it was written.
+    """
+    artefact = load_artefact(folder)
+    card = artefact.card
+    return Shown(
+        str(folder), card.architecture, _size(artefact), artefact.hash, card.timeframe, card.lookback, card.horizon,
+        _span(read_card(folder)), card.trained_on, card.source, card.configuration, card.inputs, card.conventions,
+    )
+
+
+def _size(artefact: Artefact) -> int:
+    names = {name for name in artefact.tensors if name != "scalers"}
+    return sum(tensor.numel() for name in names for tensor in artefact.tensors[name].values())
+
+
+def _span(card: dict[str, Any]) -> str:
+    first, last = card.get("trained_from"), card.get("trained_until")
+    if last is None:
+        return "unknown, which counts as contaminated"
+    return f"{iso(first) if first is not None else '…'} to {iso(last)}"

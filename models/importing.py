@@ -1,0 +1,143 @@
+"""Foreign checkpoints to artefacts: Kronos folders, Qlib's KRNN, pytorch-forecasting's TFT."""
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from engine.errors import PluginError
+from models.alpha360 import FIELDS, LOOKBACK
+from models.artefact import Artefact, ArtefactCard, Tensors, load_tensors, save_artefact
+from models.krnn import Layout, card_configuration, load_krnn
+from models.kronos.configuration import MAX_CONTEXT, MODELS
+from models.kronos.loading import load_model, load_tokenizer
+from models.kronos.preparation import FIELDS as BAR_FIELDS
+
+LIBRARIES = ("torch", "numpy", "safetensors")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that an artefact was made with."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def read_state_dict(path: Path) -> Tensors:
+    """Return the tensors of a safetensors file or of one that torch saved; nothing but tensors is unpickled.
+
+    Raises:
+        PluginError: there is none, or it holds something else.
+    """
+    if not path.is_file():
+        raise PluginError(f"{path} is not a file; expected a state dict (.safetensors, .pt, .pth, .bin, .ckpt)")
+    if path.suffix == ".safetensors":
+        return load_tensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as exc:
+        raise PluginError(f"{path} cannot be read as tensors alone: {type(exc).__name__}: {exc}") from exc
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise PluginError(f"{path} holds something else than tensors by name; save the model's state_dict() alone")
+    return dict(content)
+
+
+def import_kronos(model: str, tokenizer: str, folder: Path, *, max_context: int | None = None) -> Artefact:
+    """Write an artefact of a published predictor and its tokenizer.
+
+    Args:
+        model, tokenizer: folders or Hub ids. max_context: tokens it was trained to see; by its sizes if left out.
+    Raises:
+        PluginError: they cannot be loaded, or do not belong together.
+    """
+    network, coder = load_model(model), load_tokenizer(tokenizer)
+    if (network.sizes.s1_bits, network.sizes.s2_bits) != (coder.sizes.s1_bits, coder.sizes.s2_bits):
+        raise PluginError(f"kronos: {model} and {tokenizer} have tokens of different bits; they do not belong together")
+    if max_context is None:
+        known = [MAX_CONTEXT[name] for name, sizes in MODELS.items() if sizes == network.sizes]
+        if not known:
+            raise PluginError(f"kronos: {model} has no published sizes, so its context is not known; give max_context")
+        max_context = known[0]
+    card = ArtefactCard(
+        "kronos",
+        {"model": vars(network.sizes), "tokenizer": vars(coder.sizes), "max_context": max_context},
+        inputs=BAR_FIELDS,
+        conventions={"calendar": "open times on the exchange's wall clock", "clip": 5.0},
+        libraries=library_versions(),
+        source=f"{model} + {tokenizer}",
+    )
+    return save_artefact(folder, card, _shed(network.state_dict()), tokenizer=_shed(coder.state_dict()))
+
+
+def _shed(tensors: Tensors) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(("inv_freq", "basis"))}
+
+
+def import_krnn(
+    path: Path, folder: Path, *, layout: Layout, scaler: Path | None = None, timeframe: str = "1d", lag: int = 1
+) -> Artefact:
+    """Write an artefact of a KRNN that Qlib trained.
+
+    Args:
+        path: its state dict. layout: of the rows it was trained on: "qlib_raw" for all that Qlib's own class made.
+        scaler: safetensors with `median` and `scale` [columns] of its RobustZScoreNorm, which Qlib keeps elsewhere;
+            without it, features are used as they are.
+        lag: bars from the decision to the trade, in its label.
+    Raises:
+        PluginError: it is not a KRNN.
+    """
+    network = load_krnn(read_state_dict(path), layout)
+    more: dict[str, Tensors] = {}
+    scalers: dict[str, Any] = {}
+    if scaler is not None:
+        tensors = load_file(scaler)
+        if set(tensors) != {"median", "scale"}:
+            raise PluginError(f"{scaler} has {', '.join(tensors)}; expected median and scale")
+        more["scalers"], scalers = tensors, {"kind": "robust", "clip": 3.0}
+    card = ArtefactCard(
+        "krnn",
+        card_configuration(network.configuration),
+        inputs=FIELDS,
+        layout=layout,
+        timeframe=timeframe,
+        lookback=LOOKBACK,
+        horizon=1,
+        label={"kind": "rank of forward return", "lag": lag, "horizon": 1},
+        scalers=scalers,
+        conventions={"vwap": "typical", "volume": "qlib"},
+        libraries=library_versions(),
+        source=str(path),
+    )
+    return save_artefact(folder, card, network.state_dict(), **more)
+
+
+def import_tft(path: Path, configuration: Path, folder: Path) -> Artefact:
+    """Write an artefact of a TFT that pytorch-forecasting (v1) trained.
+
+    Args:
+        path: its state dict; configuration: JSON with its hyper-parameters, as golden folders have under `hparams`.
+    Raises:
+        PluginError: they do not fit each other.
+    """
+    from models.tft.loading import load_tft
+
+    try:
+        content = json.loads(configuration.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as exc:
+        raise PluginError(f"{configuration} cannot be read: {exc}") from exc
+    parameters = content.get("hparams", content)
+    weights = read_state_dict(path)
+    load_tft(weights, parameters)
+    card = ArtefactCard(
+        "tft",
+        parameters,
+        inputs=tuple(parameters.get("x_reals", ())),
+        lookback=parameters.get("max_encoder_length", 0),
+        libraries=library_versions(),
+        source=str(path),
+    )
+    return save_artefact(folder, card, weights)

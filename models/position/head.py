@@ -1,0 +1,306 @@
+"""The position head: a recurrent policy that turns features into the share of equity to hold.
+
+A target is one of a grid: 0 … 10 tenths of equity, or −10 … 10. In training the share is a soft choice with Gumbel
+noise; in serving it is the noiseless expectation, snapped to the grid, and left alone while it lies near what is
+held. The head is fed the position that was in fact held, not the one it wished for.
+
+Notation: N symbols, F features, S state, G grid places.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import PluginError
+
+Mode = Literal["expectation", "argmax", "sample"]
+
+TENTHS = 10
+LEAST_TEMPERATURE = 0.1
+
+
+@dataclass(frozen=True)
+class HeadSizes:
+    """Of a position head.
+
+    Args:
+        features: F; state: S. short: whether the grid goes from −10, not from 0.
+        dropout: of the state, in training.
+    """
+
+    features: int
+    state: int = 64
+    short: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("features", "state"):
+            count = getattr(self, name)
+            if not isinstance(count, int) or count < 1:
+                raise PluginError(f"position head: {name} is {count!r}; expected a whole number of 1 or more")
+
+    @property
+    def places(self) -> int:
+        return 2 * TENTHS + 1 if self.short else TENTHS + 1
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers are trained, by formula."""
+        f, s = self.features, self.state
+        hidden = (f + s) // 2
+        cell = 3 * s * (f + 1) + 3 * s * s + 6 * s
+        return cell + s + (f + s) * hidden + hidden + hidden * self.places + self.places
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How targets are taken from the head.
+
+    Args:
+        mode: "expectation": what training optimised; "argmax"; "sample": a draw, by seed, to explore with.
+        temperature: of the softmax, the one training ended with.
+        hysteresis: how far, beyond half a step of the grid, the wish must lie from what is held to trade at all.
+        most: the largest change of the share in one step; 2 allows any.
+    """
+
+    mode: Mode = "expectation"
+    temperature: float = 0.3
+    hysteresis: float = 0.02
+    most: float = 2.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("expectation", "argmax", "sample"):
+            raise PluginError(f"position head: mode is {self.mode!r}; expected expectation, argmax or sample")
+        if not self.temperature >= LEAST_TEMPERATURE:
+            raise PluginError(f"position head: temperature is {self.temperature}; expected {LEAST_TEMPERATURE} or more")
+        if not self.hysteresis >= 0 or not self.most > 0:
+            raise PluginError(
+                f"position head: hysteresis is {self.hysteresis} and most {self.most}; expected 0 or more, and above 0"
+            )
+
+
+@dataclass(frozen=True)
+class PolicyState:
+    """What the head remembers of one symbol; JSON-ready.
+
+    Args:
+        hidden: [S]; executed: the share of equity that was held when the last step was taken.
+        bar_time: close of the last bar it saw, UTC nanoseconds, 0 before the first; steps: taken so far.
+        model_hash: of the head; a state of another one is refused.
+    """
+
+    hidden: tuple[float, ...]
+    executed: float = 0.0
+    bar_time: int = 0
+    steps: int = 0
+    model_hash: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(vars(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "PolicyState":
+        """Read what `to_json` wrote.
+
+        Raises:
+            PluginError: it is something else.
+        """
+        try:
+            content: Any = json.loads(text)
+            return cls(**{**content, "hidden": tuple(map(float, content["hidden"]))})
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
+            raise PluginError(f"not the state of a position head: {type(exc).__name__}: {exc}") from exc
+
+
+class PositionHead(nn.Module):
+    """The network: h_t = GRU([features_t, position held], h_{t−1}); logits_t = MLP([features_t, h_t])."""
+
+    tenths: Tensor
+
+    def __init__(self, sizes: HeadSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        f, s = sizes.features, sizes.state
+        self.start = nn.Parameter(torch.zeros(s))
+        self.cell = nn.GRUCell(f + 1, s)
+        self.dropout = nn.Dropout(sizes.dropout)
+        hidden = (f + s) // 2
+        self.out = nn.Sequential(nn.Linear(f + s, hidden), nn.ReLU(), nn.Linear(hidden, sizes.places))
+        low = -TENTHS if sizes.short else 0
+        self.register_buffer("tenths", torch.arange(low, TENTHS + 1), persistent=False)
+        for name, parameter in self.cell.named_parameters():
+            if name.startswith("weight"):
+                nn.init.orthogonal_(parameter)
+
+    @property
+    def grid(self) -> Tensor:
+        """The shares to choose from, float32 [G]."""
+        return self.tenths.float() / TENTHS
+
+    def begin(self, count: int) -> Tensor:
+        """Return the state before the first bar, [N, S]."""
+        return self.start.expand(count, -1)
+
+    def logits(self, features: Tensor, held: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits over the grid [N, G] and the next state [N, S].
+
+        Args:
+            features: [N, F]; held: [N], the share of equity held now; hidden: [N, S].
+        """
+        after = self.cell(torch.cat([features, held[:, None].to(features.dtype)], dim=-1), hidden)
+        return self.out(torch.cat([features, self.dropout(after)], dim=-1)), after
+
+    # ── training ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def unroll(
+        self,
+        features: Tensor,
+        temperature: float,
+        hidden: Tensor | None = None,
+        held: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        noise: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the shares chosen at each of T steps [N, T], with gradients, and the last state [N, S].
+
+        Each step is fed the share chosen at the one before, as if it had been filled.
+
+        Args:
+            features: [N, T, F]; temperature: of the softmax, ≥ 0.1, annealed by a schedule and never learned.
+            noise: whether Gumbel noise is added to the logits (Jang et al. 2016, arXiv 1611.01144).
+        """
+        if not temperature >= LEAST_TEMPERATURE:
+            raise PluginError(f"position head: temperature is {temperature}; expected {LEAST_TEMPERATURE} or more")
+        count = len(features)
+        hidden = self.begin(count) if hidden is None else hidden
+        held = features.new_zeros(count) if held is None else held
+        shares = []
+        for step in range(features.shape[1]):
+            logits, hidden = self.logits(features[:, step], held, hidden)
+            if noise:
+                logits = logits.float() + gumbel(logits.shape, generator, logits.device)
+            held = ((logits / temperature).softmax(-1) * self.grid).sum(-1)
+            shares.append(held)
+        return torch.stack(shares, dim=1), hidden
+
+    # ── serving ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @torch.inference_mode()
+    def choose(self, logits: Tensor, held: Tensor, serving: Serving, steps: Tensor | None = None) -> Tensor:
+        """Return the shares to hold, [N], on the grid, or as they are where the wish is near.
+
+        Args:
+            logits: [N, G]; held: [N]; steps: int64 [N], taken so far, which a "sample" is drawn by.
+        """
+        scaled = (logits.float() / serving.temperature).softmax(-1)
+        if serving.mode == "expectation":
+            wish = (scaled * self.grid).sum(-1)
+        elif serving.mode == "argmax":
+            wish = self.grid[logits.argmax(-1)]
+        else:
+            counts = torch.zeros(len(logits), dtype=torch.int64) if steps is None else steps
+            numbers = torch.stack([_number(serving.seed, int(count)) for count in counts]).to(logits.device)
+            place = torch.searchsorted(scaled.double().cumsum(-1), numbers[:, None], right=True)[:, 0]
+            wish = self.grid[place.clamp_max(self.sizes.places - 1)]
+        step = 1 / TENTHS
+        snapped = (wish / step).round() * step
+        limited = held + (snapped - held).clamp(-serving.most, serving.most)
+        is_far = (wish - held).abs() > step / 2 + serving.hysteresis
+        # What is held may lie off the grid (drift, a partial fill); it is left alone unless the wish is elsewhere.
+        return torch.where(is_far, limited, held)
+
+    @torch.inference_mode()
+    def replay(self, features: Tensor, serving: Serving, held: Tensor | None = None) -> Tensor:
+        """Return the shares of N symbols over T bars, [N, T], each filled as wished: what `step` gives one by one."""
+        count = len(features)
+        hidden = self.begin(count)
+        held = features.new_zeros(count) if held is None else held
+        shares = []
+        for step in range(features.shape[1]):
+            logits, hidden = self.logits(features[:, step], held, hidden)
+            held = self.choose(logits, held, serving, torch.full((count,), step))
+            shares.append(held)
+        return torch.stack(shares, dim=1)
+
+
+def gumbel(shape: torch.Size, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Return Gumbel noise, −log of exponential numbers, float32: finite, which −log(−log U) is not at U = 0."""
+    numbers = torch.empty(shape, dtype=torch.float32, device=device).exponential_(generator=generator)
+    return -numbers.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def _number(seed: int, step: int) -> Tensor:
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    return torch.rand((), generator=generator, dtype=torch.float64)
+
+
+class Policy:
+    """A head at work, one state a symbol. Backtest and paper trading call the same `step`.
+
+    Args:
+        gap: bars that may be missed before a state is begun anew.
+    """
+
+    def __init__(self, head: PositionHead, serving: Serving, model_hash: str, *, gap: int = 20) -> None:
+        self._head = head.eval()
+        self._serving = serving
+        self._hash = model_hash
+        self._gap = gap
+
+    def begin(self) -> PolicyState:
+        """Return the state of a symbol before its first bar."""
+        start = tuple(self._head.start.detach().float().tolist())
+        return PolicyState(start, model_hash=self._hash)
+
+    def step(
+        self,
+        features: Tensor,
+        states: Mapping[str, PolicyState],
+        held: Mapping[str, float],
+        bar_time: int,
+        bar_length: int,
+    ) -> tuple[dict[str, float], dict[str, PolicyState], tuple[str, ...]]:
+        """Return the share to hold of each symbol, the states after, and the symbols whose state was begun anew because
+        more than `gap` bars were missed.
+
+        Args:
+            features: [N, F], in the order of `states`; held: the share of equity that is in fact held of each.
+            bar_time: close of the bar, UTC nanoseconds; bar_length: nanoseconds.
+        Raises:
+            PluginError: a state of another model, or of a later bar.
+        """
+        fresh = self.begin()
+        restarted = []
+        current = []
+        for symbol, state in states.items():
+            if state.model_hash != self._hash:
+                raise PluginError(
+                    f"{symbol}: its state is of the position head {state.model_hash[:12] or 'unnamed'}, this "
+                    f"one is {self._hash[:12]}; begin a new state"
+                )
+            if state.bar_time >= bar_time:
+                raise PluginError(
+                    f"{symbol}: its state has seen the bar at {state.bar_time} already, and is asked for "
+                    f"{bar_time}; expected a later bar"
+                )
+            if state.bar_time and bar_time - state.bar_time > (self._gap + 1) * bar_length:
+                restarted.append(symbol)
+                state = fresh
+            current.append(state)
+        with torch.inference_mode():
+            hidden = torch.tensor([state.hidden for state in current]).to(features)
+            holding = torch.tensor([float(held.get(symbol, 0.0)) for symbol in states]).to(features)
+            logits, after = self._head.logits(features, holding, hidden)
+            steps = torch.tensor([state.steps for state in current])
+            shares = self._head.choose(logits, holding, self._serving, steps).tolist()
+        after_states = {
+            symbol: PolicyState(tuple(row), was, bar_time, state.steps + 1, self._hash)
+            for symbol, row, was, state in zip(states, after.float().tolist(), holding.tolist(), current, strict=True)
+        }
+        return dict(zip(states, shares, strict=True)), after_states, tuple(restarted)
