@@ -13,6 +13,7 @@ from fractions import Fraction
 from itertools import pairwise, takewhile
 from math import exp, log, sqrt
 from typing import Any, NamedTuple, Protocol
+from zlib import crc32
 
 import numpy as np
 
@@ -23,7 +24,11 @@ from engine.orders import Side
 
 
 class FillTerms(NamedTuple):
-    """What a fee depends on. `notional` is price × quantity × multiplier in quote currency, ≥ 0; time in UTC ns."""
+    """What a fee depends on. `notional` is price × quantity × multiplier in quote currency, ≥ 0; time in UTC ns.
+
+    `filled_quantity` and `filled_notional` are what the same order had filled before, for what is charged once an
+    order.
+    """
 
     symbol: str
     side: Side
@@ -31,6 +36,8 @@ class FillTerms(NamedTuple):
     notional: Decimal
     liquidity: Liquidity
     time: int
+    filled_quantity: Decimal = Decimal(0)
+    filled_notional: Decimal = Decimal(0)
 
 
 class FeeSchedule(Protocol):
@@ -161,10 +168,12 @@ class TieredFees:
 
 @dataclass(frozen=True)
 class EquityFees:
-    """Share dealing: an amount per share and a rate, a minimum per fill, and stamp duty on sales only.
+    """Share dealing: an amount per share and a rate, a minimum per order, and stamp duty on sales only.
+
+    An order that fills in parts pays the minimum with the first, and nothing more until its fills are worth more.
 
     Args:
-        per_share: quote currency per share; rate: fraction of notional; minimum: the least charged per fill, before
+        per_share: quote currency per share; rate: fraction of notional; minimum: the least charged per order, before
             duty; stamp_duty: fraction of notional on sales (0.0005 in mainland China since 2023-08-28).
     """
 
@@ -181,8 +190,14 @@ class EquityFees:
                 raise SettingsError(f"{name} fee is {getattr(self, name)}; expected 0 or more")
 
     def fee(self, terms: FillTerms) -> Decimal:
-        commission = max(self.minimum, terms.quantity * self.per_share + terms.notional * self.rate)
+        commission = self._commission(
+            terms.filled_quantity + terms.quantity, terms.filled_notional + terms.notional
+        ) - self._commission(terms.filled_quantity, terms.filled_notional)
         return commission + (terms.notional * self.stamp_duty if terms.side is Side.SELL else 0)
+
+    def _commission(self, quantity: Decimal, notional: Decimal) -> Decimal:
+        """Return what an order has cost once so much of it has filled."""
+        return max(self.minimum, quantity * self.per_share + notional * self.rate) if quantity else Decimal(0)
 
     def record(self, terms: FillTerms) -> None:
         """Nothing to note: past volume does not matter."""
@@ -399,8 +414,8 @@ class MarketGauge:
 class Latency(Protocol):
     """The delay before the venue sees an order."""
 
-    def delay(self, order_id: int) -> int:
-        """Return nanoseconds, ≥ 0; the same for the same order whatever happened before."""
+    def delay(self, symbol: str, number: int) -> int:
+        """Return nanoseconds, ≥ 0, for the nth message about a symbol; the same whatever happens to other symbols."""
 
     def card(self) -> dict[str, Any]: ...
 
@@ -415,7 +430,7 @@ class ConstantLatency:
         if self.nanoseconds < 0:
             raise SettingsError(f"latency is {self.nanoseconds} ns; expected 0 or more")
 
-    def delay(self, order_id: int) -> int:
+    def delay(self, symbol: str, number: int) -> int:
         return self.nanoseconds
 
     def card(self) -> dict[str, Any]:
@@ -437,9 +452,9 @@ class LognormalLatency:
                 "expected a median above 0 and sigma 0 or more"
             )
 
-    def delay(self, order_id: int) -> int:
-        # A generator per order: the draw must not depend on how many were made before it.
-        normal = np.random.default_rng((self.seed, order_id)).standard_normal()
+    def delay(self, symbol: str, number: int) -> int:
+        # A generator per message: the draw must not depend on how many were made before it, for other symbols.
+        normal = np.random.default_rng((self.seed, crc32(symbol.encode()), number)).standard_normal()
         return round(self.median_nanoseconds * exp(self.sigma * normal))
 
     def card(self) -> dict[str, Any]:

@@ -5,10 +5,10 @@ these alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from engine.bars import Bar, Bars, FloatArray, Stream
-from engine.orders import Order
+from engine.bars import Bar, Bars, FloatArray, IntArray, Stream
+from engine.orders import Order, Side
 from engine.records import Batch, RunEnd, RunStart
 
 
@@ -66,13 +66,24 @@ class Broker(Protocol):
     def submit(self, order: Order) -> Sequence[Any]:
         """Take an order; return the events that follow at once, such as OrderAccepted or OrderRejected."""
 
-    def cancel(self, order: Order, time: int, reason: str) -> Sequence[Any]:
-        """Withdraw an order that is still working; return the events that follow."""
+    def cancel(self, order: Order, time: int, reason: str, *, arrives_at: int | None = None) -> Sequence[Any]:
+        """Withdraw an order that is still working; return the events that follow.
+
+        Args:
+            arrives_at: when the venue sees it, where latency is simulated; until then the order may fill.
+        """
 
     def amend(
-        self, order: Order, time: int, *, lots: int, limit_ticks: int | None, stop_ticks: int | None
+        self,
+        order: Order,
+        time: int,
+        *,
+        lots: int,
+        limit_ticks: int | None,
+        stop_ticks: int | None,
+        arrives_at: int | None = None,
     ) -> Sequence[Any]:
-        """Change a working order's total quantity and prices; return the events that follow."""
+        """Change a working order's total quantity and prices; return the events that follow. See `cancel`."""
 
     def on_bar(self, bar: Bar) -> Sequence[Any]:
         """Let working orders of the bar's symbol meet the bar that just closed; return events in the order of
@@ -84,6 +95,63 @@ class Broker(Protocol):
     @property
     def needs_every_bar(self) -> bool:
         """Whether `on_bar` must be called even while nothing is working, to follow the market."""
+
+
+@runtime_checkable
+class InstantBroker(Protocol):
+    """A broker that matches the bars of one instant together, for orders of several symbols that cancel each other."""
+
+    def on_bars(self, bars: Sequence[Bar]) -> Sequence[Any]:
+        """As `Broker.on_bar`, for all bars that close at one instant; at most one of each symbol."""
+
+
+@runtime_checkable
+class ClearingBroker(Protocol):
+    """A broker that keeps accounts on margin, charges what holding costs, or follows trading days."""
+
+    @property
+    def is_clearing(self) -> bool:
+        """Whether it does any of that in this run; the two methods are called then, and `on_bar` with every bar."""
+
+    def begin_instant(self, bars: Sequence[Bar]) -> Sequence[Any]:
+        """Take note of all the bars that close at one instant, before any of them is matched; return the events that
+        follow."""
+
+    def end_instant(self) -> Sequence[Any]:
+        """Take note that all of them have been matched; return the events that follow."""
+
+
+class ForcedOrders(Protocol):
+    """Makes the orders that a venue gives in our name, with their provenance."""
+
+    def forced_order(
+        self, symbol: str, side: Side, lots: int, ticks: int, time: int, bar_close_time: int, why: str
+    ) -> Order:
+        """Return a market order, journalled with the decision of the engine that it comes from."""
+
+
+class Detail(Protocol):
+    """Finer bars of the symbols of a run, which tell what happened inside its bars and in which order.
+
+    They are read only once the bar around them has closed.
+    """
+
+    def bars_within(self, symbol: str, open_time: int, close_time: int) -> Bars | None:
+        """Return the finer bars that lie within a span (UTC ns), of one stream and oldest first; None if there are
+        none."""
+
+
+class MarkPrices(Protocol):
+    """The prices by which a venue reckons margins and funding, where they are not the last trade's."""
+
+    def at(self, symbol: str, time: int) -> float | None:
+        """Return the price known last at an instant; None if there is none, or none for the symbol."""
+
+    def within(self, symbol: str, open_time: int, close_time: int) -> tuple[float, float, float] | None:
+        """Return the price at the start of a span, its lowest and its highest; None if there is none in it."""
+
+    def column(self, symbol: str, times: IntArray) -> FloatArray | None:
+        """Return the price known last at each instant, NaN before the first; None if the symbol has none."""
 
 
 class Journal(Protocol):

@@ -155,6 +155,12 @@ class Order:
     """A stop whose price has traded."""
     reference: int | None = None
     """The best price, in ticks, that a trailing stop has followed so far."""
+    number: int = 0
+    """Counts the orders of one symbol that chance may touch: a draw for one must not depend on other symbols."""
+    changes_at: int | None = None
+    """When the first change reaches the venue that was asked for and is still on its way; UTC nanoseconds."""
+    filled_notional_units: int = 0
+    """What its fills were worth, in currency units; kept where the fee asks for it."""
 
     def __init__(
         self,

@@ -149,14 +149,18 @@ def test_a_gauge_that_has_seen_one_close_knows_nothing() -> None:
     assert gauge.market == Market(0.0, 0.0)
 
 
-def test_latency_depends_on_the_order_and_the_seed_alone() -> None:
-    drawn = [LognormalLatency(10**6, 0.5, seed=1).delay(number) for number in range(2000)]
-    assert drawn == [LognormalLatency(10**6, 0.5, seed=1).delay(number) for number in range(2000)]
-    assert drawn != [LognormalLatency(10**6, 0.5, seed=2).delay(number) for number in range(2000)]
+def test_latency_depends_on_symbol_message_and_seed_alone() -> None:
+    def draws(symbol: str, seed: int) -> list[int]:
+        return [LognormalLatency(10**6, 0.5, seed=seed).delay(symbol, number) for number in range(2000)]
+
+    drawn = draws("A", 1)
+    assert drawn == draws("A", 1)
+    assert drawn != draws("A", 2)
+    assert drawn != draws("B", 1)
     assert np.median(drawn) == pytest.approx(10**6, rel=0.05)
     assert min(drawn) > 0
-    assert LognormalLatency(10**6, 0.0).delay(5) == 10**6
-    assert ConstantLatency(7).delay(1) == ConstantLatency(7).delay(2) == 7
+    assert LognormalLatency(10**6, 0.0).delay("A", 5) == 10**6
+    assert ConstantLatency(7).delay("A", 1) == ConstantLatency(7).delay("B", 2) == 7
 
 
 @pytest.mark.parametrize(

@@ -506,10 +506,10 @@ def test_a_bracket_entered_at_the_open(case: Case) -> None:
         ),
         # a stop entry: the price rose to it, so the high came after
         Case(
-            "stop entry, the low may have come before it",
+            "stop entry, the low may have come after it: the loss",
             buy(stop=103, stop_loss=99, take_profit=108),
             [FLAT, (100, 107, 98, 104), 104],
-            [("buy", 1, 103)],
+            [("buy", 1, 103), (OUT, 1, 99)],
         ),
         Case(
             "stop entry, the close is beyond the stop-loss",
@@ -614,6 +614,9 @@ NEAR_HIGH = (100, 111, 80, 98)
         # long: stop 95, target 110; short: stop 110, target 95
         ("worst", GREEN, 95, 110),  # the loss, whichever side one is on
         ("worst", RED, 95, 110),
+        ("detail", GREEN, 95, 110),  # there are no finer bars: the worst
+        ("best", GREEN, 110, 95),  # the gain, whichever side one is on
+        ("best", RED, 110, 95),
         ("ohlc", GREEN, 110, 110),  # the high first: longs are flattered, shorts punished
         ("olhc", GREEN, 95, 95),
         ("adaptive", GREEN, 95, 95),  # the low is nearer to the open: first
@@ -707,7 +710,7 @@ def test_brackets_in_one_group_keep_their_own_stops_and_targets() -> None:
             sell(stop=95, stop_loss=99, take_profit=80, oco_group="b"),
         ]
     }
-    outcome = run([FLAT, (100, 106, 100, 105), (105, 105, 100, 102)], asks)
+    outcome = run([FLAT, (102, 106, 102, 105), (105, 105, 100, 102)], asks)
     assert [fill[:3] for fill in outcome.fills] == [("buy", 1, 105), ("sell", 2, 101)]
     assert [number for number, _ in outcome.cancelled] == [4, 5, 6, 3], (
         "the other entry with its children, then the target"
@@ -1317,4 +1320,4 @@ def test_nothing_is_kept_of_orders_that_are_over() -> None:
     broker = outcome.engine.broker
     assert outcome.position == 0
     assert broker.working == {}
-    assert (broker._children, broker._protected, broker._groups) == ({}, {}, {})
+    assert broker.links.is_empty

@@ -1,6 +1,6 @@
 """What fills cost and who can pay for them: cash, collateral, fees, slippage, each against sums made in Decimal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
@@ -365,15 +365,24 @@ def test_impact_grows_with_the_square_root_of_the_size() -> None:
 # ── everything at once, against sums made here ──────────────────────────────────────────────────────────────────────
 
 
-def fee_of(fill: Fill, volume_before: Decimal, fees: Any) -> Decimal:
-    """Return the fee, said again from the schedule's own words."""
+def fee_of(fill: Fill, volume_before: Decimal, fees: Any, earlier: Sequence[Fill] = ()) -> Decimal:
+    """Return the fee, said again from the schedule's own words.
+
+    Args:
+        earlier: the fills of the same order before this one.
+    """
     notional = fill.price * fill.quantity
     is_maker = fill.liquidity is Liquidity.MAKER
     if isinstance(fees, MakerTakerFees):
         return notional * (fees.maker if is_maker else fees.taker)
     if isinstance(fees, EquityFees):
         duty = notional * fees.stamp_duty if fill.side < 0 else D(0)
-        return max(fees.minimum, fill.quantity * fees.per_share + notional * fees.rate) + duty
+
+        def commission(fills: Sequence[Fill]) -> Decimal:
+            charged = [each.quantity * fees.per_share + each.price * each.quantity * fees.rate for each in fills]
+            return max(fees.minimum, sum(charged, D(0))) if fills else D(0)
+
+        return commission([*earlier, fill]) - commission(earlier) + duty
     rates = [(D(0), "0.001", "0.002"), (D(50_000), "0.0006", "0.0011"), (D(200_000), "-0.0001", "0.0005")]
     maker, taker = next((maker, taker) for volume, maker, taker in reversed(rates) if volume_before >= volume)
     return notional * D(maker if is_maker else taker)
@@ -451,7 +460,8 @@ def test_cash_fees_and_positions_equal_sums_made_independently(seed: int, fees: 
     for fill, row in zip(outcome.strategy.fills, outcome.result.fills, strict=True):
         notional = fill.price * fill.quantity
         window = sum((amount for time, amount in past if time > fill.time - 30 * DAY), D(0))
-        fee = (fee_of(fill, window, schedule) / unit).to_integral_value(ROUND_HALF_EVEN) * unit
+        earlier = [one for one in outcome.strategy.fills if one.order is fill.order and one.id < fill.id]
+        fee = (fee_of(fill, window, schedule, earlier) / unit).to_integral_value(ROUND_HALF_EVEN) * unit
         past.append((fill.time, notional))
         cash -= int(fill.side) * notional + fee
         held += int(fill.side) * fill.quantity
