@@ -8,14 +8,18 @@ the currency's unit, so that an exact touch is a touch and the books balance to 
 
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
+from math import ceil, floor
 
 import numpy as np
 
 from engine.bars import FloatArray, IntArray
-from engine.errors import SettingsError
+from engine.errors import SettingsError, nearest_name
 
 SMALLEST_UNIT = Decimal("1e-8")
 """Money is counted at least this finely; venues keep balances to eight decimals."""
+
+KINDS = ("spot", "perpetual")
+"""What an instrument may be."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ class Instrument:
         min_quantity: the smallest order, in base asset; 0 for none.
         min_notional: the smallest price × quantity of an order, in quote currency; 0 for none.
         multiplier: base asset per unit of quantity (1 on spot markets).
+        kind: "spot", or "perpetual": a linear contract without end, whose results are paid in the quote currency.
     Raises:
-        SettingsError: an increment or the multiplier is not positive, or a minimum is negative.
+        SettingsError: an increment or the multiplier is not positive, a minimum is negative, or the kind is unknown.
     """
 
     symbol: str
@@ -43,8 +48,14 @@ class Instrument:
     min_notional: Decimal = Decimal(0)
     multiplier: Decimal = Decimal(1)
     venue: str = ""
+    kind: str = "spot"
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise SettingsError(
+                f"{self.symbol}: kind is {self.kind!r}; expected one of {', '.join(KINDS)}"
+                f"{nearest_name(self.kind, KINDS)}"
+            )
         for name in ("price_increment", "quantity_increment", "multiplier"):
             value = getattr(self, name)
             if not (value.is_finite() and value > 0):
@@ -66,6 +77,11 @@ class Instrument:
     quantity_ratio: tuple[int, int] = field(init=False, repr=False, compare=False, default=(1, 1))
 
     @property
+    def is_contract(self) -> bool:
+        """Whether no cash moves for its notional: results alone are paid."""
+        return self.kind != "spot"
+
+    @property
     def increment_value(self) -> Decimal:
         """What one price increment of one quantity increment is worth, in quote currency."""
         return self.price_increment * self.quantity_increment * self.multiplier
@@ -73,6 +89,18 @@ class Instrument:
     def to_ticks(self, price: float) -> int:
         """Return the price as a count of price increments, snapped to the nearest."""
         return round(price / self.tick)
+
+    def to_ticks_beyond(self, price: float, direction: int) -> int:
+        """Return the price as a count of price increments, moved up (`direction` 1) or down (-1) if it lies between
+        two.
+
+        A float within a millionth of a step (or its own rounding error) of a whole count is taken for that count.
+        """
+        steps = price / self.tick
+        nearest = round(steps)
+        if abs(steps - nearest) < 1e-6 + 4e-16 * abs(steps):
+            return nearest
+        return ceil(steps) if direction > 0 else floor(steps)
 
     def ticks_of(self, prices: FloatArray) -> IntArray:
         """Return a column of prices as int64 counts of price increments, snapped as `to_ticks` does."""

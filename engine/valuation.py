@@ -1,5 +1,7 @@
 """Equity at every instant, derived afterwards from fills and closes: the loop itself never values anything."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from engine.bars import Bars, FloatArray, IntArray, Stream, Timeframe
@@ -23,6 +25,10 @@ def base_streams(streams: tuple[Stream, ...]) -> dict[str, Stream]:
 
 _LARGEST = 4.0e18
 """Sums below it fit into int64."""
+
+EquityRow = tuple[int, str, float, float, float]
+Valued = tuple[IntArray, FloatArray, FloatArray, FloatArray]
+"""Time, equity, cash and exposure of the instants of a chunk."""
 
 
 class EquityTracker:
@@ -56,7 +62,7 @@ class EquityTracker:
         self._lots = np.array([p.lots for p in positions], dtype=np.float64)
         self._closes = np.zeros(len(self._symbols))
         self._single = len(streams) == 1
-        self._curve = _Columns(rows if self._single and rows is not None else 0)
+        self._curve = CurveColumns(rows if self._single and rows is not None else 0)
         self._last: tuple[IntArray, FloatArray, FloatArray, FloatArray] | None = None
 
     def add(self, bars: Bars, keys: IntArray) -> None:
@@ -64,7 +70,7 @@ class EquityTracker:
         if not len(bars):
             return
         time, equity, cash, value = self._one_stream(bars, keys) if self._single else self._many_streams(bars, keys)
-        self._last = time, equity, cash, _share(value, equity)
+        self._last = time, equity, cash, share_of(value, equity)
         self._curve.append(self._last)
 
     def _one_stream(self, bars: Bars, keys: IntArray) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
@@ -74,15 +80,7 @@ class EquityTracker:
         return self._finished(time, cash, value, close[-1:])
 
     def _many_streams(self, bars: Bars, keys: IntArray) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
-        time = bars.close_time[np.flatnonzero(np.diff(bars.close_time, prepend=bars.close_time[:1] - 1))]
-        closes = np.full((len(time), len(self._symbols)), np.nan)
-        for timeframe in dict.fromkeys(stream.timeframe for stream in self._base.values()):
-            symbols = tuple(s for s in self._symbols if s in self._base and self._base[s].timeframe == timeframe)
-            here = bars if set(bars.streams) <= set(self._base.values()) else _only(bars, set(self._base.values()))
-            dense = dense_columns(here, timeframe, symbols)
-            columns = [self._symbols.index(symbol) for symbol in symbols]
-            closes[np.searchsorted(time, dense.time)[:, None], columns] = dense.close
-        filled = _forward_filled(closes, self._closes)
+        time, filled = closes_at_instants(bars, self._base, self._symbols, self._closes)
         lots, cash = self._steps(time, keys, len(time))
         value = (lots * filled * self._lot_value).sum(axis=1)
         return self._finished(time, cash, value, filled[-1])
@@ -141,35 +139,63 @@ class EquityTracker:
         self._closes = np.array(closes, dtype=np.float64)
         return time, cash + value, cash, value
 
-    def rows(self, total: int | None) -> list[tuple[int, str, float, float, float]]:
+    def rows(self, total: int | None) -> list[EquityRow]:
         """Return the journal rows of the chunk added last: about CURVE_ROWS over the whole run.
 
         Args:
             total: how many bars the run has; None if nobody knows, then every chunk leaves its last instant.
         """
-        if self._last is None:
-            return []
-        time, equity, cash, exposure = self._last
-        step = max(1, (total or len(time)) // CURVE_ROWS)
-        first = -(len(self._curve) - len(time)) % step
-        places = np.unique(np.append(np.arange(first, len(time), step), len(time) - 1))
-        return list(
-            zip(
-                time[places].tolist(),
-                [self._currency] * len(places),
-                equity[places].tolist(),
-                cash[places].tolist(),
-                exposure[places].tolist(),
-                strict=True,
-            )
-        )
+        return [] if self._last is None else thinned_rows(self._last, len(self._curve), total, self._currency)
 
     def curve(self) -> EquityCurve:
         """Return the whole curve."""
         return EquityCurve(self._currency, *self._curve.whole())
 
 
-class _Columns:
+def closes_at_instants(
+    bars: Bars, base: Mapping[str, Stream], symbols: Sequence[str], before: FloatArray
+) -> tuple[IntArray, FloatArray]:
+    """Return the instants of a chunk, int64 [instants], and the last close of every symbol at each, float64 [instants,
+    symbols].
+
+    Args:
+        base: the stream that each symbol is valued by.
+        before: the last close of every symbol before the chunk, [symbols].
+    """
+    time = bars.close_time[np.flatnonzero(np.diff(bars.close_time, prepend=bars.close_time[:1] - 1))]
+    closes = np.full((len(time), len(symbols)), np.nan)
+    places = {symbol: place for place, symbol in enumerate(symbols)}
+    for timeframe in dict.fromkeys(stream.timeframe for stream in base.values()):
+        here = tuple(s for s in symbols if s in base and base[s].timeframe == timeframe)
+        rows = bars if set(bars.streams) <= set(base.values()) else _only(bars, set(base.values()))
+        dense = dense_columns(rows, timeframe, here)
+        closes[np.searchsorted(time, dense.time)[:, None], [places[symbol] for symbol in here]] = dense.close
+    return time, _forward_filled(closes, before)
+
+
+def thinned_rows(last: Valued, total_so_far: int, total: int | None, currency: str) -> list[EquityRow]:
+    """Return journal rows of the values of a chunk, about CURVE_ROWS over the whole run.
+
+    Args:
+        total_so_far: instants of the run with the chunk's; total: bars of the whole run, None if nobody knows.
+    """
+    time, equity, cash, exposure = last
+    step = max(1, (total or len(time)) // CURVE_ROWS)
+    first = -(total_so_far - len(time)) % step
+    places = np.unique(np.append(np.arange(first, len(time), step), len(time) - 1))
+    return list(
+        zip(
+            time[places].tolist(),
+            [currency] * len(places),
+            equity[places].tolist(),
+            cash[places].tolist(),
+            exposure[places].tolist(),
+            strict=True,
+        )
+    )
+
+
+class CurveColumns:
     """Time, equity, cash and exposure, growing; in one piece from the start where the length is known."""
 
     def __init__(self, rows: int) -> None:
@@ -196,7 +222,8 @@ class _Columns:
         return self._time[: self._count], equity, cash, exposure
 
 
-def _share(value: FloatArray, equity: FloatArray) -> FloatArray:
+def share_of(value: FloatArray, equity: FloatArray) -> FloatArray:
+    """Return value ÷ equity, 0 where there is no equity."""
     return np.divide(value, equity, out=np.zeros_like(value), where=equity != 0)
 
 

@@ -24,7 +24,8 @@ class Books:
 def rebuild(record: RunRecord) -> Books:
     """Return the books that a run's fills and account events add up to.
 
-    A fill moves price × quantity × multiplier, and its fee, in the quote currency; an account event moves its amount.
+    A fill of what is bought and paid for moves price × quantity × multiplier, and its fee, in the quote currency; one
+    of a contract moves what it realises, and its fee. An account event moves its amount.
 
     Args:
         record: with its `fills` and `account_events` loaded.
@@ -35,6 +36,7 @@ def rebuild(record: RunRecord) -> Books:
     units = _units(instruments)
     cash: dict[str, Decimal] = {}
     positions: dict[str, Decimal] = {}
+    costs: dict[str, int] = {}
     for event in record.account_events:
         unit = units.get(event.currency, SMALLEST_UNIT)
         cash[event.currency] = cash.get(event.currency, Decimal(0)) + snapped(event.amount, unit)
@@ -42,10 +44,35 @@ def rebuild(record: RunRecord) -> Books:
         instrument = _instrument(instruments, fill, record.run)
         quantity = snapped(fill.quantity, instrument.quantity_increment) * (1 if fill.side == "buy" else -1)
         value = snapped(fill.price, instrument.price_increment) * quantity * instrument.multiplier
-        fee = snapped(fill.fee, units.get(fill.currency, SMALLEST_UNIT))
-        cash[fill.currency] = cash.get(fill.currency, Decimal(0)) - value - fee
-        positions[fill.symbol] = positions.get(fill.symbol, Decimal(0)) + quantity
+        unit = units.get(fill.currency, SMALLEST_UNIT)
+        held = positions.get(fill.symbol, Decimal(0))
+        if instrument.is_contract:
+            step = instrument.quantity_increment
+            result, costs[fill.symbol] = _realised(
+                int(held / step), costs.get(fill.symbol, 0), int(quantity / step), int(abs(value) / unit)
+            )
+            moved = result * unit
+        else:
+            moved = -value
+        cash[fill.currency] = cash.get(fill.currency, Decimal(0)) + moved - snapped(fill.fee, unit)
+        positions[fill.symbol] = held + quantity
     return Books(cash, positions)
+
+
+def _realised(held: int, cost: int, lots: int, value: int) -> tuple[int, int]:
+    """Return what a fill of a contract realises, and the cost of what is open after it, both in currency units.
+
+    Args:
+        held, lots: before the fill and of it, in quantity increments, signed.
+        cost: what the open quantity was bought or sold for; value: price × quantity of the fill; both ≥ 0.
+    """
+    if held * lots >= 0:
+        return 0, cost + value
+    closed = min(abs(lots), abs(held))
+    worth = value * closed // abs(lots)
+    gone = cost * closed // abs(held)  # what this rounds off stays with what is open
+    result = worth - gone if held > 0 else gone - worth
+    return result, cost - gone if closed == abs(lots) else value - worth
 
 
 def snapped(value: float, increment: Decimal) -> Decimal:
@@ -60,7 +87,7 @@ def instruments_of(run: RunInfo) -> dict[str, Instrument]:
 
 def _from_text(symbol: str, words: dict[str, str]) -> Instrument:
     numbers = ("price_increment", "quantity_increment", "min_quantity", "min_notional", "multiplier")
-    values: dict[str, Any] = {name: words[name] for name in ("quote", "base", "venue") if name in words}
+    values: dict[str, Any] = {name: words[name] for name in ("quote", "base", "venue", "kind") if name in words}
     values |= {name: Decimal(words[name]) for name in numbers if name in words}
     return Instrument(symbol, **values)
 
