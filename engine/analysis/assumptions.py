@@ -15,7 +15,12 @@ from engine.bars import DAY, iso
 from engine.semantics import PROFILES
 from engine.semantics import profile as profile_switches
 
+PLAIN_ACCOUNT = {"kind": "cash", "allow_short": False}
+"""What an account is that nothing need be said about."""
+PANEL = 5
+"""Symbols from which on it matters who chose them, and when."""
 _STALE_FILTERS = 90 * DAY
+_NOT_HASHED = ("data", "profile", "hash", "warnings")
 
 
 class CardWarning(NamedTuple):
@@ -46,8 +51,8 @@ SIMPLIFICATIONS: tuple[Simplification, ...] = (
     Simplification(
         "The path inside a bar is unknown; stop and target in one bar are settled by the path switch",
         "Either may have come first",
-        "Default is the worse of the two; ambiguous bars are counted",
-        "Use shorter bars; compare the bounds under path worst and path random",
+        "Default is the worse of the two; the result comes with its bounds",
+        "Read the bounds (docs/bounds.md); give finer bars as data.detail",
     ),
     Simplification(
         "A resting limit order fills only when the price trades through it",
@@ -107,6 +112,7 @@ OPTIMISTIC: dict[str, dict[str, str]] = {
     "limit_touch": {
         "touch": "limit orders fill as soon as their price is touched, as if nobody stood before us in the queue",
     },
+    "path": {"best": "whatever bars leave open is settled in our favour: for bounds, not for results"},
     "limit_gap": {"bar_extreme": "limit orders crossed by a gap fill at the bar's far end"},
     "stop_gap": {"trigger": "stops that the open jumped over fill at their trigger, a price that did not trade"},
     "children_same_bar": {
@@ -143,6 +149,8 @@ def assumption_card(
     profile: str = "",
     filters_as_of: int | None = None,
     notes: Sequence[str] = (),
+    risk: Mapping[str, Any] | None = None,
+    account: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the card, JSON-ready: switches, costs, instruments, data, profile, `hash` and `warnings`.
 
@@ -155,6 +163,8 @@ def assumption_card(
         profile: the name under which the switches were chosen, for people; it is not hashed.
         filters_as_of: when increments and fees were read from the venue, UTC ns.
         notes: further warnings of the caller's, such as a model that had seen the data.
+        risk: the risk gate's rules and their limits, by name; a card without rules does not speak of them.
+        account: what kind of account it is: "kind", "allow_short".
     """
     card: dict[str, Any] = {
         "switches": dict(switches),
@@ -165,14 +175,24 @@ def assumption_card(
         "data": dict(data or {}),
         "profile": profile or profile_of(switches),
     }
+    if account:
+        card["account"] = dict(account)
+    if risk:
+        card["risk"] = dict(risk)
     card["hash"] = card_hash(card)
     card["warnings"] = [warning._asdict() for warning in _warnings(card, filters_as_of, notes)]
     return card
 
 
 def card_hash(card: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of switches, costs and instruments as canonical JSON: sorted keys, numbers written one way."""
+    """Return the SHA-256 of everything on a card that decides fills and costs, as canonical JSON: sorted keys, numbers
+    written one way.
+
+    Switches, costs and instruments always; of other parts those that there are. A plain account is none.
+    """
     content = {name: _canonical(card.get(name, {})) for name in ("switches", "costs", "instruments")}
+    others = {name: part for name, part in card.items() if name not in (*content, *_NOT_HASHED)}
+    content |= {name: _canonical(part) for name, part in others.items() if part and part != PLAIN_ACCOUNT}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -228,6 +248,16 @@ def _numbers(value: Any, *, key: str = "") -> list[float]:
         return []
 
 
+def _crossing_is_cheaper(fees: Any) -> bool:
+    """Return whether a taker pays less than a maker under any rates of a fee schedule's description."""
+    if not isinstance(fees, Mapping):
+        return False
+    rates = [fees, *fees.get("symbols", {}).values()] if isinstance(fees.get("symbols", {}), Mapping) else [fees]
+    pairs = [(rate.get("maker"), rate.get("taker")) for rate in rates if isinstance(rate, Mapping)]
+    pairs += [tuple(tier[1:3]) for tier in fees.get("tiers", ()) if isinstance(tier, list | tuple) and len(tier) > 2]
+    return any(Decimal(str(taker)) < Decimal(str(maker)) for maker, taker in pairs if None not in (maker, taker))
+
+
 def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
@@ -246,6 +276,12 @@ def _warnings(card: Mapping[str, Any], filters_as_of: int | None, notes: Sequenc
         warn("volume_cap", "none", "orders fill whole, however little was traded in the bar")
     if is_free(costs.get("fees")):
         warn("fees", "zero", "the venue is taken to charge nothing")
+    if _crossing_is_cheaper(costs.get("fees")):
+        warn("fees", "taker below maker", "orders that cross the book pay less than those that rest in it")
+    account = card.get("account", {})
+    has_spot = any(rules.get("kind", "spot") == "spot" for rules in card["instruments"].values())
+    if account.get("allow_short") and has_spot and is_free(costs.get("borrow")):
+        warn("allow_short", "true", "what is sold short is borrowed for nothing")
     if is_free(costs.get("slippage")):
         warn("slippage", "none", "fills that take liquidity pay no spread, slippage or impact")
     elif isinstance(costs.get("slippage"), Mapping) and costs["slippage"].get("kind") != "sqrt_impact":
@@ -267,8 +303,25 @@ def _warnings(card: Mapping[str, Any], filters_as_of: int | None, notes: Sequenc
             iso(filters_as_of),
             f"increments, minimums and fees as of {iso(filters_as_of)} on data from {iso(start)}",
         )
+    symbols = len(card["instruments"])
+    if symbols >= PANEL and not data.get("is_synthetic"):
+        told = f"{symbols} symbols that are in the data today: those that failed or were delisted may be missing"
+        warn("symbols", symbols, told, "note")
+    if data.get("prices") == "adjusted":
+        told = "prices are adjusted for later splits and dividends: increments and fees per share do not fit them"
+        warn("prices", "adjusted", told, "note")
+    if data.get("prices") == "raw":
+        warn("prices", "raw", "prices are not adjusted: a split looks like a crash, a dividend like a loss", "note")
     if data.get("gap_policy") == "forward_fill":
         warn("gap_policy", "forward_fill", "missing bars were made up from the last close (volume 0)", "note")
+    kinds = {rules.get("kind", "spot") for rules in card["instruments"].values()}
+    if "perpetual" in kinds and is_free(costs.get("funding")):
+        warn("funding", "none", "perpetuals pay no funding, as none was given")
+    if isinstance(costs.get("mark_price"), Mapping) and costs["mark_price"].get("kind") == "last_close":
+        warn("mark_price", "last_close", "margins and funding go by the last close, not by a mark price", "note")
+    if data.get("missing_funding"):
+        missing = data["missing_funding"]
+        warn("funding", f"{len(missing)} gaps", f"payments of funding are missing: {missing[0]}")
     if data.get("is_synthetic"):
         warn(
             "data",

@@ -69,7 +69,7 @@ def _costs(data: ReportData) -> Finding | None:
 def _few_trades(data: ReportData) -> Finding | None:
     count, fills = data.statistics.get("trades") or 0, data.statistics.get("fills") or 0
     if not fills:
-        refused = f"; {data.refused_count:,} were refused" if data.refused_count else ""
+        refused = f"; {data.refused_count:,} were refused{_by_rule(data)}" if data.refused_count else ""
         made = f"{data.order_count:,} orders were made and none filled" if data.order_count else "No order was made"
         return Finding("bad", f"{made}{refused}.")
     if count and count < FEW_TRADES:
@@ -128,10 +128,34 @@ def _optimistic(data: ReportData) -> Finding | None:
     return Finding("bad", f"{count} optimistic: {', '.join(settings)}.")
 
 
+def _bounds(data: ReportData) -> Finding | None:
+    """Say so if what bars do not tell decides whether there was a profit, or is most of it."""
+    worst, made = data.bounds.get("pessimistic") or {}, data.statistics.get("net_profit")
+    lowest = worst.get("net_profit")
+    if made is None or lowest is None or made <= 0 or lowest > 0.5 * made:
+        return None
+    count = int(data.bounds.get("ambiguous") or 0)
+    what = f"it would have lost {money(-lowest)}" if lowest < 0 else f"only {money(lowest)} of it is certain"
+    return Finding("bad", f"Its profit hangs on {count:,} trades that bars do not decide: at their worst {what}.")
+
+
 def _refused(data: ReportData) -> Finding | None:
     if not data.refused_count or not data.statistics.get("fills"):
         return None
-    return Finding("note", f"{data.refused_count:,} of {data.order_count:,} orders were refused.")
+    return Finding("note", f"{data.refused_count:,} of {data.order_count:,} orders were refused{_by_rule(data)}.")
+
+
+def _by_rule(data: ReportData) -> str:
+    """Return " (max_position 12, venue 3)", the largest first; nothing where the rules are not known."""
+    counts = sorted(data.refused_by.items(), key=lambda item: (-item[1], item[0]))
+    return f" ({', '.join(f'{rule} {count:,}' for rule, count in counts)})" if counts else ""
+
+
+def _halted(data: ReportData) -> Finding | None:
+    if not data.halts:
+        return None
+    times = "once" if data.halts == 1 else f"{data.halts:,} times"
+    return Finding("note", f"The risk gate halted trading {times}: what is reported is partly the gate's doing.")
 
 
 def _still_open(data: ReportData) -> Finding | None:
@@ -149,6 +173,6 @@ def _short_span(data: ReportData) -> Finding | None:
 
 
 _QUESTIONS = (
-    _ruin, _few_trades, _costs, _optimistic, _chance, _behind, _one_trade, _under_water, _refused, _still_open,
-    _short_span,
+    _ruin, _few_trades, _costs, _optimistic, _bounds, _chance, _behind, _one_trade, _under_water, _refused, _halted,
+    _still_open, _short_span,
 )

@@ -7,8 +7,11 @@ import pytest
 from engine.analysis.assumptions import (
     NOTABLE,
     OPTIMISTIC,
+    PANEL,
+    PLAIN_ACCOUNT,
     SIMPLIFICATIONS,
     assumption_card,
+    card_hash,
     is_free,
     profile_of,
 )
@@ -53,6 +56,8 @@ FLATTERING = [
     ({}, {"fees": MakerTakerFees().card()}, "fees"),
     ({}, {"slippage": NoSlippage().card()}, "slippage"),
     ({}, {"slippage": FixedSlippage().card()}, "slippage"),
+    ({"path": "best"}, {}, "path"),
+    ({}, {"fees": MakerTakerFees(Decimal("0.0005"), Decimal("0.0002")).card()}, "fees"),
 ]
 
 
@@ -60,6 +65,61 @@ FLATTERING = [
 def test_a_flattering_setting_is_warned_of(switches: dict[str, Any], costs: dict[str, Any], setting: str) -> None:
     card = assumption_card(Switches(**switches).card(), {**COSTS, **costs}, RULES)
     assert settings_of(card, "optimistic") == [setting]
+
+
+def test_crossing_orders_that_pay_as_makers_do_under_a_tier_are_warned_of() -> None:
+    fair = [FeeTier(Decimal(0), Decimal("0.001"), Decimal("0.001"))]
+    tiers = [*fair, FeeTier(Decimal(10), Decimal("0.0005"), Decimal(0))]
+    for given, expected in ((tiers, ["fees"]), (fair, [])):
+        card = assumption_card(Switches().card(), {**COSTS, "fees": TieredFees(given).card()}, RULES)
+        assert settings_of(card, "optimistic") == expected
+
+
+SHORT = {"kind": "cash", "allow_short": True}
+
+
+@pytest.mark.parametrize(
+    ("account", "costs", "rules", "warned"),
+    [
+        (SHORT, {}, RULES, ["allow_short"]),
+        (SHORT, {"borrow": {"kind": "fixed", "rate": "0.05"}}, RULES, []),
+        (SHORT, {"funding": {"rate": "0.0001"}}, {"X": {"kind": "perpetual"}}, []),
+        (PLAIN_ACCOUNT, {}, RULES, []),
+    ],
+)
+def test_shorts_that_are_borrowed_for_nothing_are_warned_of(
+    account: dict[str, Any], costs: dict[str, Any], rules: Any, warned: list[str]
+) -> None:
+    card = assumption_card(Switches().card(), {**COSTS, **costs}, rules, account=account)
+    assert settings_of(card, "optimistic") == warned
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "noted"),
+    [
+        ({}, PANEL, ["symbols"]),
+        ({}, PANEL - 1, []),
+        ({"is_synthetic": True}, PANEL, ["data"]),
+        ({"prices": "adjusted"}, 1, ["prices"]),
+        ({"prices": "raw"}, 1, ["prices"]),
+        ({"gap_policy": "forward_fill"}, 1, ["gap_policy"]),
+        ({"gap_policy": "error"}, 1, []),
+    ],
+)
+def test_what_is_known_about_the_data_is_noted(data: dict[str, Any], count: int, noted: list[str]) -> None:
+    rules = {f"S{number}": {"price_increment": "0.01"} for number in range(count)}
+    card = assumption_card(Switches().card(), COSTS, rules, data)
+    assert settings_of(card, "note") == noted
+    assert settings_of(card, "optimistic") == []
+
+
+def test_every_part_of_a_card_is_in_its_hash_but_for_data_words_and_a_plain_account() -> None:
+    card = assumption_card(Switches().card(), COSTS, RULES, account=PLAIN_ACCOUNT)
+    same = card_hash(card)
+    assert same == card_hash({**card, "data": {"rows": 1}, "profile": "mine", "warnings": [1], "hash": "x"})
+    assert same == card_hash({name: part for name, part in card.items() if name != "account"})
+    others = [{**card, "account": SHORT}, {**card, "venue_rules": {"halts": "none"}}]
+    assert len({same, *map(card_hash, others)}) == 3
 
 
 def test_todays_filters_on_old_data_are_warned_of() -> None:

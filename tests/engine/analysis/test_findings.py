@@ -3,6 +3,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from engine.analysis.findings import findings, headline
 from engine.analysis.report_data import report_from_journal, report_from_result
@@ -58,3 +59,25 @@ def test_the_headline_sets_the_result_against_holding(swinging: Any, wandering: 
 
 def test_no_equity_is_no_result() -> None:
     assert headline(report_from_journal({}, fills=(), equity=())) == "No result: there is no equity curve."
+
+
+@pytest.mark.parametrize(
+    ("lowest", "said"),
+    [
+        (-40.0, "Its profit hangs on 3 trades that bars do not decide: at their worst it would have lost 40.00."),
+        (10.0, "at their worst only 10.00 of it is certain."),
+        (90.0, ""),
+        (None, ""),
+    ],
+)
+def test_a_profit_that_bars_do_not_decide_is_named(
+    make_bars: Make, make_book: Make, lowest: float | None, said: str
+) -> None:
+    book = make_book(make_bars([100, 100, 150, 200]))
+    book.trade(1, 1.0)
+    book.trade(3, -1.0)
+    data = replace(
+        report_from_result(book.result()), bounds={"ambiguous": 3, "pessimistic": {"net_profit": lowest}})
+
+    assert data.statistics["net_profit"] == 50
+    assert (said in texts(data)) if said else ("hangs on" not in texts(data))
