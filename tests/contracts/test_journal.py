@@ -15,7 +15,7 @@ from engine.journal.reading import ROW_TYPES
 from engine.journal.rebuild import rebuild
 from engine.journal.sql import SqlJournal
 from engine.journal.testing import START, bracket_batch, sample_batch, sample_end, sample_start, shared_postgres
-from engine.records import Batch, OrderEventRow, RunEnd
+from engine.records import Batch, DataStreamRow, InputRow, OrderEventRow, RunEnd
 
 AnyJournal = MemoryJournal | SqlJournal
 
@@ -255,3 +255,30 @@ def test_the_books_are_rebuilt_from_the_rows(journal: AnyJournal) -> None:
     # 10,000 deposited; 0.5 bought at 20,001.25, sold at 20,002.25, bought at 20,003.25; three fees of 5.00000625.
     assert books.cash == {"USDT": Decimal("-16.12501875")}
     assert books.positions == {"BTC/USDT": Decimal("0.5")}
+
+
+# ── what a run was made of ──────────────────────────────────────────────────────────────────────────────────────────
+
+STREAM = DataStreamRow(1, "BTC/USDT", "1h", 100, START, START + 100 * HOUR, "d1", 256, b"\x00\xff\n\\", b"\x01\x00")
+
+
+def test_inputs_and_data_are_read_back_as_they_were_written(journal: AnyJournal) -> None:
+    inputs = [InputRow(1, "source", "engine/loop.py", "ab" * 32), InputRow(2, "platform", "machine", "x86_64")]
+    streams = [STREAM, STREAM._replace(id=2, symbol="ETH/USDT", blocks=None, row_checks=None)]
+
+    record = load_run(journal, write_run(journal, Batch(inputs=inputs, data_streams=streams)))
+
+    assert list(record.inputs) == inputs
+    assert list(record.data_streams) == streams
+
+
+def test_the_checks_of_a_data_set_are_found_whichever_run_has_them(journal: AnyJournal) -> None:
+    bare = STREAM._replace(blocks=None, row_checks=None)
+    fewer = STREAM._replace(row_checks=None)
+    for row in (bare, fewer, STREAM, bare._replace(digest="d2")):
+        write_run(journal, Batch(data_streams=[row]))
+
+    with journal.snapshot() as reader:
+        assert reader.checked_stream("d1") == STREAM
+        assert reader.checked_stream("d2") is None
+        assert reader.checked_stream("d3") is None
