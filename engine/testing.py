@@ -1,32 +1,42 @@
 """A toolbox for tests, ours and those of plugin authors: hand-made bars, scripted strategies, a run in one call."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.bars import DAY, Bar, Bars, FloatArray, Stream, Timeframe
+from engine.carry import CarryTerms
+from engine.clearing import Clearing
 from engine.costs import FeeSchedule, Latency, MakerTakerFees, NoSlippage, Slippage
+from engine.errors import PluginError, nearest_name
 from engine.events import Fill, OrderEvent
 from engine.exchange import SimulatedExchange
+from engine.forecasting.book import ForecastTerms
+from engine.forecasts import Forecaster
 from engine.instruments import Instrument
-from engine.interfaces import Journal
+from engine.interfaces import Detail, Feed, Journal, MarkPrices
 from engine.loop import Engine, Parts
+from engine.margin import MarginTerms
 from engine.portfolio import Portfolio
 from engine.results import RunResult
 from engine.risk import RiskGate, headroom
 from engine.semantics import Switches
 from engine.strategy import Strategy
+from engine.trading_rules import TradingRules
 
 NEW_YEAR_2024 = 1_704_067_200_000_000_000
 """2024-01-01 UTC in nanoseconds: where hand-made bars begin."""
 
 
 def make_bars(
-    rows: Sequence[Sequence[float]],
+    rows: Sequence[float | Sequence[float]],
     *,
     symbol: str = "TEST",
     timeframe: str = "1d",
@@ -121,6 +131,13 @@ class Terms:
     price_increment: Decimal = Decimal("0.01")
     quantity_increment: Decimal = Decimal("0.00000001")
     min_notional: Decimal = Decimal(0)
+    detail: Detail | None = None
+    """Finer bars, for `path="detail"`."""
+    margin: MarginTerms | None = None
+    carry: CarryTerms | None = None
+    rules: Mapping[str, TradingRules] = field(default_factory=dict)
+    marks: MarkPrices | None = None
+    converts: bool = False
 
 
 def run_bars(
@@ -131,14 +148,21 @@ def run_bars(
     instruments: Sequence[Instrument] = (),
     journal: Journal | None = None,
     chunk: int | None = None,
+    forecasters: Mapping[str, Forecaster] | None = None,
+    forecast_terms: ForecastTerms | None = None,
 ) -> RunResult:
     """Run a strategy over bars on a simulated exchange and return the result.
 
     Args:
         instruments: those that differ from what `terms` says for every symbol.
         chunk: rows a chunk; the result does not depend on it.
+        forecasters: models that the strategy may ask for, by name (engine.forecasting.testing has small ones);
+            forecast_terms: their seed, store, latency and so on.
     """
-    return engine_for(bars, strategy, terms, instruments=instruments, journal=journal, chunk=chunk).run()
+    feed = BarsFeed(bars, chunk=chunk)
+    parts = parts_for(feed, strategy, terms, instruments=instruments, journal=journal)
+    terms_of_forecasts = forecast_terms or ForecastTerms()
+    return Engine(replace(parts, forecasters=forecasters or {}, forecast_terms=terms_of_forecasts)).run()
 
 
 def engine_for(
@@ -151,7 +175,20 @@ def engine_for(
     chunk: int | None = None,
 ) -> Engine:
     """Return the engine that `run_bars` runs, with its portfolio and broker to look at."""
+    return Engine(parts_for(BarsFeed(bars, chunk=chunk), strategy, terms, instruments=instruments, journal=journal))
+
+
+def parts_for(
+    feed: Feed,
+    strategy: Strategy,
+    terms: Terms | None = None,
+    *,
+    instruments: Sequence[Instrument] = (),
+    journal: Journal | None = None,
+) -> Parts:
+    """Return the parts of a run over any feed, with new books and a simulated exchange."""
     terms = terms or Terms()
+    symbols = tuple(dict.fromkeys(stream.symbol for stream in feed.streams))
     named = {instrument.symbol: instrument for instrument in instruments}
     every = [
         named.get(symbol)
@@ -162,24 +199,47 @@ def engine_for(
             quantity_increment=terms.quantity_increment,
             min_notional=terms.min_notional,
         )
-        for symbol in bars.symbols
+        for symbol in symbols
     ]
     cash = dict.fromkeys(dict.fromkeys([terms.currency, *(i.quote for i in every)]), terms.cash)
-    portfolio = Portfolio(cash, every, allow_short=terms.allow_short)
-    broker = SimulatedExchange(portfolio, terms.switches, fees=terms.fees, slippage=terms.slippage)
-    return Engine(
-        Parts(
-            BarsFeed(bars, chunk=chunk),
-            strategy,
-            broker,
-            portfolio,
-            journal=journal,
-            risk=terms.risk,
-            latency=terms.latency,
-            headroom=headroom(terms.fees, terms.slippage, bars.symbols[0]),
-            checks_brackets=terms.switches.checks_brackets,
-        )
+    portfolio = Portfolio(cash, every, allow_short=terms.allow_short, margin=terms.margin, converts=terms.converts)
+    clearing = None
+    if terms.margin or terms.carry or terms.rules or terms.marks:
+        clearing = Clearing(portfolio, terms.carry, terms.rules, terms.marks)
+    broker = SimulatedExchange(
+        portfolio, terms.switches, fees=terms.fees, slippage=terms.slippage, clearing=clearing, detail=terms.detail
     )
+    return Parts(
+        feed,
+        strategy,
+        broker,
+        portfolio,
+        journal=journal,
+        risk=terms.risk,
+        latency=terms.latency,
+        headroom=headroom(
+                terms.fees, terms.slippage, symbols[0], float(terms.margin.leverage) if terms.margin else 1.0
+            ),
+        checks_brackets=terms.switches.checks_brackets,
+    )
+
+
+def strategy_in(file: Path, name: str) -> type[Strategy]:
+    """Return a strategy out of a file, wherever the file lies and however tests are imported.
+
+    Raises:
+        PluginError: there is no such file, or no such strategy in it.
+    """
+    spec = spec_from_file_location(f"strategy_in_{file.stem}", file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise PluginError(f"{file} is no Python file; expected that of a strategy")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, Strategy)):
+        raise PluginError(f"{file} has no strategy {name!r}{nearest_name(name, list(vars(module)))}")
+    return found
 
 
 def daily_index(time: int) -> int:

@@ -19,6 +19,7 @@ class RsiReversion(Strategy):
     largest: float = Param(0.9, gt=0, le=1, help="share of the free cash that one position may take")
 
     def on_start(self) -> None:
+        self.warm_up = 8 * self.period  # until then, both lines still feel where the data began
         self.rsi = {symbol: self.indicator("RSI", "close", self.period, symbol=symbol) for symbol in self.symbols}
         self.atr = {symbol: self.indicator("ATR", self.period, symbol=symbol) for symbol in self.symbols}
 

@@ -6,17 +6,17 @@ import pytest
 
 from strategies.rsi_reversion import RsiReversion
 
-CALM = [100 + 0.5 * (bar % 2) for bar in range(20)]
+CALM = [100 + 0.5 * (bar % 2) for bar in range(120)]
 
 
 def falling_then(after: list[float]) -> list[float]:
-    """Return a calm market, one sharp fall that takes the RSI below 30 at bar 20, and what comes after."""
+    """Return a calm market, one sharp fall that takes the RSI below 30 at bar 120, and what comes after."""
     return [*CALM, 95.0, *after]
 
 
 def test_a_sharp_fall_is_bought_with_a_stop_and_a_target(tools: Any) -> None:
     ran = tools.run(RsiReversion(reward=1.0), tools.bars_of("BTC", falling_then([95, 96, 98, 99])))
-    assert ran.trades == [("buy", "BTC", 21), ("sell", "BTC", 23)]
+    assert ran.trades == [("buy", "BTC", 121), ("sell", "BTC", 123)]
     bought, sold = ran.fills
     assert bought.price == 95.0
     atr = 0.5 * 13 / 14 + 5.5 / 14  # Wilder's average: 0.5 a bar, then a bar of 5.5
