@@ -138,7 +138,7 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        if _is_folder(path):
             found = sorted(file for file in path.rglob("*") if file.name.lower().endswith(FILE_ENDINGS))
         elif glob.has_magic(str(path)):
             found = [Path(name) for name in sorted(glob.glob(str(path)))]
@@ -148,6 +148,13 @@ def expand(paths: Sequence[Path]) -> list[Path]:
             raise DataError(f"{path}: no file of bars is there; expected one of {', '.join(FILE_ENDINGS)}")
         files.extend(found)
     return files
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # no file can have that name, or its folder is closed to us: reading it will say so
+        return False
 
 
 def open_catalog(folder: Path | None) -> Catalog:

@@ -56,7 +56,8 @@ def tag_of(section: type[BaseModel]) -> str:
 
 def dotted(keys: Sequence[str]) -> str:
     """Return the keys as TOML writes them: instruments."BTC/USDT".base."""
-    return ".".join(key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False) for key in keys)
+    plain = (key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False) for key in keys)
+    return shortened(".".join(plain))
 
 
 def fault_of(error: Any, given: Mapping[str, Any], root: type[BaseModel]) -> Fault:
@@ -152,8 +153,13 @@ def _unknown(place: _Place, root: type[BaseModel]) -> str:
         elsewhere = nearest_name(name, list(homes))
         hint = f"{elsewhere.rstrip('?')} in [{homes[elsewhere.split(chr(39))[1]]}]?" if elsewhere else ""
     where = f" in [{dotted(table)}]" if table else ""
-    return f"unknown setting {name!r}{where}{hint or '; it has ' + ', '.join(known)}"
+    return f"unknown setting {shortened(name)!r}{where}{hint or '; it has ' + ', '.join(known)}"
 
 
 def _shown(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else repr(value)
+    return value.isoformat() if isinstance(value, date) else shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """Return a text that fits into a message; what is cut off is marked."""
+    return text if len(text) <= 200 else f"{text[:200]}…"

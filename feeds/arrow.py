@@ -3,7 +3,7 @@
 pyarrow is imported where it is used, so that the command line answers before it is loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,19 +99,22 @@ def numbers_of(column: Any, name: str, rows: Rows) -> FloatArray:
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_boolean(column.type):  # Arrow would take true for 1
+        raise DataError(f"{rows.origin}: column {name} is of type bool; expected numbers; choose another column")
     if _is_text(column.type):
         column = pc.utf8_trim_whitespace(column)
     try:
-        numbers = floats_of(column.cast(pa.float64(), safe=False))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as problem:
-        for row, value in enumerate(column):
-            if not _is_number(value.as_py()):
-                raise DataError(
-                    f"{rows.name(row)}: column {name} is {_short(value.as_py())}; expected a number; correct or remove "
-                    "the row"
-                ) from problem
-        raise DataError(f"{rows.origin}: column {name} is of type {column.type}; expected numbers") from problem
-    return numbers
+        return floats_of(column)
+    except pa.ArrowInvalid as problem:
+        row = _first_failing(column, floats_of)
+        raise DataError(
+            f"{rows.name(row)}: column {name} is {_short(column, row)}; expected a number; correct or remove the row"
+        ) from problem
+    except pa.ArrowNotImplementedError as problem:
+        raise DataError(
+            f"{rows.name(0)}: column {name} is {_short(column, 0)}, of type {column.type}; expected a number; choose "
+            "another column"
+        ) from problem
 
 
 def times_of(columns: list[Any], layout: FileLayout, rows: Rows) -> IntArray:
@@ -137,7 +140,8 @@ def times_of(columns: list[Any], layout: FileLayout, rows: Rows) -> IntArray:
     if pa.types.is_date(kind):
         return _nanoseconds(_zoned(column.cast(pa.timestamp("s")), layout, rows), rows)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return _counts(integers_of(column) if pa.types.is_integer(kind) else floats_of(column), layout, rows)
+        # Counts beyond int64 come as floats: they are refused with all others that are too large.
+        return _counts(_whole_or_float(column) if pa.types.is_integer(kind) else floats_of(column), layout, rows)
     if _is_text(kind):
         return _written(pc.utf8_trim_whitespace(column), layout, rows)
     raise DataError(
@@ -210,8 +214,8 @@ def _written(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
         if counted.any():
             row = int(np.argmax(counted != counted[0]))
             raise DataError(
-                f"{rows.name(row)}: time {_short(column[row].as_py())} is not of the form of the first, "
-                f"{_short(column[0].as_py())}; expected counts since 1970 in all rows or in none; correct the row"
+                f"{rows.name(row)}: time {_short(column, row)} is not of the form of the first, "
+                f"{_short(column, 0)}; expected counts since 1970 in all rows or in none; correct the row"
             )
     zoned = pc.match_substring_regex(column, _ZONE).to_numpy()
     if layout.time_format is not None and "%z" not in layout.time_format:
@@ -220,8 +224,8 @@ def _written(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
         row = int(np.argmax(zoned != zoned[0]))
         having, lacking = ("has a", "has none") if zoned[row] else ("has no", "has one")
         raise DataError(
-            f"{rows.name(row)}: time {_short(column[row].as_py())} {having} timezone, but that of {rows.row_word} "
-            f"{rows.first_row:,} ({_short(column[0].as_py())}) {lacking}; expected a zone in all rows or in none; "
+            f"{rows.name(row)}: time {_short(column, row)} {having} timezone, but that of {rows.row_word} "
+            f"{rows.first_row:,} ({_short(column, 0)}) {lacking}; expected a zone in all rows or in none; "
             "correct the file"
         )
     if layout.time_format is not None:
@@ -248,15 +252,11 @@ def _cast(column: Any, kind: Any, shown: Any, rows: Rows) -> Any:
     try:
         return column.cast(kind)
     except pa.ArrowInvalid as problem:
-        for row in range(len(column)):
-            try:
-                column.slice(row, 1).cast(kind)
-            except pa.ArrowInvalid:
-                raise DataError(
-                    f"{rows.name(row)}: time {_short(shown[row].as_py())} is not understood; expected ISO 8601, such "
-                    "as 2024-03-31T01:00Z, or a count since 1970; correct the row or set time_format"
-                ) from problem
-        raise DataError(f"{rows.origin}: times are not understood: {problem}") from problem
+        row = _first_failing(column, lambda part: part.cast(kind))
+        raise DataError(
+            f"{rows.name(row)}: time {_short(shown, row)} is not understood; expected ISO 8601, such as "
+            "2024-03-31T01:00Z, or a count since 1970; correct the row or set time_format"
+        ) from problem
 
 
 def _by_format(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
@@ -270,7 +270,7 @@ def _by_format(column: Any, layout: FileLayout, rows: Rows) -> IntArray:
     if parsed.null_count:
         row = int(np.argmax(parsed.is_null().to_numpy()))
         raise DataError(
-            f"{rows.name(row)}: time {_short(column[row].as_py())} does not have the form {layout.time_format}; "
+            f"{rows.name(row)}: time {_short(column, row)} does not have the form {layout.time_format}; "
             "correct the row or the time_format"
         )
     return _nanoseconds(
@@ -284,9 +284,8 @@ def _zoned(column: Any, layout: FileLayout, rows: Rows) -> Any:
     import pyarrow.compute as pc
 
     if layout.timezone is None:
-        shown = str(column[0].as_py()) if len(column) else ""
         raise DataError(
-            f"{rows.name(0)}: time {_short(shown)} has no timezone, so that the instant it means is unknown; "
+            f"{rows.name(0)}: time {_short(column, 0)} has no timezone, so that the instant it means is unknown; "
             f'say which: timezone = "UTC" (or "America/New_York", …)'
         )
     try:
@@ -297,23 +296,26 @@ def _zoned(column: Any, layout: FileLayout, rows: Rows) -> Any:
                 f"{rows.origin}: timezone {layout.timezone!r} is not known; expected a name such as UTC or "
                 "America/New_York"
             ) from problem
-        row = _first_unclear_time(column, layout.timezone)
+        row = _first_failing(column, lambda part: pc.assume_timezone(part, layout.timezone))
         raise DataError(
-            f"{rows.name(row)}: time {_short(str(column[row].as_py()))} occurs twice or never in {layout.timezone}, "
+            f"{rows.name(row)}: time {_short(column, row)} occurs twice or never in {layout.timezone}, "
             "where the clocks change; expected an instant; export the file in UTC"
         ) from problem
 
 
-def _first_unclear_time(column: Any, timezone: str) -> int:
+def _first_failing(column: Any, convert: Callable[[Any], object]) -> int:
+    """Return the first row that makes a conversion fail, given that some row does; halves are tried, not every row."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    for row in range(len(column)):
+    first, end = 0, len(column)
+    while end - first > 1:
+        middle = (first + end) // 2
         try:
-            pc.assume_timezone(column[row], timezone)
+            convert(column.slice(first, middle - first))
+            first = middle
         except pa.ArrowInvalid:
-            return row
-    return 0
+            end = middle
+    return first
 
 
 def _nanoseconds(column: Any, rows: Rows) -> IntArray:
@@ -329,14 +331,11 @@ def _is_text(kind: Any) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _is_number(value: object) -> bool:
+def _short(column: Any, row: int) -> str:
+    """Return a cell for people: text in quotes, a time or a number plain."""
     try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return value is None
-    return True
-
-
-def _short(value: object) -> str:
-    text = repr(value)
+        value = column[row].as_py()
+    except (ValueError, OverflowError):  # no Python type has room for it: a time far away, text that is not UTF-8
+        return f"one that cannot be shown ({column.type})"
+    text = repr(value if isinstance(value, (int, float, bytes)) else str(value))
     return text if len(text) <= 60 else f"{text[:60]}…"

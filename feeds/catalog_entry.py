@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from engine.bars import Stream, iso
-from engine.errors import DataError
-from feeds.gaps import Calendar, Gap, counted
+from engine.bars import Stream, Timeframe, iso
+from engine.errors import DataError, EngineError
+from feeds.gaps import Calendar, Gap, check_calendar, counted
 from feeds.parts import Part
 from feeds.storage import Storage
 
@@ -77,8 +78,15 @@ def save_entry(storage: Storage, entry: CatalogEntry) -> None:
         if entry.largest_gap is None
         else [entry.largest_gap.start, entry.largest_gap.end, entry.largest_gap.missing]
     )
+    content["check"] = _check_of(content)
     with storage.replacing(f"{folder_of(entry.stream)}/{_FILE}") as file:
         file.write(json.dumps(content, indent=1).encode())
+
+
+def _check_of(content: dict[str, Any]) -> str:
+    """Return a hash of a record without its own: a record that was changed by a hand or a disk is not believed."""
+    kept = {key: value for key, value in content.items() if key != "check"}
+    return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _load(storage: Storage, name: str) -> CatalogEntry | None:
@@ -87,11 +95,14 @@ def _load(storage: Storage, name: str) -> CatalogEntry | None:
         return None
     try:
         content: dict[str, Any] = json.loads(text)
-        if content.pop("form") != FORM:
+        if content.get("form") != FORM:
             raise ValueError(f"not of the form {FORM!r}")
+        if content.get("check", "") not in ("", _check_of(content)):
+            raise ValueError("it was changed since it was written")
+        content = {key: value for key, value in content.items() if key not in ("form", "check")}
         stream = Stream(**content["stream"])
         largest = content["largest_gap"]
-        return CatalogEntry(
+        entry = CatalogEntry(
             **{
                 **content,
                 "stream": stream,
@@ -100,8 +111,30 @@ def _load(storage: Storage, name: str) -> CatalogEntry | None:
                 "origins": tuple(content["origins"]),
             }
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        if fault := _fault_in(entry, name):
+            raise ValueError(fault)
+        return entry
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError) as problem:
         raise DataError(
-            f"{storage.root}/{name}: the catalog's record of this stream is damaged ({problem}); remove its folder and "
-            "import it anew"
+            f"{storage.root}/{name}: the catalog's record of this stream is damaged ({str(problem)[:200]}); "
+            "remove its folder and import it anew"
         ) from problem
+
+
+def _fault_in(entry: CatalogEntry, name: str) -> str:
+    """Return what cannot be in a record; "" if nothing is wrong. A record made by hand has no hash to tell."""
+    Timeframe.parse(entry.stream.timeframe)
+    check_calendar(entry.calendar)
+    numbers = [entry.rows, entry.first_open, entry.last_close, entry.gap_count, entry.missing_bars]
+    for part in entry.parts:
+        numbers += [part.rows, part.first_open, part.last_close]
+        if not part.name.startswith(name.removesuffix(_FILE)) or "/" in part.name[len(name) - len(_FILE) :]:
+            return f"the file {part.name!r} lies elsewhere"
+    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
+        return "a number is not one"
+    if name != f"{folder_of(entry.stream)}/{_FILE}":
+        return f"it is of {entry.stream.symbol} {entry.stream.timeframe}"
+    if entry.rows < 1 or entry.rows != sum(part.rows for part in entry.parts):
+        return f"its files have other numbers of rows than {entry.rows:,}"
+    texts = (entry.digest, *entry.origins, *(part.footer for part in entry.parts))
+    return "" if all(isinstance(text, str) for text in texts) else "a text is not one"

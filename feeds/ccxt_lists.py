@@ -7,16 +7,21 @@ left out.
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
+from numbers import Real
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 
 from engine.bars import Bars, FloatArray, Stream
 from engine.errors import DataError
 from feeds.arrow import infer_timeframe
+from feeds.disk import bytes_of
 from feeds.tables import MEMORY, BarTable
 from feeds.times import epoch_nanoseconds, instant
 
+_NUMBERS = (Real, NoneType)
 _FIELDS = ("time", "open", "high", "low", "close", "volume")
 
 CandleList = Sequence[Sequence[float | None]]
@@ -41,7 +46,7 @@ def read_ccxt(path: Path, symbol: str, timeframe: str | None) -> BarTable:
         DataError: the file is not JSON, or not such a list.
     """
     try:
-        candles = json.loads(path.read_bytes())
+        candles = json.loads(bytes_of(path))
     except (ValueError, RecursionError) as problem:
         raise DataError(
             f"{path}: the file is not JSON ({problem}); expected a list of [ms, open, high, low, close, volume]; fetch "
@@ -87,6 +92,9 @@ def closed_rows(table: BarTable, now: int | None) -> BarTable:
 
 def _cells(candles: CandleList, name: str) -> FloatArray:
     try:
+        # numpy would take True for 1 and "1_000" for 1000.
+        if any(kind is bool or not issubclass(kind, _NUMBERS) for kind in set(map(type, chain.from_iterable(candles)))):
+            raise _misfit(candles, name)
         cells = np.array(candles, np.float64, order="F")  # None becomes NaN
     except (TypeError, ValueError, OverflowError) as problem:
         raise _misfit(candles, name) from problem

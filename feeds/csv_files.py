@@ -3,18 +3,33 @@
 import csv
 import gzip
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from engine.errors import DataError
 from feeds.arrow import Rows, table_of_columns
+from feeds.disk import bytes_of
 from feeds.layout import BINANCE_COLUMNS, PLAIN_COLUMNS, FileLayout, find_columns
 from feeds.tables import BarTable
 
 _LONGEST_LINE = 10_000
+
+_SMALL = 1 << 26
+"""Bytes that may always come out of a compressed file."""
+_MOST_TIMES_LARGER = 200
+"""How many times larger than its compressed file a text may be beyond that. Bars come out 3 to 40 times larger, for
+each line has a time of its own; what grows a thousandfold is one letter repeated, made to fill the memory."""
+
+_BROKEN_ZIP = (
+    zipfile.BadZipFile, EOFError, OSError, ValueError, OverflowError, zlib.error, lzma.LZMAError, struct.error,
+    RuntimeError, NotImplementedError,
+)
+"""What zipfile raises for a damaged archive; it trusts the sizes, places and names that it finds there."""
 
 
 def read_csv(path: Path, symbol: str, timeframe: str | None, layout: FileLayout) -> BarTable:
@@ -69,6 +84,8 @@ def _parse(
             ),
         )
 
+    if b'"' in body:
+        _check_quotes(body, delimiter, rows.first_row - int(has_header), rows.origin)
     try:
         return read(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowKeyError):
@@ -79,6 +96,20 @@ def _parse(
         raise DataError(
             f"{rows.origin}: the file cannot be read as text with one bar a line ({problem}); fetch it again"
         ) from problem
+
+
+def _check_quotes(body: bytes, delimiter: str, first_line: int, origin: str) -> None:
+    """Refuse a quotation mark that opens a cell and does not close it in its line: every line up to the next such mark
+    would be taken for text in that cell, and its bar be lost."""
+    between = re.escape(delimiter)
+    cell = rf'(?:"(?:[^"]|"")*+"[^{between}]*|[^"{between}][^{between}]*|)'
+    whole = re.compile(rf"{cell}(?:{between}{cell})*".encode())
+    for number, line in enumerate(re.split(rb"\r\n|\n|\r", body), first_line):
+        if b'"' in line and not whole.fullmatch(line):
+            raise DataError(
+                f"{origin} line {number:,}: a quotation mark opens a cell that does not end in this line: "
+                f"{line.decode(errors='replace')[:80]!r}; correct the line"
+            )
 
 
 def _check_lengths(body: bytes, delimiter: str, expected: int, first_line: int, origin: str) -> None:
@@ -99,15 +130,28 @@ def _check_lengths(body: bytes, delimiter: str, expected: int, first_line: int, 
 
 
 def _text_of(path: Path) -> bytes:
-    data = path.read_bytes()
+    data = bytes_of(path)
     if data.startswith(b"PK\x03\x04") or path.suffix.lower() == ".zip":
         return _unzipped(data, str(path))
     if data.startswith(b"\x1f\x8b"):
         try:
-            return gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as problem:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                return _limited(file, len(data), str(path))
+        except (OSError, EOFError, zlib.error, struct.error) as problem:
             raise DataError(f"{path}: the gzip file is damaged or cut off ({problem}); fetch it again") from problem
     return data
+
+
+def _limited(file: IO[bytes] | gzip.GzipFile, compressed: int, origin: str) -> bytes:
+    """Return what is in a compressed file, unless that would be far more than bars can be."""
+    most = max(_SMALL, _MOST_TIMES_LARGER * compressed)
+    text = file.read(most + 1)
+    if len(text) > most:
+        raise DataError(
+            f"{origin}: {compressed:,} bytes unpack to more than {most:,}; expected bars, which unpack to at most "
+            f"{_MOST_TIMES_LARGER} times their size; unpack the file and look at it"
+        )
+    return text
 
 
 def _unzipped(data: bytes, origin: str) -> bytes:
@@ -121,9 +165,12 @@ def _unzipped(data: bytes, origin: str) -> bytes:
                     f"{origin}: the zip holds {len(members)} files ({', '.join(members[:5])}); expected one CSV file; "
                     "unpack it and read the files one by one"
                 )
-            return archive.read(members[0])
-    except (zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError, NotImplementedError) as problem:
-        raise DataError(f"{origin}: the zip file is damaged or cut off ({problem}); fetch it again") from problem
+            with archive.open(members[0]) as file:
+                return _limited(file, len(data), origin)
+    except _BROKEN_ZIP as problem:
+        raise DataError(
+            f"{origin}: the zip file is damaged or cut off ({str(problem)[:200]}); fetch it again"
+        ) from problem
 
 
 def _body(text: bytes, skip_lines: int, origin: str) -> tuple[bytes, int]:
@@ -131,11 +178,16 @@ def _body(text: bytes, skip_lines: int, origin: str) -> tuple[bytes, int]:
     if text.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{origin}: the file is UTF-16 text; expected UTF-8; save it again as UTF-8")
     body = text.removeprefix(b"\xef\xbb\xbf")
-    skipped = 0
-    while body and (skipped < skip_lines or not body.split(b"\n", 1)[0].strip()):
-        body = body.partition(b"\n")[2]
+    skipped = start = 0
+    while start < len(body):
+        end = body.find(b"\n", start)
+        end = end if end >= 0 else len(body)
+        if skipped >= skip_lines and not body[start : min(end, start + _LONGEST_LINE)].isspace() and end > start:
+            break
+        start = end + 1
         skipped += 1
-    if not body.strip():
+    body = body[start:]
+    if not body or body.isspace():
         raise DataError(f"{origin}: the file is empty; expected one bar a line; fetch it again")
     return body, skipped
 

@@ -1,5 +1,6 @@
 """What is in files that are not bars: trades, quotes, funding rates. Counted for reports; no feed publishes them."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,7 @@ import numpy as np
 
 from engine.bars import FloatArray, IntArray, iso
 from engine.errors import DataError
-from feeds.arrow import Rows, floats_of, times_of
+from feeds.arrow import Rows, floats_of, numbers_of, times_of
 from feeds.files import is_arrow, read_arrow
 from feeds.layout import FileLayout, names_in_path, timeframe_of
 from feeds.validation import modal_step
@@ -16,6 +17,7 @@ from feeds.validation import modal_step
 Kind = Literal["trades", "quotes", "funding"]
 
 _NAMES: dict[Kind, str] = {"trades": "trades", "quotes": "quotes", "funding": "funding rates"}
+_NEEDED: dict[Kind, tuple[str, ...]] = {"trades": ("price",), "quotes": ("bid", "ask"), "funding": ()}
 _TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "local_ts")
 
 
@@ -58,6 +60,10 @@ def check_events(path: Path, symbol: str | None, layout: FileLayout) -> EventRep
     if kind is None or not table.num_rows:
         return None
     rows = Rows(str(path))
+    table = table.rename_columns([name.lower() for name in table.column_names])
+    twice = next((name for name, count in Counter(table.column_names).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: there are two columns {twice!r}; expected one of each name; rename one of them")
     name = next((name for name in _TIME_NAMES if name in table.column_names), None)
     if name is None:
         raise DataError(
@@ -65,7 +71,11 @@ def check_events(path: Path, symbol: str | None, layout: FileLayout) -> EventRep
             f"expected one of {', '.join(_TIME_NAMES)}"
         )
     times = times_of([table.column(name)], layout, rows)
-    numbers = {name: floats_of(table.column(name)) for name in table.column_names if _is_floating(table.column(name))}
+    numbers = {
+        one: numbers_of(table.column(one), one, rows) if one in _NEEDED[kind] else floats_of(table.column(one))
+        for one in table.column_names
+        if one in _NEEDED[kind] or _is_floating(table.column(one))
+    }
     unsorted = int(np.count_nonzero(np.diff(times) < 0))
     nan_cells = sum(int(np.count_nonzero(~np.isfinite(column))) for column in numbers.values())
     findings = [
@@ -105,26 +115,40 @@ def _trades(times: IntArray, numbers: dict[str, FloatArray], table: Any) -> list
         found.append(f"{doubled:,} trade ids that occur twice")
     if wrong := int(np.count_nonzero(price <= 0)):
         found.append(f"{wrong:,} prices of 0 or less")
-    return [*found, f"price {np.nanmin(price):g} to {np.nanmax(price):g}"]
+    price = _finite(price)
+    return [*found, f"price {price.min():g} to {price.max():g}"] if len(price) else found
 
 
 def _quotes(times: IntArray, numbers: dict[str, FloatArray], table: Any) -> list[str]:
     bid, ask = numbers["bid"], numbers["ask"]
     crossed = int(np.count_nonzero(bid >= ask))
-    spread = (ask - bid) / ((ask + bid) / 2) * 10_000
+    with np.errstate(all="ignore"):
+        spread = _finite((ask - bid) / ((ask + bid) / 2) * 10_000)
     found = [f"{crossed:,} crossed quotes (bid at or above ask)"] if crossed else []
-    usual = f"median {np.nanmedian(spread):.4f}, mean {np.nanmean(spread):.4f}"
-    return [*found, f"spread in basis points: {usual}, largest {np.nanmax(spread):.3f}"]
+    if not len(spread):
+        return found
+    usual = f"median {np.median(spread):.4f}, mean {_mean(spread):.4f}"
+    return [*found, f"spread in basis points: {usual}, largest {spread.max():.3f}"]
 
 
 def _funding(times: IntArray, numbers: dict[str, FloatArray], table: Any) -> list[str]:
-    rate = next(column for name, column in numbers.items() if "funding" in name.lower())
-    found = [f"rate {np.nanmin(rate):.6f} to {np.nanmax(rate):.6f}, mean {np.nanmean(rate):.6f}"]
+    rates = (column for name, column in numbers.items() if "funding" in name)
+    rate = _finite(next(rates, np.empty(0)))
+    found = [f"rate {rate.min():.6f} to {rate.max():.6f}, mean {_mean(rate):.6f}"] if len(rate) else []
     step = modal_step(times // 60_000_000_000 * 60_000_000_000)
     if step:
         off = int(np.count_nonzero(times % step))
         found.append(f"mostly {timeframe_of(step)} apart" + (f"; {off:,} times off that grid" if off else ""))
     return found
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    return values[np.isfinite(values)]
+
+
+def _mean(values: FloatArray) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.mean(values))
 
 
 def _is_floating(column: Any) -> bool:

@@ -7,6 +7,7 @@ What a file is, is told by its first bytes; symbol and timeframe by its name and
 fault is a `DataError` that names the file, the row, the time and the value.
 """
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.bars import Bars, Timeframe, iso
-from engine.errors import DataError, nearest_name
+from engine.errors import DataError, SettingsError
 from feeds.arrow import Rows, table_of_arrow
 from feeds.ccxt_lists import closed_rows, read_ccxt
 from feeds.chunks import join
 from feeds.csv_files import read_csv
+from feeds.disk import head_of
 from feeds.layout import FileLayout, names_in_path
 from feeds.tables import BarTable
 from feeds.times import instant
@@ -81,7 +83,10 @@ def read_table(
     named_symbol, named_timeframe = names_in_path(str(path))
     symbol, timeframe = symbol or named_symbol, timeframe or named_timeframe
     if timeframe:
-        Timeframe.parse(timeframe)
+        try:
+            Timeframe.parse(timeframe)
+        except SettingsError as problem:
+            raise SettingsError(f"{path}: {problem}") from problem
     kind = _kind(path)
     if kind == "arrow":
         return table_of_arrow(read_arrow(path), symbol, timeframe, layout, Rows(str(path)))
@@ -100,11 +105,32 @@ def read_arrow(path: Path) -> Any:
     from pyarrow import feather, parquet
 
     try:
-        if _head(path) == b"PAR1":
-            return parquet.ParquetFile(path).read()
-        return feather.read_table(path)
+        if head_of(path) == b"PAR1":
+            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+                _check_size(path, file.metadata)
+                table = file.read()
+        else:
+            table = feather.read_table(path, memory_map=False)
+        # Arrow trusts offsets and lengths as it finds them: a damaged file could have it read beyond its memory.
+        table.validate(full=True)
+        # These raise if a name or a time zone is not UTF-8.
+        _ = table.column_names, [getattr(kind, "tz", None) for kind in table.schema.types]
+        return table
     except (pa.ArrowException, OSError, ValueError) as problem:
         raise DataError(f"{path}: the file is damaged or cut off ({_one_line(problem)}); fetch it again") from problem
+
+
+def _check_size(path: Path, metadata: Any) -> None:
+    """Refuse a file that says that it holds more than this machine's memory: a few bytes can stand for a billion
+    rows."""
+    groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    needed = max(8 * metadata.num_rows * metadata.num_columns, sum(groups))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 34
+    if not 0 <= needed <= memory:
+        raise DataError(
+            f"{path}: the file says that it holds {metadata.num_rows:,} rows, {needed / 2**30:,.0f} GiB; expected at "
+            f"most the {memory / 2**30:,.0f} GiB of memory that there are; split it, or fetch it again"
+        )
 
 
 def is_arrow(path: Path) -> bool:
@@ -149,7 +175,7 @@ def _read_one(
 
 
 def _kind(path: Path) -> str:
-    head = _head(path)
+    head = head_of(path)
     if head in (b"PAR1", b"ARRO", b"FEA1"):
         return "arrow"
     if path.suffix.lower() in (".parquet", ".pq", ".feather", ".arrow"):
@@ -157,28 +183,6 @@ def _kind(path: Path) -> str:
             f"{path}: the file does not begin as a {path.suffix[1:]} file does; expected PAR1 or ARROW1; fetch it again"
         )
     return "json" if head.lstrip()[:1] in (b"[", b"{") else "text"
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except FileNotFoundError as problem:
-        near = _nearest_file(path)
-        raise DataError(f"{path}: there is no such file{near}") from problem
-    except OSError as problem:
-        raise DataError(
-            f"{path}: the file cannot be opened ({problem.strerror}); expected a file that can be read"
-        ) from problem
-    if not head:
-        raise DataError(f"{path}: the file is empty; expected bars; fetch it again")
-    return head
-
-
-def _nearest_file(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"; nor is there a folder {path.parent}"
-    return nearest_name(path.name, [entry.name for entry in path.parent.iterdir()])
 
 
 def _one_line(problem: Exception) -> str:

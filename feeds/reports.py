@@ -244,7 +244,7 @@ def _returns(close: FloatArray) -> tuple[FloatArray, int]:
 
 
 def _largest_wick(table: BarTable, body_top: FloatArray, body_bottom: FloatArray) -> float:
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         wicks = np.concatenate(((table.high - body_top) / body_top, (body_bottom - table.low) / body_bottom))
     wicks = wicks[np.isfinite(wicks) & np.concatenate((body_top > 0, body_bottom > 0))]
     return float(wicks.max()) if len(wicks) else 0.0

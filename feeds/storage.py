@@ -31,6 +31,13 @@ class Storage(Protocol):
     def open(self, name: str) -> Any:
         """Open a file to read at any place. pyarrow takes what is returned."""
 
+    def tail(self, name: str, size: int) -> bytes:
+        """Return the last bytes of a file, all of it if it is shorter.
+
+        Raises:
+            OSError: there is no such file, or it cannot be read.
+        """
+
     def names(self, suffix: str, *, under: str = "") -> list[str]:
         """Return the names of all files in a folder, and in those below, that end so, sorted."""
 
@@ -88,6 +95,11 @@ class FolderStorage:
 
     def open(self, name: str) -> Any:
         return str(self._folder / name)
+
+    def tail(self, name: str, size: int) -> bytes:
+        with (self._folder / name).open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - size, 0))
+            return file.read()
 
     def names(self, suffix: str, *, under: str = "") -> list[str]:
         files = (path for path in (self._folder / under).rglob(f"*{suffix}") if not path.name.startswith("."))
@@ -148,6 +160,11 @@ class RemoteStorage:
 
     def open(self, name: str) -> Any:
         return self._files.open(self._path(name), "rb")
+
+    def tail(self, name: str, size: int) -> bytes:
+        with self._files.open(self._path(name), "rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - size, 0))
+            return cast(bytes, file.read())
 
     def names(self, suffix: str, *, under: str = "") -> list[str]:
         folder = self._path(under) if under else self._base

@@ -32,6 +32,13 @@ class Backend(Protocol):
     def snapshot_options(self) -> dict[str, Any]:
         """Return the execution options under which a connection sees one state of the data."""
 
+    def check_in_place(self) -> None:
+        """Refuse to go on if what is written would go where nobody can find it.
+
+        Raises:
+            OSError: the file was deleted, moved or replaced since the first connection was made.
+        """
+
     def is_locked(self, error: BaseException) -> bool:
         """Return whether another process was in the way, so that trying again may help."""
 
@@ -52,6 +59,8 @@ def backend_for(url: str | Path, *, durable: bool, create: bool, lock_timeout: f
 
 
 def _parse(url: str | Path) -> URL:
+    if not str(url).isascii() and any("\ud800" <= letter <= "\udfff" for letter in str(url)):
+        raise JournalError(f"the journal's name {str(url)!a} is not text (UTF-8); {EXPECTED}")
     if isinstance(url, Path) or "://" not in url:
         return URL.create("sqlite", database=str(url))
     try:

@@ -74,6 +74,9 @@ class PostgresBackend:
         """Return the isolation level at which every query sees one state."""
         return {"isolation_level": "REPEATABLE READ"}
 
+    def check_in_place(self) -> None:
+        """Do nothing: a server keeps its own files."""
+
     def is_locked(self, error: BaseException) -> bool:
         """Return whether the server asked to try again."""
         return self._state_of(error) in _LOCKED

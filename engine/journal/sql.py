@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import JournalError
@@ -23,7 +23,7 @@ from engine.journal.process import ProcessMark, has_ended, this_process
 from engine.journal.reading import JournalReader
 from engine.journal.schema import SCHEMA, Schema, bring_up_to_date
 from engine.journal.sql_reader import GONE, SqlReader
-from engine.journal.tables import FACTS, runs
+from engine.journal.tables import FACTS, risk_lifts, runs
 from engine.journal.writer import Writer
 from engine.records import Batch, Columns, RunEnd, RunStart
 
@@ -161,6 +161,25 @@ class SqlJournal:
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._shut(error)
 
+    def add_risk_lift(self, run_id: int, asked_at: int, rule: str, symbol: str, why: str, actor: str) -> None:
+        """Write down a person's wish that halts of a run be lifted; the run may be another process's, or have ended.
+
+        Args:
+            asked_at: wall clock, UTC nanoseconds; rule, symbol: which halts, empty for all.
+        Raises:
+            JournalError: the database does not take it.
+        """
+
+        def append() -> None:
+            with self._writing.begin() as connection:
+                number = func.coalesce(func.max(risk_lifts.c.id), 0)
+                last = connection.execute(select(number).where(risk_lifts.c.run_id == run_id)).scalar_one()
+                values = {"time": asked_at, "rule": rule, "symbol": symbol, "why": why, "actor": actor}
+                connection.execute(insert(risk_lifts).values(run_id=run_id, id=last + 1, **values))
+
+        with self._reporting(f"add to run {run_id}"):
+            self._retry(append)
+
     def mark_crashed(self, run_id: int) -> None:
         """Mark a run that still says running, because its machine or container is gone for good: only you can know.
 
@@ -213,6 +232,7 @@ class SqlJournal:
         self._database.dispose()
 
     def _abandon(self, run_id: int, status: str, error: str) -> None:
+        self._backend.check_in_place()  # another file may have a run of this number
         with self._writing.begin() as connection:
             _update_run(connection, run_id, {"status": status, "error": error}, only_running=True)
 
@@ -233,7 +253,9 @@ class SqlJournal:
 
         def attempt() -> Answer:
             with connection.begin():
-                return job(connection)
+                answer = job(connection)
+                self._backend.check_in_place()  # before the commit: what nobody can find was not written
+                return answer
 
         return self._retry(attempt)
 

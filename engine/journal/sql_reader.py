@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Text, bindparam, cast, func, select
 
+from engine.errors import JournalError
 from engine.journal.json_text import with_numbers_at
 from engine.journal.process import ProcessMark, has_ended
 from engine.journal.reading import TABLE_OF, JournalReader, R, Row, RunInfo
-from engine.journal.tables import FACTS, SAW, decisions, fills, orders, runs
-from engine.records import DecisionRow, FillRow, OrderEventRow, RunStart
+from engine.journal.tables import FACTS, SAW, data_streams, decisions, fills, orders, runs
+from engine.records import DataStreamRow, DecisionRow, FillRow, OrderEventRow, RunStart
 
 GONE = "its process ended without closing the run; what it had written is whole up to its last batch"
 """The error text of a crashed run."""
@@ -40,12 +41,14 @@ class SqlReader:
     def runs(self, limit: int | None = None) -> tuple[RunInfo, ...]:
         """Return the runs, newest first."""
         query = select(runs).order_by(runs.c.id.desc()).limit(limit)
-        return tuple(_run_info(row) for row in self._connection.execute(query).mappings())
+        with _understood("the list of runs"):
+            return tuple(_run_info(row) for row in self._connection.execute(query).mappings())
 
     def run(self, run_id: int) -> RunInfo | None:
         """Return one run, None if there is no such number."""
-        row = self._connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
-        return None if row is None else _run_info(row)
+        with _understood(f"run {run_id}"):
+            row = self._connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one_or_none()
+            return None if row is None else _run_info(row)
 
     def rows(self, row_type: type[R], run_id: int) -> list[R]:
         """Return all rows of one kind in the order of their ids (equity: of time and currency)."""
@@ -88,12 +91,34 @@ class SqlReader:
         )
         return self._fetch(FillRow, query, {"run": run_id})
 
+    def checked_stream(self, digest: str) -> DataStreamRow | None:
+        """Return the stream of this digest that has its checks; None if there is none."""
+        query = (
+            select(*data_streams.columns[1:]).where(data_streams.c.digest == digest, data_streams.c.blocks.is_not(None))
+            .order_by(data_streams.c.row_checks.is_(None)).limit(1)
+        )
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else DataStreamRow(*row)
+
     def _fetch(self, row_type: type[R], query: Select[Any], values: dict[str, Any]) -> list[R]:
         rows: Sequence[Sequence[Any]] = self._connection.execute(query, values).all()
         if row_type is DecisionRow:
-            rows = with_numbers_at(SAW, rows)
+            with _understood("a run's decisions"):
+                rows = with_numbers_at(SAW, rows)
         # tuple.__new__ skips the Python-level constructor of NamedTuple.
         return list(map(tuple.__new__, repeat(row_type), rows))
+
+
+@contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Say what it is that cannot be read, where a cell holds what was never written: the disk or a hand changed it."""
+    try:
+        yield
+    except (ValueError, TypeError) as exc:
+        raise JournalError(
+            f"{what} cannot be understood ({' '.join(str(exc).split())[:200]}); the journal is damaged; keep a copy, "
+            "restore a backup or name another"
+        ) from exc
 
 
 def _run_info(row: Any) -> RunInfo:

@@ -54,7 +54,9 @@ class SqliteBackend:
         JournalError: there is no such file, or the URL names none.
     """
 
-    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    # A damaged file puts bytes of its own into SQLite's messages, which Python then cannot read; a number beyond 64
+    # bits fits into none of its columns.
+    errors: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 
     def __init__(self, url: URL, *, durable: bool, create: bool, lock_timeout: float) -> None:
         self.shown = url.render_as_string(hide_password=True)
@@ -63,12 +65,19 @@ class SqliteBackend:
         if not url.database.startswith("file:"):
             self._find(Path(url.database), create)
         self._url = url
+        self._file = Path(url.database) if not url.database.startswith("file:") else None
+        self._identity: tuple[int, int] | None = None
         self._durable = durable
         self._busy_timeout = min(lock_timeout, 5.0)
 
     def _find(self, path: Path, create: bool) -> None:
-        if not create and not path.exists():
-            raise JournalError(f"there is no journal {self.shown}; a backtest makes one, or name another file")
+        try:
+            if not create and not path.exists():
+                raise JournalError(f"there is no journal {self.shown}; a backtest makes one, or name another file")
+        except OSError as exc:
+            raise JournalError(
+                f"journal {self.shown[:300]}: no file can be there ({exc.strerror}); name another"
+            ) from exc
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -96,6 +105,20 @@ class SqliteBackend:
             "wal_autocheckpoint = 16384",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        if self._identity is None and self._file is not None:
+            self._identity = _identity_of(self._file)
+
+    def check_in_place(self) -> None:
+        """Refuse to go on with a file that is not at its place any more; 2 µs.
+
+        SQLite itself goes on writing: into a file without a name, which is gone when the last process closes it.
+        """
+        if self._file is not None and self._identity is not None and _identity_of(self._file) != self._identity:
+            what = "replaced" if self._file.exists() else "deleted or moved"
+            raise FileNotFoundError(
+                f"the file was {what} while it was in use; leave a journal in its place while runs write to it, and "
+                "run again"
+            )
 
     def insert(self, connection: Connection, table: Table, run_id: int, rows: Sequence[tuple[Any, ...]]) -> None:
         """Append rows; see Backend."""
@@ -130,6 +153,15 @@ def _begin(connection: Connection) -> None:
     """Take the write lock at once for what will write: a lock taken later, after a read, could not be waited for."""
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _identity_of(file: Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others, whatever it is called; None if there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _name_of(error: BaseException) -> str:

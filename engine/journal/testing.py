@@ -145,9 +145,17 @@ class PostgresServer:
         data = str(self._folder / "data")
         who = ("--username=barcast", "--auth=trust")
         self._run("initdb", "--pgdata", data, *who, "--encoding=UTF8", "--locale=C", "--no-sync")
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, also after it was killed."""
         settings = f"-k {self._folder} -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=50"
-        log = str(self._folder / "log")
+        log, data = str(self._folder / "log"), str(self._folder / "data")
         self._run("pg_ctl", "start", "--pgdata", data, "--wait", "--options", settings, "--log", log)
+
+    def kill(self) -> None:
+        """Let every process of the server die at once, as when its machine does, and wait until it is gone."""
+        self._run("pg_ctl", "stop", "--pgdata", str(self._folder / "data"), "--mode=immediate", "--wait")
 
     def new_database(self) -> str:
         """Make an empty database and return its URL."""
