@@ -1,6 +1,6 @@
 """Every golden run: importing a file of runs registers them."""
 
-from tests.golden import orders, terms
+from tests.golden import accounts, orders, terms
 from tests.golden.runs import RUNS
 
-__all__ = ["RUNS", "orders", "terms"]
+__all__ = ["RUNS", "accounts", "orders", "terms"]

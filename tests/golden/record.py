@@ -16,6 +16,7 @@ from typing import Any
 from engine.analysis.metrics import statistics
 from engine.analysis.trades import round_trips
 from engine.bars import iso
+from engine.clearing import Clearing
 from engine.exchange import SimulatedExchange
 from engine.instruments import Instrument
 from engine.journal.memory import MemoryJournal
@@ -59,12 +60,19 @@ def play(setup: Setup) -> tuple[RunResult, Rows]:
             quantity_increment=terms.quantity_increment, min_notional=terms.min_notional)
         for symbol in bars.symbols]
     cash = dict.fromkeys([terms.currency, *(instrument.quote for instrument in instruments)], terms.cash)
-    portfolio = Portfolio(cash, instruments, **{"allow_short": terms.allow_short, **setup.portfolio})
-    broker = SimulatedExchange(portfolio, terms.switches, fees=terms.fees, slippage=terms.slippage, **setup.broker)
+    account: dict[str, Any] = {"allow_short": terms.allow_short, "margin": terms.margin, "converts": terms.converts}
+    portfolio = Portfolio(cash, instruments, **{**account, **setup.portfolio})
+    clearing = None
+    if terms.margin or terms.carry or terms.rules or terms.marks:
+        clearing = Clearing(portfolio, terms.carry, terms.rules, terms.marks)
+    broker = SimulatedExchange(
+        portfolio, terms.switches,
+        **{"fees": terms.fees, "slippage": terms.slippage, "clearing": clearing, "detail": terms.detail, **setup.broker})
     journal = MemoryJournal()
     parts = {
         "journal": journal, "risk": terms.risk, "latency": terms.latency,
-        "headroom": headroom(terms.fees, terms.slippage, bars.symbols[0]),
+        "headroom": headroom(
+            terms.fees, terms.slippage, bars.symbols[0], float(terms.margin.leverage) if terms.margin else 1.0),
         "checks_brackets": terms.switches.checks_brackets, **setup.parts}
     result = Engine(Parts(BarsFeed(bars), setup.strategy, broker, portfolio, **parts)).run()
     with journal.snapshot() as reader:
