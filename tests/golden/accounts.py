@@ -98,8 +98,8 @@ def several_currencies() -> Setup:
 @golden
 def risk_limits() -> Setup:
     """A limit on the position: what would exceed it is refused, what reduces passes."""
-    gate = RiskGate([MaxPosition(D(3))])
-    return Setup(Every(4, order("buy", 2), order("buy", 2), order("sell", 1)), market(seed=81), replace(PLAIN, risk=gate))
+    strategy = Every(4, order("buy", 2), order("buy", 2), order("sell", 1))
+    return Setup(strategy, market(seed=81), replace(PLAIN, risk=RiskGate([MaxPosition(D(3))])))
 
 
 @golden

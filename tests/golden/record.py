@@ -65,9 +65,8 @@ def play(setup: Setup) -> tuple[RunResult, Rows]:
     clearing = None
     if terms.margin or terms.carry or terms.rules or terms.marks:
         clearing = Clearing(portfolio, terms.carry, terms.rules, terms.marks)
-    broker = SimulatedExchange(
-        portfolio, terms.switches,
-        **{"fees": terms.fees, "slippage": terms.slippage, "clearing": clearing, "detail": terms.detail, **setup.broker})
+    venue = {"fees": terms.fees, "slippage": terms.slippage, "clearing": clearing, "detail": terms.detail}
+    broker = SimulatedExchange(portfolio, terms.switches, **{**venue, **setup.broker})
     journal = MemoryJournal()
     parts = {
         "journal": journal, "risk": terms.risk, "latency": terms.latency,
