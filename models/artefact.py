@@ -6,6 +6,7 @@ artefact.json        what they are: architecture, configuration, features, scale
 """
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import tempfile
@@ -26,6 +27,7 @@ CARD = "artefact.json"
 WEIGHTS = "model.safetensors"
 FORMAT = 1
 """Of artefact.json; raised when old readers would misread it."""
+LIBRARIES = ("torch", "numpy", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,11 @@ def tensor_hash(tensors: Tensors) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that an artefact is made with."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def _plain(tensors: Tensors) -> Tensors:

@@ -1,6 +1,5 @@
 """Foreign checkpoints to artefacts: Kronos folders, Qlib's KRNN, pytorch-forecasting's TFT."""
 
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +10,12 @@ from safetensors.torch import load_file
 
 from engine.errors import PluginError
 from models.alpha360 import FIELDS, LOOKBACK
-from models.artefact import Artefact, ArtefactCard, Tensors, load_tensors, save_artefact
+from models.artefact import Artefact, ArtefactCard, Tensors, library_versions, load_tensors, save_artefact
 from models.krnn import Layout, card_configuration, load_krnn
 from models.kronos.configuration import MAX_CONTEXT, MODELS
 from models.kronos.loading import load_model, load_tokenizer
 from models.kronos.preparation import FIELDS as BAR_FIELDS
-
-LIBRARIES = ("torch", "numpy", "safetensors")
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions that an artefact was made with."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+from models.tft.loading import load_tft
 
 
 def read_state_dict(path: Path) -> Tensors:
@@ -37,7 +30,7 @@ def read_state_dict(path: Path) -> Tensors:
         return load_tensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as exc:
+    except Exception as exc:  # torch.load raises whatever its readers do
         raise PluginError(f"{path} cannot be read as tensors alone: {type(exc).__name__}: {exc}") from exc
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
@@ -123,8 +116,6 @@ def import_tft(path: Path, configuration: Path, folder: Path) -> Artefact:
     Raises:
         PluginError: they do not fit each other.
     """
-    from models.tft.loading import load_tft
-
     try:
         content = json.loads(configuration.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as exc:
