@@ -2,6 +2,7 @@
 # make demo     a backtest on a synthetic market, with its report
 # make test     linter, type checker and the whole suite
 # make bench    speed, side by side with other engines
+# make mutants  mutation testing of matching, costs and books: a quarter of an hour, MODULES=costs for a part
 # make docs     rewrite docs/settings.md from config/settings.py
 # make pins     rewrite constraints.txt from what is installed
 # make clean    remove what the tools left behind (not .venv, not your runs/ and data/)
@@ -16,7 +17,7 @@ READY   := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test lint types bench docs pins clean
+.PHONY: setup demo test lint types bench mutants docs pins clean
 
 setup: $(READY)
 
@@ -51,6 +52,10 @@ types: $(READY)
 
 bench: $(READY)
 	$(PYTHON) benchmarks/engine.py
+
+mutants: $(READY)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[mutants]'
+	$(PYTHON) -m tests.mutants $(MODULES)
 
 docs: $(READY)
 	$(PYTHON) -m config.reference

@@ -7,12 +7,16 @@ import dataclasses
 import functools
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from config.commands import forecasting
+from config.commands.forecast_store import forecasts
+from config.commands.models import models
+from config.commands.telling import command, told, write_json
 
 ROOT = Path(__file__).resolve().parent
 DEMO = ROOT / "config" / "examples" / "demo.toml"
@@ -25,6 +29,12 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Import bars, list them, check them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
+new = typer.Typer(help="Write files to start from.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(new, name="new")
+risk = typer.Typer(rich_markup_mode=None)
+app.add_typer(risk, name="risk")
+app.add_typer(models, name="models")
+app.add_typer(forecasts, name="forecasts")
 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, such as data.seed=7.")
@@ -47,29 +57,6 @@ Files = Annotated[list[Path], typer.Argument(help="Files, folders, or patterns i
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def command(group: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command: its errors become one message on the error stream, and Ctrl-C a clean end."""
-
-    def register(run: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(run)
-        def told(*arguments: Any, **options: Any) -> None:
-            from engine.errors import EngineError
-
-            try:
-                run(*arguments, **options)
-            except EngineError as error:
-                typer.echo(f"error: {error}", err=True)
-                raise typer.Exit(2) from None
-            except KeyboardInterrupt:
-                typer.echo("stopped", err=True)
-                raise typer.Exit(130) from None
-
-        group.command(name)(told)
-        return run
-
-    return register
-
-
 # ── runs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -86,6 +73,17 @@ def backtest(
     ] = None,
     journal: Journal = None,
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record the run.")] = False,
+    bounds: Annotated[
+        bool, typer.Option("--bounds", help="Work out what bars leave open, however long the run: docs/bounds.md.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with status 3 if a setting is known to flatter the result.")
+    ] = False,
+    isolated: Annotated[bool, typer.Option("--isolated", help="In a process under limits: see docs/check.md.")] = False,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="With --isolated: how much it may take.")] = "2GB",
+    time: Annotated[str, typer.Option(metavar="SPAN", help="With --isolated: how long it may run.")] = "60s",
+    network: Annotated[str, typer.Option(metavar="on|off", help="With --isolated: whether it may connect.")] = "off",
+    inside: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a strategy over historical bars."""
     from config.settings import journal_url
@@ -99,7 +97,36 @@ def backtest(
         overrides.append(f"journal.url={json.dumps(journal_url(journal, Path.cwd()))}")
     if no_journal:
         overrides.append("journal.enabled=false")
-    _backtest(config, overrides, json_path)
+    if bounds:
+        overrides.append("fills.bounds=true")
+    if isolated:
+        _isolated(config, overrides, json_path, (memory, time, network), ["--strict"] if strict else [])
+    elif inside:
+        from config.isolated import inside as limited
+
+        with limited(inside) as remote:
+            _backtest(config, overrides, json_path, journal_at=lambda _: remote, is_strict=strict)
+    else:
+        _backtest(config, overrides, json_path, is_strict=strict)
+
+
+def _isolated(
+    config: Path, overrides: list[str], json_path: str | None, limits: tuple[str, str, str], options: Sequence[str] = ()
+) -> None:
+    from config.isolation import Limits, allowed, run_isolated
+    from config.settings import check_writable, load_settings
+
+    settings = load_settings(config, overrides)
+    files = allowed(settings, Path(json_path) if json_path not in (None, "-") else None)
+    for path in files:
+        check_writable(Path(path))
+    again = ["backtest", str(config), *(part for change in overrides for part in ("--set", change))]
+    if json_path is not None:
+        again += ["--json", json_path]
+    again += options
+    code = run_isolated(settings, again, dataclasses.replace(Limits.parse(*limits), writable=files))
+    if code:
+        raise typer.Exit(code)
 
 
 @command(app, "demo")
@@ -121,6 +148,7 @@ def demo() -> None:
 
 def _backtest(
     config: Path, overrides: list[str], json_path: str | None, next_steps: Sequence[tuple[str, str]] = (),
+    journal_at: Callable[[str], Any] | None = None, *, is_strict: bool = False,
 ) -> None:
     from config.assembly import run_backtest
     from config.settings import check_writable, load_settings
@@ -131,19 +159,24 @@ def _backtest(
         if path is not None:
             check_writable(path)
     with progress(settings.run.name, "bars") as told:
-        done = run_backtest(settings, told)
+        run = functools.partial(run_backtest, journal_at=journal_at) if journal_at else run_backtest
+        done = run(settings, told, forecasts_told=told.forecasts if told is not None else None)
     if settings.report.html is not None:
         from engine.analysis.report import write_report
 
         write_report(done.report, settings.report.html)
     if json_path is not None:
-        _write_json(done.summary(), json_path)
+        write_json(done.summary(), json_path)
     if json_path != "-":
         from engine.analysis.summary import print_summary
 
         if done.result.run_id is None:
             next_steps = ((f"{PYTHON} main.py backtest {config}", "the same, journalled: `why` and `report` need it"),)
         print_summary(done.report, console=screen, next_steps=next_steps)
+    if is_strict and (flattering := done.report.flattering):
+        for warning in flattering:
+            typer.echo(f"strict: {warning}", err=True)
+        raise typer.Exit(3)
 
 
 @command(app, "scenarios")
@@ -158,7 +191,7 @@ def scenarios(
 
     results = run_scenarios(file, profile)
     if as_json:
-        _write_json(results, "-")
+        write_json(results, "-")
         return
     rows = [
         (result["name"], "  ".join(f"{side} @{bar} {price:g}" for side, bar, price in result["fills"]))
@@ -180,10 +213,56 @@ def strategies(
 
     found = known_strategies(folder or ())
     if as_json:
-        _write_json([dataclasses.asdict(info) for info in found], "-")
+        write_json([dataclasses.asdict(info) for info in found], "-")
         return
     for info in found:
         screen.print(*strategy_lines(info), sep="\n")
+
+
+@command(new, "strategy")
+def new_strategy(
+    name: Annotated[str, typer.Argument(help="In snake case, such as my_cross.")],
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write it; my_strategies in the checkout if left out.")
+    ] = None,
+) -> None:
+    """Write a strategy that runs, with its test and its settings."""
+    from config import scaffold
+    from config.terminal import screen, table
+
+    made = scaffold.new_strategy(name, folder)
+    for path in made[1:]:
+        screen.print(f"wrote {path}")
+    screen.print("", table(("next", ""), scaffold.next_steps(made, PYTHON)))
+
+
+@command(app, "check")
+def check(
+    strategy: Annotated[str, typer.Argument(help="A name, module:Class, or a file.")],
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="On which market; one that suits it if left out.")
+    ] = None,
+    folder: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="A further folder with strategy files.")
+    ] = None,
+    json_path: Annotated[
+        str | None, typer.Option("--json", metavar="PATH", help="Write the results as JSON; - for the output.")
+    ] = None,
+) -> None:
+    """Look for leaks, forgotten state, dishonest warm-up and more. Ends with 1 if a check fails."""
+    from config import conformance
+    from config.terminal import screen
+
+    report = conformance.check(strategy, config, folder or (), lambda name: typer.echo(f"{name} …", err=True))
+    if json_path is not None:
+        write_json(report.as_dict(), json_path)
+    if json_path != "-":
+        screen.print(conformance.shown(report))
+    if not report.is_passed:
+        raise typer.Exit(1)
+
+
+forecasting.register(app)
 
 
 # ── the journal ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +282,7 @@ def runs(
     with open_journal(journal) as opened:
         found = list_runs(opened, limit)
     if as_json:
-        _write_json([dataclasses.asdict(info) for info in found], "-")
+        write_json([dataclasses.asdict(info) for info in found], "-")
     else:
         screen.print(run_table(found))
 
@@ -247,6 +326,114 @@ def report(
         made = report_of_run(opened, None if run == "last" else int(run.removeprefix("r")))
     page = write_report(made, html or RUNS / f"run-{made.run_id}.html")
     print_summary(made, console=screen, next_steps=((str(page), "the report: open it in a browser"),))
+
+
+@command(app, "rerun")
+def rerun(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's number, or last.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="PATH", help="Where its files or its catalog are now.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run although inputs differ, and compare.")] = False,
+    json_path: Annotated[
+        str | None, typer.Option("--json", metavar="PATH", help="Write what came of it as JSON; - for the output.")
+    ] = None,
+    journal: Journal = None,
+) -> None:
+    """Make a run again from the journal alone: 0 for the same orders, 1 for others, 2 if its inputs differ."""
+    from config.rerun import make_again, rerun_lines
+    from config.risk import run_number
+    from config.settings import check_writable
+    from config.terminal import progress, screen
+    from engine.analysis.comparison_text import print_comparison
+
+    if json_path not in (None, "-"):
+        check_writable(Path(str(json_path)))
+    with progress(f"rerun of {run}", "bars") as told:
+        done = make_again(journal, run_number(run), data=data, force=force, progress=told)
+    if json_path is not None:
+        write_json(done.as_dict(), json_path)
+    if json_path != "-":
+        typer.echo("\n".join(rerun_lines(done)))
+        if done.comparison is not None and done.status == "differs":
+            typer.echo()
+            print_comparison(done.comparison, screen)
+    raise typer.Exit(done.exit_status)
+
+
+@command(app, "compare")
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run's number, or last.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another.")],
+    html: Annotated[Path | None, typer.Option(metavar="PATH", help="Write the comparison as a page of HTML.")] = None,
+    json_path: Annotated[
+        str | None, typer.Option("--json", metavar="PATH", help="Write the comparison as JSON; - for the output.")
+    ] = None,
+    journal: Journal = None,
+    second_journal: Annotated[
+        str | None, typer.Option("--journal2", metavar="URL", help="The second run's journal, if it is another.")
+    ] = None,
+) -> None:
+    """Say what differs between two runs: inputs, the first decision and fill, trades, statistics."""
+    from config.rerun import compare_runs
+    from config.risk import run_number
+    from config.settings import check_writable
+    from config.terminal import screen
+    from engine.analysis.comparison_text import print_comparison, write_comparison
+
+    for path in (html, Path(json_path) if json_path not in (None, "-") else None):
+        if path is not None:
+            check_writable(path)
+    made = compare_runs(run_number(first), run_number(second), journal, second_journal)
+    if html is not None:
+        write_comparison(made, html)
+    if json_path is not None:
+        write_json(made.as_dict(), json_path)
+    if json_path != "-":
+        print_comparison(made, screen)
+
+
+@risk.callback(invoke_without_command=True)
+def newest_risk(context: typer.Context, journal: Journal = None) -> None:
+    """Show what the newest run's risk gate has halted and refused; of another run, or lift a halt."""
+    if context.invoked_subcommand is None:
+        told(show_risk)("last", journal, as_json=False)
+
+
+@command(risk, "show")
+def show_risk(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's number; the last if left out.")] = "last",
+    journal: Journal = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run's limits, its halts and lifts, and what was refused."""
+    from config.assembly import open_journal
+    from config.risk import risk_state, run_number
+    from config.terminal import risk_lines, screen
+
+    with open_journal(journal) as opened:
+        state = risk_state(opened, run_number(run))
+    if as_json:
+        write_json(dataclasses.asdict(state), "-")
+    else:
+        screen.print(*risk_lines(state), sep="\n")
+
+
+@command(risk, "lift")
+def lift_risk(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's number, or last.")],
+    why: Annotated[str, typer.Option(metavar="TEXT", help="Why trading may go on; it is recorded.")],
+    rule: Annotated[str, typer.Option(metavar="NAME", help="Halts of this rule alone.")] = "",
+    symbol: Annotated[str, typer.Option(metavar="SYMBOL", help="Halts of this symbol alone.")] = "",
+    journal: Journal = None,
+) -> None:
+    """Let a paper trading run that its risk gate has halted go on."""
+    from config.assembly import open_journal
+    from config.risk import ask_lift, run_number
+
+    with open_journal(journal) as opened:
+        for halt in ask_lift(opened, run_number(run), why, rule, symbol):
+            typer.echo(f"{halt.rule} ({halt.symbol or 'all'}): will be lifted at the run's next bar")
 
 
 # ── data ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,7 +480,7 @@ def list_data(catalog: CatalogFolder = None, as_json: AsJson = False) -> None:
     opened = open_catalog(catalog)
     entries = opened.entries()
     if as_json:
-        _write_json([{**entry.stream._asdict(), **dataclasses.asdict(entry)} for entry in entries], "-")
+        write_json([{**entry.stream._asdict(), **dataclasses.asdict(entry)} for entry in entries], "-")
     elif entries:
         screen.print(catalog_table(entries))
     else:
@@ -321,7 +508,7 @@ def check_data(
         else:
             reports = check_catalog(open_catalog(catalog), calendar, progress=told)
     if as_json:
-        _write_json([{"error": str(one)} if isinstance(one, DataError) else as_plain(one) for one in reports], "-")
+        write_json([{"error": str(one)} if isinstance(one, DataError) else as_plain(one) for one in reports], "-")
     else:
         for one in reports:
             typer.echo(str(one) if isinstance(one, DataError) else "\n".join(one.lines()))
@@ -343,19 +530,11 @@ def gaps_of_data(
 
     gaps = gaps_in(open_catalog(catalog), symbol, timeframe, calendar)
     if as_json:
-        _write_json([gap._asdict() for gap in gaps], "-")
+        write_json([gap._asdict() for gap in gaps], "-")
     elif gaps:
         screen.print(gap_table(gaps))
     else:
         screen.print(f"{symbol} {timeframe}: no bar is missing")
-
-
-def _write_json(value: Any, path: str) -> None:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1, default=str)
-    if path == "-":
-        sys.stdout.write(f"{text}\n")
-    else:
-        Path(path).write_text(f"{text}\n", "utf-8")
 
 
 if __name__ == "__main__":

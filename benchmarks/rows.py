@@ -68,10 +68,10 @@ class Found:
         return Found((*self.rows, *other.rows), (*self.timed, *other.timed), (*self.layers, *other.layers))
 
 
-def machine() -> str:
-    """Return what ran this: processor, cores, Python and the peers' versions."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in PEERS)
-    return f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}; {libraries}"
+def machine(libraries: Sequence[str] = PEERS) -> str:
+    """Return what ran this: processor, cores, Python and the libraries' versions."""
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
+    return f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}; {versions}"
 
 
 def _processor() -> str:
@@ -81,14 +81,14 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def plain(found: Found) -> str:
+def plain(found: Found, libraries: Sequence[str] = PEERS) -> str:
     """Return the tables for a terminal."""
-    return "\n\n".join([machine(), *map(_aligned, _tables(found))])
+    return "\n\n".join([machine(libraries), *map(_aligned, _tables(found))])
 
 
-def markdown(found: Found) -> str:
+def markdown(found: Found, libraries: Sequence[str] = PEERS) -> str:
     """Return the tables as Markdown."""
-    return "\n\n".join([f"Machine: {machine()}.", *map(_piped, _tables(found))])
+    return "\n\n".join([f"Machine: {machine(libraries)}.", *map(_piped, _tables(found))])
 
 
 def _tables(found: Found) -> list[list[tuple[str, ...]]]:

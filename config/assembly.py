@@ -3,7 +3,7 @@
 Settings say what; the constructors below get exactly what they need, and nothing under `config` sees a settings object.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -11,25 +11,35 @@ from pathlib import Path
 from typing import Any
 
 from brokers.simulated import simulated_broker
+from config.accounts import clearing_card, contract_kind, funding_gaps, make_clearing, make_margin
+from config.bounds import Asked, Declared, asked_of, bounds_of
 from config.costs import make_fees, make_latency, make_slippage
 from config.data import Survey, bars_of, known_increments, make_feed, survey
+from config.detail import make_detail
 from config.faults import dotted
-from config.manifest import run_manifest
+from config.forecasts import determinism, forecast_terms, make_forecasters, make_policies, model_hashes
+from config.manifest import run_inputs, run_manifest
+from config.risk import make_gate, named_symbols
 from config.settings import DEFAULT_JOURNAL, ROOT, InstrumentSettings, Settings, journal_url, settings_from
+from engine.ambiguity import AmbiguityWatch
 from engine.analysis.benchmark import Benchmark, buy_and_hold
 from engine.analysis.report_data import ReportData, report_from_journal, report_from_result
 from engine.bars import Bars
 from engine.errors import EngineError, SettingsError, nearest_name
+from engine.exchange import SimulatedExchange
+from engine.forecasting.computing import Told
+from engine.forecasts import Forecaster
 from engine.instruments import Instrument
-from engine.interfaces import Feed
+from engine.interfaces import Detail, Feed
 from engine.journal.lineage import load_run
 from engine.journal.reading import Readable
 from engine.journal.sql import SqlJournal
 from engine.loop import Engine, Parts, Progress
+from engine.policies import Policy
 from engine.portfolio import Portfolio
 from engine.records import Batch, DecisionRow, OrderRow, RunEnd, RunStart
 from engine.results import RunResult
-from engine.risk import headroom
+from engine.risk import Halt, headroom
 from engine.strategy import Strategy
 from strategies.registry import StrategyInfo, available, find
 
@@ -41,6 +51,7 @@ class Backtest:
     settings: Settings
     result: RunResult
     report: ReportData
+    asked: Asked = ()
 
     def summary(self) -> dict[str, Any]:
         """Return what `backtest --json` writes and the journal keeps; JSON-ready."""
@@ -55,6 +66,8 @@ class Backtest:
             "bars_per_second": result.bars_per_second,
             "orders": result.order_count,
             "refused": result.refused_count,
+            "refused_by": result.refused_by,
+            "halts": sum(isinstance(event, Halt) for event in result.risk_events),
             "fills": len(result.fills),
             "final_equity": f"{result.final_equity:f}",
             "currency": result.curve.currency,
@@ -62,12 +75,22 @@ class Backtest:
             "data_fingerprint": result.data_fingerprint,
             "statistics": result.statistics,
             "assumption_card": result.assumptions,
+            "bounds": self.report.bounds,
+            "detail": result.detail._asdict() if result.detail is not None else None,
+            "forecasts": dict(self.report.forecasts),
         }
 
 
-def run_backtest(settings: Settings, progress: Progress | None = None) -> Backtest:
+def run_backtest(
+    settings: Settings, progress: Progress | None = None, *, rerun: Mapping[str, str] | None = None,
+    journal_at: Callable[[str], Any] = SqlJournal, forecasts_told: Told | None = None,
+) -> Backtest:
     """Run a backtest, journal it, and return it with its statistics.
 
+    Args:
+        forecasts_told: told of the forecasts that are ready, from another thread.
+        rerun: what the journal is to say of the run that this one is a rerun of.
+        journal_at: opens the journal at a URL; another for a run whose journal another process writes.
     Raises:
         SettingsError, DataError, PluginError: before the first bar, if anything does not fit.
         StrategyError: the strategy raised; what was journalled is kept, and the run marked failed.
@@ -77,14 +100,26 @@ def run_backtest(settings: Settings, progress: Progress | None = None) -> Backte
     check_symbols(settings, feed)
     seen = survey(feed, known=known_increments(settings, feed))
     portfolio = make_portfolio(settings, feed, seen.price_increments)
+    forecasters, policies = make_forecasters(settings, feed.streams[0].timeframe), make_policies(settings)
+    models: dict[str, Forecaster | Policy] = {**forecasters, **policies}
     with ExitStack() as stack:
         held = None
         if settings.journal.enabled:
-            held = _HeldJournal(stack.enter_context(SqlJournal(_with_folder(settings.journal.url))))
+            journal = stack.enter_context(journal_at(_with_folder(settings.journal.url)))
+            with journal.snapshot() as reader:
+                inputs = run_inputs(
+                    settings, strategy, feed, known=reader.checked_stream, rerun=rerun, models=model_hashes(models)
+                )
+            held = _HeldJournal(journal, inputs)
         parts = make_parts(settings, strategy, feed, portfolio, seen)
-        parts = replace(parts, journal=held)
+        assert parts.start is not None
+        start = replace(parts.start, determinism=determinism(models))
+        terms = stack.enter_context(forecast_terms(settings, forecasts_told))
+        parts = replace(
+            parts, journal=held, start=start, forecasters=forecasters, forecast_terms=terms, policies=policies
+        )
         result = Engine(parts).run(progress)
-        backtest = _finished(settings, parts, result, held)
+        backtest = _with_bounds(_finished(settings, parts, result, held), parts)
         if held is not None:
             held.close_run(backtest.summary())
     return backtest
@@ -95,11 +130,20 @@ def make_parts(settings: Settings, strategy: Strategy, feed: Feed, portfolio: Po
     fees, slippage = make_fees(settings.costs), make_slippage(settings.costs)
     latency = make_latency(settings.costs, settings.run.seed)
     switches = settings.fills.switches(settings.run.seed)
+    gate = make_gate(settings.risk)
+    clearing = make_clearing(settings, portfolio, seen)
+    detail = make_detail(settings, feed)
+    broker = simulated_broker(
+        portfolio, switches, fees=fees, slippage=slippage, clearing=clearing, detail=detail.bars if detail else None
+    )
+    fills = {**switches.card(), **({"detail": detail.label} if detail else {})}
+    leverage = float(portfolio.margin.leverage) if portfolio.margin is not None else 1.0
     return Parts(
-        feed, strategy, simulated_broker(portfolio, switches, fees=fees, slippage=slippage), portfolio, latency=latency,
-        headroom=min(headroom(fees, slippage, symbol) for symbol in portfolio.instruments),
-        start=run_manifest(settings, strategy, feed, seen, portfolio, switches.card(), fees, slippage, latency),
-        mode=settings.run.mode, checks_brackets=switches.checks_brackets,
+        feed, strategy, broker, portfolio, latency=latency,
+        headroom=min(headroom(fees, slippage, symbol, leverage) for symbol in portfolio.instruments),
+        start=run_manifest(settings, strategy, feed, seen, portfolio, fills, fees, slippage, latency,
+                           gate.card(), clearing_card(portfolio, clearing), funding_gaps(clearing, seen)),
+        mode=settings.run.mode, checks_brackets=switches.checks_brackets, risk=gate,
     )
 
 
@@ -126,7 +170,7 @@ def check_symbols(settings: Settings, feed: Feed) -> None:
     described = {f"instruments.{dotted([symbol])}": symbol for symbol in settings.instruments if symbol != "default"}
     if settings.report.benchmark != "buy_and_hold":
         described["report.benchmark"] = settings.report.benchmark
-    for setting, symbol in described.items():
+    for setting, symbol in (*described.items(), *named_symbols(settings.risk)):
         if symbol not in symbols:
             raise SettingsError(
                 f"{setting} names {symbol!r}, which is not in the data; expected one of {_some(symbols)}"
@@ -139,7 +183,8 @@ def make_portfolio(settings: Settings, feed: Feed, price_increments: Mapping[str
     Args:
         price_increments: of every symbol, as settings give them or the prices show.
     Raises:
-        SettingsError: an instrument is paid in a currency without account.
+        SettingsError: an instrument is paid in a currency without account, a currency cannot be converted, or the
+            account cannot hold an instrument.
     """
     symbols = list(dict.fromkeys(stream.symbol for stream in feed.streams))
     cash = settings.account.cash
@@ -149,7 +194,10 @@ def make_portfolio(settings: Settings, feed: Feed, price_increments: Mapping[str
     instruments = [
         make_instrument(symbol, _described(settings, symbol), price_increments[symbol], currency) for symbol in symbols
     ]
-    return Portfolio(cash, instruments, allow_short=settings.account.allow_short)
+    return Portfolio(
+        cash, instruments, allow_short=settings.account.allow_short, margin=make_margin(settings, symbols),
+        converts=True,
+    )
 
 
 def make_instrument(
@@ -166,6 +214,7 @@ def make_instrument(
         min_notional=described.min_notional,
         multiplier=described.multiplier,
         venue=described.venue,
+        kind=contract_kind(symbol, described, currency),
     )
 
 
@@ -188,12 +237,15 @@ class _HeldJournal:
     A run that failed or was interrupted has none, and is closed at once.
     """
 
-    def __init__(self, journal: SqlJournal) -> None:
+    def __init__(self, journal: SqlJournal, inputs: Batch) -> None:
         self._journal = journal
+        self._inputs = inputs
         self._end: RunEnd | None = None
 
     def begin(self, start: RunStart) -> int:
-        return self._journal.begin(start)
+        run_id = self._journal.begin(start)
+        self._journal.write(self._inputs)
+        return run_id
 
     def write(self, batch: Batch) -> None:
         self._journal.write(batch)
@@ -224,9 +276,30 @@ def _finished(settings: Settings, parts: Parts, result: RunResult, held: _HeldJo
         orders, decisions = held.reasons(result.run_id)
     report = report_from_result(
         result, bars=bars, benchmark=_benchmark(settings, bars, result), manifest=parts.start, orders=orders,
-        decisions=decisions,
+        decisions=decisions, account_events=result.account_events,
     )
-    return Backtest(settings, replace(result, statistics=report.statistics.as_dict()), report)
+    watch = parts.broker.watch if isinstance(parts.broker, SimulatedExchange) else AmbiguityWatch()
+    return Backtest(settings, replace(result, statistics=report.statistics.as_dict()), report, asked_of(watch))
+
+
+def _with_bounds(backtest: Backtest, parts: Parts) -> Backtest:
+    """Return the backtest with what its bars leave open, and its result at worst and at best."""
+    if not isinstance(parts.broker, SimulatedExchange):
+        return backtest
+    run = Declared(
+        backtest.settings, backtest.result, parts.broker, parts.portfolio, bars_of(parts.feed),
+        lambda: _finer_bars(backtest.settings, parts.feed),
+    )
+    return replace(backtest, report=replace(backtest.report, bounds=bounds_of(run, run_backtest)))
+
+
+def _finer_bars(settings: Settings, feed: Feed) -> Detail | None:
+    """Return the finer bars that settings name, whether or not the run traded by them."""
+    if settings.data.detail is None:
+        return None
+    by_them = settings.fills.model_copy(update={"path": "detail"})
+    detail = make_detail(settings.model_copy(update={"fills": by_them}), feed)
+    return detail.bars if detail is not None else None
 
 
 def known_strategies(folders: Sequence[Path]) -> list[StrategyInfo]:

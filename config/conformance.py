@@ -1,11 +1,14 @@
 """`check`: finds a strategy, a market that suits it, and puts it through the conformance kit."""
 
 import ast
+import atexit
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from brokers.simulated import simulated_broker
 from config.assembly import check_symbols, make_portfolio
 from config.costs import make_fees, make_latency, make_slippage
 from config.data import known_increments, make_feed, survey
+from config.forecasts import make_forecasters, make_policies
 from config.settings import ROOT, Settings, load_settings, settings_from
 from config.terminal import table
 from engine.analysis.formatting import NOTHING
@@ -27,6 +31,8 @@ from engine.conformance import ConformanceReport, Subject, observe, run_checks
 from engine.conformance.observing import Observation
 from engine.conformance.processes import in_copy
 from engine.errors import EngineError, PluginError
+from engine.forecasting.book import ForecastTerms
+from engine.forecasting.store import ForecastStore
 from engine.interfaces import Feed
 from engine.loop import Parts
 from engine.risk import headroom
@@ -116,6 +122,19 @@ def _subject(asked: Asked, settings: Settings, make: Callable[[], Strategy], mar
     bars = _first(feed, MOST_INSTANTS)
     fees, slippage = make_fees(settings.costs), make_slippage(settings.costs)
     switches = settings.fills.switches(settings.run.seed)
+    forecasters, policies = make_forecasters(settings, feed.streams[0].timeframe), make_policies(settings)
+    if forecasters and "torch" in sys.modules:
+        from models.devices import use_one_thread
+
+        use_one_thread()  # runs happen in forks, which cannot use the threads of their parent
+    # One store for all runs, opened in each: a model is asked once for what they share.
+    kept = Path(tempfile.mkdtemp(prefix="barcast-check-")) if forecasters else None
+    if kept is not None:
+        atexit.register(shutil.rmtree, kept, ignore_errors=True)
+
+    def terms() -> ForecastTerms:
+        store = ForecastStore(kept / "forecasts.db") if kept is not None else None
+        return ForecastTerms(settings.run.seed, store, is_ahead=False)  # no thread: see above
 
     def parts(probe: Feed, strategy: Strategy) -> Parts:
         portfolio = make_portfolio(settings, probe, seen.price_increments)
@@ -123,7 +142,8 @@ def _subject(asked: Asked, settings: Settings, make: Callable[[], Strategy], mar
             probe, strategy, simulated_broker(portfolio, switches, fees=fees, slippage=slippage), portfolio,
             latency=make_latency(settings.costs, settings.run.seed),
             headroom=min(headroom(fees, slippage, symbol) for symbol in portfolio.instruments),
-            checks_brackets=switches.checks_brackets,
+            checks_brackets=switches.checks_brackets, forecasters=forecasters, forecast_terms=terms(),
+            policies=policies,
         )
 
     instants = len(np.unique(bars.close_time))

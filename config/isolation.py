@@ -222,4 +222,6 @@ class _Keeper:
 
 def allowed(settings: Settings, *paths: Path | None) -> tuple[str, ...]:
     """Return the files that a run may write though they lie outside its folder."""
-    return tuple(str(path.resolve()) for path in (settings.report.html, *paths) if path is not None)
+    store = settings.forecasts.store
+    stored = [store.with_name(f"{store.name}{end}") for end in ("", "-wal", "-shm")] if settings.models else []
+    return tuple(str(path.resolve()) for path in (settings.report.html, *stored, *paths) if path is not None)

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.settings import RUNS
 from engine.bars import iso
 from engine.errors import EngineError, PluginError
 from models.artefact import CARD, Artefact, load_artefact, read_card
+from models.devices import use_one_thread
+from models.krnn import Layout
 from models.verification import TensorCheck, kind_of, verify_folder
 
 
@@ -31,9 +34,7 @@ def verify(folders: Sequence[Path]) -> list[Verified]:
     Raises:
         PluginError: there is no folder among them.
     """
-    import torch
-
-    torch.set_num_threads(1)
+    use_one_thread()
     found = [folder for folder in folders if not folder.is_file()]
     if not found:
         raise PluginError(f"{', '.join(map(str, folders))}: no folder among them; expected golden folders or artefacts")
@@ -100,3 +101,35 @@ def _span(card: dict[str, Any]) -> str:
     if last is None:
         return "unknown, which counts as contaminated"
     return f"{iso(first) if first is not None else '…'} to {iso(last)}"
+
+
+def write_examples(to: Path | None) -> list[Shown]:
+    """Write the example artefacts below a folder, runs/models if none is given; return what they are."""
+    from models.examples import write_examples as write
+
+    folder = to or RUNS / "models"
+    return [show(folder / name) for name in write(folder)]
+
+
+def import_from(
+    kind: str, source: str, to: Path, *, tokenizer: str | None, max_context: int | None, layout: Layout,
+    scaler: Path | None, timeframe: str, configuration: Path | None,
+) -> Shown:
+    """Write an artefact of a foreign checkpoint; return what it is.
+
+    Raises:
+        PluginError: it cannot be loaded, or something that its kind needs was not given.
+    """
+    from models.importing import import_krnn, import_kronos, import_tft
+
+    if kind == "kronos":
+        if tokenizer is None:
+            raise PluginError("kronos has two networks; name the tokenizer's folder or Hub id, too: --tokenizer")
+        import_kronos(source, tokenizer, to, max_context=max_context)
+    elif kind == "krnn":
+        import_krnn(Path(source), to, layout=layout, scaler=scaler, timeframe=timeframe)
+    else:
+        if configuration is None:
+            raise PluginError("a TFT's sizes are not in its weights; name the JSON that has them: --config")
+        import_tft(Path(source), configuration, to)
+    return show(to)

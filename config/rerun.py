@@ -19,6 +19,7 @@ from config.assembly import (
     run_backtest,
 )
 from config.data import known_increments, make_feed, survey
+from config.forecasts import make_forecasters, make_policies, model_hashes
 from config.manifest import code_version, library_versions, platform_facts, run_inputs
 from config.settings import ROOT, FileData, JournalSettings, Settings, SyntheticData, section_from, settings_from
 from config.sources import engine_sources
@@ -207,7 +208,9 @@ def inputs_now(
         portfolio = make_portfolio(settings, feed, seen.price_increments)
         start = make_parts(settings, strategy, feed, portfolio, seen).start
         assert start is not None
-        made = run_inputs(settings, strategy, feed, known=lambda _: None)
+        kind = "model"
+        models = model_hashes({**make_forecasters(settings, feed.streams[0].timeframe), **make_policies(settings)})
+        made = run_inputs(settings, strategy, feed, known=lambda _: None, models=models)
         now = Recorded(
             start, tuple(made.inputs), tuple(made.data_streams),  # type: ignore[arg-type]  # they are made as rows
             bar=lambda stream, index: bar_at(feed, stream, index),

@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from config.faults import fault_of, without_followers
+from config.faults import fault_of, shortened, without_followers
 from engine.bars import Timeframe
 from engine.errors import SettingsError
 from engine.semantics import CHOICES, PROFILES, Switches, profile
@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs"
 """Where journals and reports go by default."""
 DEFAULT_JOURNAL = f"sqlite:///{RUNS}/journal.db"
+FORECAST_STORE = RUNS / "forecasts.db"
 CATALOG = ROOT / "data" / "catalog"
 """Where imported bars are kept by default."""
 
@@ -67,7 +68,10 @@ def _instant(value: Any) -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"it has no timezone; expected {value.isoformat()}Z, or an offset")
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("expected a time whose UTC lies in the years 1 to 9999") from None
     return value
 
 
@@ -95,10 +99,35 @@ def _volume_cap(value: Any) -> Any:
     raise ValueError('expected a share above 0 and up to 1, or "none"')
 
 
+def _bounds(value: Any) -> Any:
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise ValueError('expected true, false, or "auto"')
+
+
 def _beside_the_file(value: Path | str, info: ValidationInfo) -> Path:
     """Return the path, relative ones taken from the settings file's folder."""
     folder = (info.context or {}).get("folder", Path.cwd())
-    return Path(folder, Path(value).expanduser()).resolve()
+    return _resolved(value, folder)
+
+
+def _resolved(path: Path | str, folder: Path) -> Path:
+    try:
+        return Path(folder, Path(path).expanduser()).resolve()
+    except (RuntimeError, OSError) as exc:  # ~ of a user there is not, links in a circle
+        raise ValueError(f"expected a path that leads somewhere: {exc}") from exc
+
+
+def _finer(value: Any, info: ValidationInfo) -> Any:
+    """Return a timeframe as it is, and files as paths from the settings file's folder."""
+    if isinstance(value, str):
+        try:
+            return Timeframe.parse(value).name
+        except SettingsError:
+            value = (value,)
+    if value is None or not isinstance(value, list | tuple):
+        return value
+    return tuple(_beside_the_file(path, info) for path in value)
 
 
 Column = str | int
@@ -112,6 +141,9 @@ Rate = Annotated[Decimal, Field(gt=Decimal("-0.1"), lt=Decimal("0.1"))]
 BasisPoints = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]
 NotNegative = Annotated[Decimal, Field(ge=0)]
 Positive = Annotated[Decimal, Field(gt=0)]
+PositiveShare = Annotated[Decimal, Field(gt=0, lt=1)]
+YearlyRate = Annotated[Decimal, Field(ge=0, le=10)]
+Leverage = Annotated[Decimal, Field(ge=1, le=1000)]
 
 
 S = TypeVar("S", bound="Section")
@@ -148,9 +180,21 @@ class _Data(Section):
     start: Instant | None = Field(
         None, description="first open time, inclusive (UTC); 2024-01-01 if left out for a synthetic market")
     end: Instant | None = Field(None, description="last close time, inclusive (UTC)")
+    detail: Annotated[str | tuple[Path, ...] | None, BeforeValidator(_finer)] = Field(
+        None, description='finer bars that tell what happened inside the others, for `fills.path = "detail"` and '
+        'bounds: a timeframe of the catalog (`"1m"`), or files')
     gap_policy: Literal["error", "mark", "forward_fill"] = Field(
         "error", description="missing bars: refuse the data, report them, or repeat the last close with volume 0 and a "
         "flag")
+    funding: Places = Field(
+        (), description="files, folders or patterns of funding rates, found for each perpetual by their names; "
+        "docs/accounts.md says what they may look like")
+    mark_prices: Places = Field(
+        (), description="files, folders or patterns of the bars of mark prices; margins and funding go by the last "
+        "close if left out")
+    prices: Literal["raw", "adjusted"] | None = Field(
+        None, description="whether the prices are those that were traded, or were adjusted for splits and dividends "
+        "since; the assumption card says what follows from it")
     calendar: Literal["24/7", "sessions"] | None = Field(
         None, description="when bars are to be expected: always (`24/7`), or within the `sessions` that the data show; "
         "if left out, what the catalog knows, else `24/7`")
@@ -172,7 +216,7 @@ class SyntheticData(_Data):
 
     source: Literal["synthetic"]
     symbols: Names = Field(("BTC/USDT",), min_length=1, description="names of the made-up instruments")
-    bars: int = Field(100_000, ge=1, description="how many bars of each symbol, in the first timeframe")
+    bars: int = Field(100_000, ge=1, le=1_000_000_000, description="bars of each symbol, in the first timeframe")
     seed: int | None = Field(None, ge=0, description="which market; `run.seed` if left out")
     volatility: float = Field(0.6, gt=0, le=10, description="yearly standard deviation of log returns (0.6 is 60 %)")
     drift: float = Field(0.0, ge=-10, le=10, description="yearly log return, on average")
@@ -245,8 +289,37 @@ class StrategySettings(Section):
 # ── [account], [instruments] ────────────────────────────────────────────────────────────────────────────────────────
 
 
-class AccountSettings(Section):
+class MarginTierSettings(Section):
+    """Maintenance margin from a notional upwards."""
+
+    notional: NotNegative = Field(description="where the tier begins, in quote currency; the first at 0")
+    rate: PositiveShare = Field(description="maintenance margin, as a fraction of notional")
+    max_leverage: Annotated[Decimal, Field(ge=1)] | None = Field(
+        None, description="highest leverage of a position this large; 1 ÷ (2 × rate) if left out")
+
+
+class _MarginTerms(Section):
+    maintenance_rate: PositiveShare | None = Field(
+        None, description="maintenance margin as a fraction of notional, whatever the size; half of the initial margin "
+        "if neither this nor tiers nor brackets are given")
+    margin_tiers: tuple[MarginTierSettings, ...] = Field((), description="maintenance margin by notional")
+    margin_brackets: Place | None = Field(
+        None, description="a JSON file of tiers in the form of Binance's leverage brackets")
+
+    @model_validator(mode="after")
+    def _check_one_schedule(self) -> "_MarginTerms":
+        given = [name for name in ("maintenance_rate", "margin_tiers", "margin_brackets") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"has {' and '.join(given)}; expected one of them")
+        return self
+
+
+class AccountSettings(_MarginTerms):
     """What there is to trade with."""
+
+    kind: Literal["cash", "margin"] = Field(
+        "cash", description="`cash`: what is bought is paid for; `margin`: a part of it is put up, and perpetuals may "
+        "be held (docs/accounts.md)")
 
     cash: Annotated[Decimal | dict[str, Decimal], BeforeValidator(_cash)] = Field(
         Decimal(10_000), description="opening balance: a number, or one per currency (`{ USDT = 10000, EUR = 0 }`), "
@@ -254,18 +327,55 @@ class AccountSettings(Section):
     currency: str = Field(
         "", description="the currency of a `cash` that is a number; what the first symbol is quoted in if left out")
     allow_short: bool = Field(
-        False, description="whether selling more than is held opens a short position; it is backed by cash and pays no "
-        "borrow fee yet")
+        False, description="whether selling more than is held opens a short position; perpetuals may be sold in any "
+        "case")
+    leverage: Leverage = Field(
+        Decimal(1), description="of a margin account: largest notional ÷ equity; the initial margin is 1 ÷ leverage")
+    margin_mode: Literal["cross", "isolated"] = Field(
+        "cross", description="whether all positions of a currency stand surety for one another, or each perpetual for "
+        "itself alone")
+    liquidation_fee: Annotated[Decimal, Field(ge=0, lt=Decimal("0.1"))] = Field(
+        Decimal("0.01"), description="fraction of notional charged for a liquidation, as far as the margin left goes")
+    shortfall: Literal["covered", "owed"] = Field(
+        "covered", description="what becomes of a loss beyond the margin: the venue covers it, or it is owed")
+    interest_rate: YearlyRate = Field(
+        Decimal(0), description="a year's interest on cash below 0, as a fraction; charged daily")
+    borrow_rate: YearlyRate = Field(
+        Decimal(0), description="a year's fee on what is sold short, as a fraction of its value; charged daily")
 
     @model_validator(mode="after")
     def _check(self) -> "AccountSettings":
         if isinstance(self.cash, dict) and self.currency:
             raise ValueError("has a currency, but its cash names currencies already; expected one of the two")
+        of_margin = ("leverage", "margin_mode", "liquidation_fee", "shortfall", "maintenance_rate", "margin_tiers",
+                     "margin_brackets", "interest_rate")
+        # What says the default is let pass: the settings that a journal keeps of a run are written out in full.
+        given = [name for name in of_margin if getattr(self, name) != type(self).model_fields[name].default]
+        if self.kind == "cash" and given:
+            what = ", ".join(given)
+            raise ValueError(f'has {what}, which a cash account knows nothing of; expected kind = "margin"')
         return self
 
 
-class InstrumentSettings(Section):
+class InstrumentSettings(_MarginTerms):
     """What is known about an instrument."""
+
+    kind: Literal["spot", "perpetual"] = Field(
+        "spot", description="`spot`: bought and paid for; `perpetual`: a linear contract without end, whose results "
+        "are paid in the quote currency")
+    leverage: Leverage | None = Field(
+        None, description="in a margin account: the account's if left out")
+    borrow_rate: YearlyRate | None = Field(
+        None, description="a year's fee on a short position; the account's if left out")
+    funding_rate: Rate | None = Field(
+        None, description="of a perpetual without `data.funding`: the rate of every payment, from longs to shorts "
+        "where positive")
+    funding_interval_hours: int = Field(8, ge=1, le=24, description="hours between two payments of `funding_rate`")
+    settlement_days: int = Field(
+        0, ge=0, le=10, description="trading days before what was bought may be sold; 1 is T+1")
+    price_limit: PositiveShare | None = Field(
+        None, description="how far a day's prices may lie from the previous close: 0.1 is 10 %; no limit if left out")
+    timezone: str = Field("UTC", description="where a trading day ends at midnight, for the two rules above")
 
     base: str | None = Field(None, description="the asset; the symbol's part before `/` if left out")
     quote: str | None = Field(
@@ -279,6 +389,8 @@ class InstrumentSettings(Section):
         Decimal(0), description="smallest price × quantity, in quote currency; 0 for none")
     multiplier: Positive = Field(Decimal(1), description="base asset per unit of quantity")
     venue: str = Field("", description="where it is traded")
+    as_of: Instant | None = Field(
+        None, description="when these rules were read from the venue; results on much older data are then warned of")
 
 
 # ── [costs] ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -322,7 +434,7 @@ class EquityFeeSettings(Section):
     kind: Literal["equity"]
     per_share: NotNegative = Field(Decimal(0), description="fee per share, in quote currency")
     rate: Rate = Field(Decimal(0), description="fee as a fraction of notional")
-    minimum: NotNegative = Field(Decimal(0), description="least fee of a fill, in quote currency")
+    minimum: NotNegative = Field(Decimal(0), description="least fee of an order, in quote currency, charged once")
     stamp_duty: Rate = Field(Decimal(0), description="fraction of notional, on sales only")
 
 
@@ -436,10 +548,14 @@ class FillSettings(Section):
     touch_probability: float | None = Field(
         None, ge=0, le=1, description='chance of a fill at a touch, for `limit_touch = "probability"`')
     seed: int | None = Field(None, ge=0, description="for what is drawn at random; `run.seed` if left out")
+    bounds: Annotated[bool | Literal["auto"], BeforeValidator(_bounds)] = Field(
+        "auto", description="whether to work out how bad and how good the result may be where bars leave open what "
+        'filled first (docs/bounds.md); `"auto"` does in runs of up to 250,000 bars')
 
     def switches(self, seed: int) -> Switches:
         """Return the switches meant; `seed` is used where chance decides and none is set here."""
-        changes = {name: value for name, value in self.model_dump(exclude={"profile"}).items() if value is not None}
+        given = self.model_dump(exclude={"profile", "bounds"})
+        changes = {name: value for name, value in given.items() if value is not None}
         if changes.get("volume_cap") == "none":
             changes["volume_cap"] = None
         chosen = profile(self.profile, **changes)
@@ -456,6 +572,146 @@ class FillSettings(Section):
         return value
 
 
+# ── [risk] ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _limits(value: Any) -> Any:
+    """Return one limit or a table of them, checked here so that a fault is told once and not for each kind."""
+    try:
+        limits = [_amount(limit) for limit in (value.values() if isinstance(value, Mapping) else (value,))]
+    except (ArithmeticError, ValueError):
+        expected = 'expected a number, 0 or more, or a table such as { default = 2, "BTC/USDT" = 0.5 }'
+        raise ValueError(expected) from None
+    return dict(zip(value, limits, strict=True)) if isinstance(value, Mapping) else limits[0]
+
+
+def _wait(value: str) -> str:
+    return value if value in ("never", "next_day") else _timeframe(value)
+
+
+def _as_tables(value: Any) -> Any:
+    """Take a rule's bare name for a table that has nothing else."""
+    if isinstance(value, str | Mapping):
+        value = (value,)
+    if not isinstance(value, list | tuple):
+        return value
+    return [{"rule": one} if isinstance(one, str) else one for one in value]
+
+
+LimitOrTable = Annotated[Decimal | dict[str, Decimal], BeforeValidator(_limits)]
+Wait = Annotated[str, AfterValidator(_wait)]
+Action = Literal["refuse", "cancel", "flatten"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+_ACTION = (
+    "what a halt does: `refuse` whatever could open or enlarge a position, and withdraw working orders that could; "
+    "`cancel` every working order too; `flatten` every position too, at market")
+_LIFT_AFTER = "when trading may go on by itself: after a span such as `1d`, or `never`"
+
+
+class OrderRateSettings(Section):
+    """Most orders within a window."""
+
+    orders: int = Field(ge=1, description="how many may be sent within the window")
+    window: Span = Field("1m", description="its length, in the loop's time")
+
+
+class MaxOpenOrdersSettings(Section):
+    """Most working orders at once."""
+
+    orders: int | None = Field(None, ge=1, description="in all")
+    per_symbol: int | None = Field(None, ge=1, description="of one symbol")
+
+
+class FatFingerSettings(Section):
+    """Orders that are a slip of the hand."""
+
+    price_band: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="most that a limit or stop may be away from the last close, as a "
+        "fraction of it; reducing orders too")
+    volume_share: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="most quantity of an order ÷ average volume of the last bars")
+    volume_bars: int = Field(20, ge=1, description="how many bars are averaged")
+
+
+class DailyLossSettings(Section):
+    """Most that may be lost in a day, realised and unrealised; then trading halts."""
+
+    fraction: Fraction | None = Field(None, description="of the day's opening equity")
+    amount: float | None = Field(None, gt=0, allow_inf_nan=False, description="in the account's currency")
+    hour: int = Field(0, ge=0, le=23, description="UTC hour at which days begin")
+    action: Action = Field("refuse", description=_ACTION)
+    lift_after: Wait = Field("never", description=f"{_LIFT_AFTER}, or `next_day`")
+
+    @model_validator(mode="after")
+    def _check(self) -> "DailyLossSettings":
+        if self.fraction is None and self.amount is None:
+            raise ValueError("has no limit; expected a fraction such as 0.03, an amount, or both")
+        return self
+
+
+class DrawdownSettings(Section):
+    """Most that equity may fall below its highest close; then trading halts."""
+
+    fraction: Fraction = Field(description="of the highest equity so far")
+    action: Action = Field("refuse", description=_ACTION)
+    lift_after: Wait = Field("never", description=_LIFT_AFTER)
+
+    @field_validator("lift_after")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        if value == "next_day":
+            raise ValueError('expected a span such as "1d", or "never"; days begin for daily_loss alone')
+        return value
+
+
+class CoolDownSettings(Section):
+    """A pause after losing trades in a row."""
+
+    losses: int = Field(ge=1, description="how many in a row")
+    pause: Span = Field(description="for how long nothing may be opened")
+    per: Literal["symbol", "account"] = Field("symbol", description="what is counted, and paused, by itself")
+    action: Action = Field("refuse", description=_ACTION)
+
+
+class RuleSettings(Section):
+    """A rule of one's own."""
+
+    rule: str = Field(
+        description="its class: `module:Class`, `Class` in a folder's file, or the name of an installed entry point")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="the rule's own parameters")
+    action: Action | None = Field(None, description="what its halts do; the rule's own choice if left out")
+    lift_after: Wait | None = Field(None, description="when its halts end by themselves; the rule's own if left out")
+
+
+class RiskSettings(Section):
+    """What the gate before the broker refuses."""
+
+    max_position: LimitOrTable | None = Field(
+        None, description='most quantity held of a symbol, either way, in base asset: a number, or a table, '
+        '`{ default = 2, "BTC/USDT" = 0.5 }`')
+    max_order_notional: LimitOrTable | None = Field(
+        None, description="most that one order may be worth, in quote currency: a number, or a table")
+    max_position_notional: LimitOrTable | None = Field(
+        None, description="most that a position may be worth when an order adds to it: a number, or a table")
+    max_gross_leverage: Positive | None = Field(
+        None, description="most notional of all positions ÷ equity of the account")
+    max_net_leverage: Positive | None = Field(None, description="the same, long less short")
+    allow: Names = Field((), description="the only symbols that may be traded; all if left out")
+    forbid: Names = Field((), description="symbols that may not be traded")
+    reduce_only: bool = Field(False, description="whether nothing but what reduces a position may be sent")
+    max_open_orders: MaxOpenOrdersSettings | None = Field(None, description="most working orders at once")
+    order_rate: OrderRateSettings | None = Field(None, description="most orders within a window")
+    fat_finger: FatFingerSettings | None = Field(None, description="orders that are a slip of the hand")
+    daily_loss: DailyLossSettings | None = Field(
+        None, description="most that may be lost in a day, realised and unrealised; then trading halts")
+    drawdown: DrawdownSettings | None = Field(
+        None, description="most that equity may fall below its highest close; then trading halts")
+    cool_down: CoolDownSettings | None = Field(None, description="a pause after losing trades in a row")
+    rules: Annotated[tuple[RuleSettings, ...], BeforeValidator(_as_tables)] = Field(
+        (), description='rules of your own, by name or as tables: `rules = ["my_rules:MyRule"]`, or `[[risk.rules]]`')
+    folders: Places = Field((), description="folders with files of such rules")
+
+
 class JournalSettings(Section):
     """The record of the run, in SQL."""
 
@@ -470,7 +726,10 @@ class JournalSettings(Section):
     def _check_url(cls, url: str, info: ValidationInfo) -> str:
         if re.match(r"[\w+]+://[^/@]*:[^/@]*@", url):
             raise ValueError("it holds a password; settings are recorded, so put it into the environment as PGPASSWORD")
-        return journal_url(url, (info.context or {}).get("folder", Path.cwd()))
+        try:
+            return journal_url(url, (info.context or {}).get("folder", Path.cwd()))
+        except SettingsError as exc:
+            raise ValueError(str(exc)) from exc
 
 
 class ReportSettings(Section):
@@ -480,6 +739,57 @@ class ReportSettings(Section):
     benchmark: str = Field(
         "buy_and_hold", description="what equity is compared with: `buy_and_hold` (equal parts of every symbol), or "
         "one symbol held")
+
+
+class SkillSettings(Section):
+    """When a model shows no skill, targets that rest on it are made smaller."""
+
+    window: int = Field(200, ge=1, description="scored forecasts looked back on")
+    least: int = Field(50, ge=1, description="scored forecasts needed to judge; targets are left alone before")
+    floor: float = Field(
+        0.0, description="skill below which it counts as none: over a volatility cone (paths, quantiles), over a "
+        "random walk (returns), or the mean rank IC (scores)")
+    scale: float = Field(0.5, ge=0, le=1, description="what targets are multiplied with then")
+
+    @model_validator(mode="after")
+    def _check(self) -> "SkillSettings":
+        if self.least > self.window:
+            raise ValueError(f"least is {self.least}, window {self.window}; expected least to be at most window")
+        return self
+
+
+class ModelSettings(Section):
+    """A model that strategies may ask for forecasts."""
+
+    artefact: Place | None = Field(None, description="the folder of a trained network; `models list` shows some")
+    forecaster: str | None = Field(
+        None, description="instead of an artefact: a class of your own, `module:Class` or `file.py:Class`")
+    folders: Places = Field((), description="folders with files of such classes")
+    device: str = Field("auto", description="`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` or `mps`")
+    timeframe: Span | None = Field(
+        None, description="of the bars it reads; the artefact's own, or the first of `data.timeframe`, if left out")
+    latency: float = Field(
+        0.0, ge=0, le=86_400, description="seconds from the close of a bar until a forecast can be used")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="of the architecture, such as Kronos' `horizon` and `samples`: "
+        "docs/forecasting.md")
+    skill: SkillSettings | None = Field(None, description="scale positions down when it shows no skill")
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelSettings":
+        if (self.artefact is None) == (self.forecaster is None):
+            raise ValueError("expected either artefact (a folder) or forecaster (module:Class)")
+        return self
+
+
+class ForecastSettings(Section):
+    """How forecasts are made and kept."""
+
+    enabled: bool = Field(True, description="whether answers are stored, so that no run computes one again")
+    store: Place = Field(
+        FORECAST_STORE, description="the file they are stored in; runs/forecasts.db in the checkout if left out")
+    limit_gb: float = Field(4.0, gt=0, description="its size, in GB, beyond which the oldest answers are dropped")
+    batch: int = Field(256, ge=1, description="windows computed at once, at most; fewer when memory runs out")
 
 
 class Settings(Section):
@@ -498,8 +808,25 @@ class Settings(Section):
     fills: FillSettings = Field(
         default_factory=FillSettings, description="what bars leave open about fills: docs/fills.md explains every "
         "value; a switch left out is the profile's")
+    risk: RiskSettings = Field(
+        default_factory=RiskSettings, description="what the gate before the broker refuses; docs/risk.md explains "
+        "every rule. Nothing, beside the venue's own filters, if left out")
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict, description="the models that strategies may ask, each under its name, `[models.kronos]`: "
+        "docs/forecasting.md")
+    forecasts: ForecastSettings = Field(
+        default_factory=ForecastSettings, description="how the forecasts of models are made and kept")
     journal: JournalSettings = Field(default_factory=JournalSettings, description="the record of the run, in SQL")
     report: ReportSettings = Field(default_factory=ReportSettings, description="the HTML report")
+
+    @model_validator(mode="after")
+    def _check_detail(self) -> "Settings":
+        path = self.fills.switches(self.run.seed).path
+        if self.data.detail is not None and path != "detail" and self.fills.bounds is False:
+            raise ValueError(
+                f'data.detail is looked at by fills.path = "detail" and for bounds, and the path is "{path}" and '
+                "fills.bounds is false")
+        return self
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -520,9 +847,16 @@ def check_writable(path: Path) -> None:
 
 
 def journal_url(text: str, folder: Path) -> str:
-    """Return the URL of a journal given as a URL or as a file's path, relative paths taken from a folder."""
+    """Return the URL of a journal given as a URL or as a file's path, relative paths taken from a folder.
+
+    Raises:
+        SettingsError: the path leads nowhere.
+    """
     if "://" not in text:
-        return f"sqlite:///{Path(folder, Path(text).expanduser()).resolve()}"
+        try:
+            return f"sqlite:///{_resolved(text, folder)}"
+        except ValueError as exc:
+            raise SettingsError(f"journal {shortened(text)!r}: {exc}") from exc
     file = re.fullmatch(r"sqlite(?:\+\w+)?:///(?!/|:memory:|$)(.*)", text)
     return journal_url(file[1], folder) if file else text
 
@@ -537,18 +871,23 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
         SettingsError: names the file (or the override), the key, the value and what was expected, one line a fault.
     """
     try:
-        given = tomllib.loads(path.read_text("utf-8"))
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "a pipe or a device"
+            raise SettingsError(f"{path}: cannot be read: it is {kind}; expected a TOML file")
+        text = path.read_bytes().decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file; config/examples has some to start from") from None
-    except (OSError, UnicodeDecodeError) as exc:
+    except (OSError, ValueError) as exc:
         raise SettingsError(f"{path}: cannot be read: {exc}") from exc
-    except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(f"{path}: not valid TOML: {exc}") from exc
+    try:
+        given = tomllib.loads(text)
+    except _NOT_TOML as exc:
+        raise SettingsError(f"{path}: not valid TOML: {shortened(str(exc))}") from exc
     origins: dict[tuple[str, ...], str] = {}
     for override in overrides:
         keys, value = _parse_override(override)
         _put(given, keys, value, override)
-        origins[keys] = f"--set {override}"
+        origins[keys] = f"--set {shortened(override)}"
     settings = settings_from(given, folder=path.parent, origin=str(path), origins=origins)
     if not settings.run.name:
         named = settings.run.model_copy(update={"name": path.stem})
@@ -595,30 +934,41 @@ def section_from(section: type[S], options: Sequence[str], *, option: str) -> S:
         raise SettingsError("\n".join(f"{option}: {fault.text}" for fault in faults)) from None
 
 
+_NOT_TOML = (tomllib.TOMLDecodeError, ValueError, RecursionError)
+"""What tomllib raises: also for a number of thousands of digits, and for brackets within brackets within brackets."""
+
+
 def _parse_override(override: str, option: str = "--set") -> tuple[tuple[str, ...], Any]:
     key, equals, text = override.partition("=")
     # A quoted key may hold an equals sign; TOML itself says where the key ends.
     try:
-        node: Any = tomllib.loads(f"{key.strip()} = 0")
-    except tomllib.TOMLDecodeError:
+        node: Any = tomllib.loads(f"{key.strip()} = 0") if "\n" not in key.strip() else None
+    except _NOT_TOML:
         node = None
-    if not equals or node is None:
-        raise SettingsError(f"{option} {override}: expected KEY=VALUE, such as data.seed=7")
+    if not equals or not node:
+        raise SettingsError(f"{option} {shortened(override)}: expected KEY=VALUE, such as data.seed=7")
     keys = []
     while isinstance(node, dict):
         [(name, node)] = node.items()
         keys.append(name)
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        read = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text.strip()
-    return tuple(keys), value
+        return tuple(keys), text.strip()
+    except _NOT_TOML as exc:
+        raise SettingsError(f"{option} {shortened(override)}: not a value: {shortened(str(exc))}") from exc
+    if list(read) != ["value"]:
+        raise SettingsError(f"{option} {shortened(override)}: expected one value; give each setting its own {option}")
+    return tuple(keys), read["value"]
 
 
 def _put(tables: dict[str, Any], keys: tuple[str, ...], value: Any, override: str) -> None:
     for place, key in enumerate(keys[:-1], 1):
         below = tables.setdefault(key, {})
         if not isinstance(below, dict):
-            raise SettingsError(f"--set {override}: {'.'.join(keys[:place])} is {below!r}, which has nothing inside it")
+            raise SettingsError(
+                f"--set {shortened(override)}: {shortened('.'.join(keys[:place]))} is {shortened(repr(below))}, which "
+                "has nothing inside it"
+            )
         tables = below
     tables[keys[-1]] = value

@@ -59,7 +59,7 @@ def settings_files(settings: Settings) -> dict[str, str]:
     by dotted key and the file's name."""
     named: dict[str, str] = {}
     for key, path in _paths(settings.model_dump(), ""):
-        if key in _NAMED_OTHERWISE or (key.startswith("models.") and key.endswith(".artefact")):  # by the model's hash
+        if key in _NAMED_OTHERWISE or (key.startswith("models.") and key.endswith((".artefact", ".folders"))):
             continue
         for file in sorted(path.rglob("*")) if path.is_dir() else sorted(path.parent.glob(path.name)):
             if file.is_file():

@@ -3,18 +3,24 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from config.risk import RiskState
 from engine.analysis.formatting import NOTHING, number, percent
 from engine.bars import MINUTE, iso
 from engine.journal.reading import RunInfo
 from feeds.catalog_entry import CatalogEntry
 from feeds.gaps import Gap
 from strategies.registry import StrategyInfo
+
+if TYPE_CHECKING:  # torch is only loaded by commands that need it
+    from config.models import Shown
+    from models.verification import TensorCheck
 
 Report = Callable[[int, int | None], None]
 """Told how much is done, and of how much where that is known."""
@@ -29,25 +35,41 @@ errors = Console(stderr=True, highlight=False)
 class _Rate(ProgressColumn):
     """How many a second."""
 
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {self._unit}/s" if speed else "", style="progress.data.speed")
+        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "", style="progress.data.speed")
+
+
+class RunProgress:
+    """Shows how far a run is: its bars, and beside them the forecasts of each model, as soon as there are any."""
+
+    def __init__(self, bar: Progress, what: str, unit: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(what, total=None, unit=unit)
+        self._models: dict[str, TaskID] = {}
+
+    def __call__(self, done: int, total: int | None) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+    def forecasts(self, model: str, done: int, total: int) -> None:
+        """Take note of a model's forecasts; may come from another thread."""
+        if model not in self._models:
+            self._models[model] = self._bar.add_task(model, total=total, unit="forecasts")
+        self._bar.update(self._models[model], completed=done)
 
 
 @contextmanager
-def progress(what: str, unit: str) -> Iterator[Report | None]:
+def progress(what: str, unit: str) -> Iterator[RunProgress | None]:
     """Show a bar with the rate while the block runs; None, and no bar, where the error stream is not a terminal."""
     if not errors.is_terminal:
         yield None
         return
-    columns = (TextColumn(what), BarColumn(), TextColumn("{task.completed:,.0f}"), _Rate(unit), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}"), _Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield RunProgress(bar, what, unit)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> Table:
@@ -59,6 +81,25 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers:
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
+
+
+def risk_lines(state: RiskState) -> list[Text | Table]:
+    """Return the limits, halts and refusals of a run's risk gate."""
+    lines: list[Text | Table] = [Text.assemble((f"run {state.run_id}", "bold"), f"  {state.strategy}, {state.status}")]
+    limits = [(rule, ", ".join(f"{name} {value}" for name, value in of.items())) for rule, of in state.limits.items()]
+    lines.append(table(("rule", "limits"), limits) if limits else Text("no rules beside the venue's own filters"))
+    if state.events:
+        told = [
+            (iso(one.time), one.kind, one.rule, one.symbol or "all", one.action or f"by {one.actor}", one.reason)
+            for one in state.events
+        ]
+        lines.append(table(("time", "event", "rule", "symbol", "action", "reason"), told))
+    counts = ", ".join(f"{rule} {count:,}" for rule, count in state.refused.items())
+    lines.append(Text(f"refused: {counts or 'nothing'}"))
+    halted = ", ".join(f"{one.rule} ({one.symbol or 'all'}) since {iso(one.time)}" for one in state.halts)
+    lines.append(Text(f"halted: {halted}" if halted else "not halted", style="red" if halted else ""))
+    lines += [Text(f"a lift was asked for by {one.actor}: {one.why}") for one in state.wishes]
+    return lines
 
 
 def strategy_lines(info: StrategyInfo) -> list[Text | Table]:
@@ -104,3 +145,36 @@ def gap_table(gaps: Iterable[Gap]) -> Table:
     """Return gaps, one a row."""
     rows = [(iso(gap.start), iso(gap.end), f"{gap.missing:,}") for gap in gaps]
     return table(("from", "to", "missing bars"), rows, numbers=("missing bars",))
+
+
+def verified_line(check: "TensorCheck") -> Text:
+    """Return a tensor's name, its largest error beside the tolerance, and whether that is right."""
+    if check.skipped:
+        return Text.assemble(f"  {check.name}  ", ("skipped", "yellow"), f": {check.skipped}")
+    mark = ("ok", "green") if check.is_ok else ("OUT", "bold red")
+    return Text.assemble(f"  {check.name}  {check.error:.2e}  tolerance {check.tolerance:.0e}  ", mark)
+
+
+def artefact_table(artefacts: Iterable["Shown"]) -> Table:
+    """Return artefacts, one a row."""
+    rows = [
+        (one.architecture, f"{one.parameters:,}", one.timeframe or NOTHING, one.lookback or NOTHING,
+         one.horizon or NOTHING, one.trained, one.hash[:12], one.folder)
+        for one in artefacts
+    ]
+    headings = ("architecture", "numbers", "timeframe", "lookback", "horizon", "trained on", "hash", "folder")
+    return table(headings, rows, numbers=("numbers", "lookback", "horizon"))
+
+
+def artefact_lines(one: "Shown") -> list[Text | Table]:
+    """Return what an artefact is."""
+    facts: list[tuple[str, object]] = [
+        ("folder", one.folder), ("numbers", f"{one.parameters:,}"), ("hash", one.hash),
+        ("timeframe", one.timeframe or NOTHING), ("lookback", one.lookback or NOTHING),
+        ("horizon", one.horizon or NOTHING), ("trained on bars", one.trained),
+        ("symbols", ", ".join(one.trained_on) or "unknown"), ("source", one.source or NOTHING),
+        ("inputs", ", ".join(one.inputs) or NOTHING),
+    ]
+    facts += [(f"configuration.{name}", value) for name, value in one.configuration.items()]
+    facts += [(f"conventions.{name}", value) for name, value in one.conventions.items()]
+    return [Text(one.architecture, style="bold"), table(("fact", "value"), facts)]

@@ -18,16 +18,20 @@ from engine.events import (
     OrderAmended,
     OrderCancelled,
     OrderExpired,
+    OrderHeld,
     OrderReduced,
     OrderRejected,
     OrderTriggered,
     RequestRefused,
 )
+from engine.forecasting.handles import ForecastPanel, ModelForecasts
+from engine.forecasts import Forecast, ForecastKind
 from engine.indicators import compute
 from engine.instruments import Instrument
 from engine.lines import Line
 from engine.orders import Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
 from engine.parameters import Param
+from engine.rotation import Rotation
 from engine.slices import Slice
 from engine.strategy import Strategy, Timer
 
@@ -38,15 +42,20 @@ __all__ = [
     "EngineError",
     "Fill",
     "FloatArray",
+    "Forecast",
+    "ForecastKind",
+    "ForecastPanel",
     "Instrument",
     "JournalError",
     "Line",
+    "ModelForecasts",
     "Order",
     "OrderAccepted",
     "OrderAmended",
     "OrderCancelled",
     "OrderError",
     "OrderExpired",
+    "OrderHeld",
     "OrderReduced",
     "OrderRejected",
     "OrderRequest",
@@ -56,6 +65,7 @@ __all__ = [
     "Param",
     "PluginError",
     "RequestRefused",
+    "Rotation",
     "SettingsError",
     "Side",
     "Slice",

@@ -71,14 +71,17 @@ class Timeframe:
         """Return the timeframe for "30s", "1m", "4h", "1d" or "1w".
 
         Raises:
-            SettingsError: the text is not a count followed by s, m, h, d or w.
+            SettingsError: the text is not a count followed by s, m, h, d or w, or longer than ten years.
         """
-        match = re.fullmatch(r"([1-9]\d*)([smhdw])", text)
-        if not match:
+        # Ten years in seconds have nine digits; the end of a bar of more than that may lie beyond int64.
+        match = re.fullmatch(r"([1-9][0-9]{0,8})([smhdw])", text)
+        duration = int(match[1]) * cls._UNITS[match[2]] if match else 0
+        if not 0 < duration <= 3_650 * DAY:
             raise SettingsError(
-                f"timeframe {text!r} is not understood; expected a count and a unit, such as 5m, 1h or 1d"
+                f"timeframe {text[:40]!r} is not understood; expected a count and a unit, such as 5m, 1h or 1d, and at "
+                "most ten years"
             )
-        return cls(int(match[1]) * cls._UNITS[match[2]], text)
+        return cls(duration, text)
 
     def __str__(self) -> str:
         return self.name

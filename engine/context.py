@@ -9,12 +9,16 @@ import numpy as np
 
 from engine.bars import FloatArray, IntArray, Stream, Timeframe, iso
 from engine.desk import OrderDesk
-from engine.errors import PluginError
+from engine.errors import PluginError, nearest_name
+from engine.forecasting.book import ForecastBook
+from engine.forecasting.handles import ModelForecasts
+from engine.forecasts import Forecast
 from engine.indicators import Incremental, IndicatorSpec, check_causal, warm_up
 from engine.interfaces import Broker, Feed
 from engine.lines import Line
 from engine.moment import Moment
 from engine.orders import Order, OrderRequest
+from engine.policies import Policy
 from engine.portfolio import Portfolio
 from engine.settlement import Settlement
 from engine.strategy import Timer
@@ -58,8 +62,12 @@ class Lines:
         self._known[key] = line
         return line
 
-    def compute(self) -> None:
-        """Compute every line over its whole column, or make it ready to be fed bar by bar where there is no column."""
+    def compute(self, *, checked: bool = True) -> None:
+        """Compute every line over its whole column, or make it ready to be fed bar by bar where there is no column.
+
+        Args:
+            checked: refuse an author's function that looks ahead.
+        """
         for stream, declared in self.of_stream.items():
             for entry in declared:
                 spec = entry.spec
@@ -68,7 +76,7 @@ class Lines:
                     continue
                 columns = self._column_of(stream)
                 entry.values = spec.values(columns)
-                if not isinstance(spec.function, str):
+                if checked and not isinstance(spec.function, str):
                     check_causal(spec, columns, entry.values, self.close_times(stream))
 
     def _column_of(self, stream: Stream) -> Callable[[str], FloatArray]:
@@ -123,6 +131,9 @@ class EngineContext:
         self._desk = desk
         self._timers: list[tuple[int, int, str, int | None]] = []
         self._timer_count = 0
+        self.policies: Mapping[str, Policy] = {}
+        self.book: ForecastBook | None = None
+        """The forecasts of the run; None where there are no models."""
         self.settlement: Settlement | None = None
         """Where targets are collected while nobody looks at what becomes of them; None when each is dealt with at
         once."""
@@ -137,6 +148,12 @@ class EngineContext:
     @property
     def now(self) -> int:
         return self._moment.time
+
+    @property
+    def largest_exposure(self) -> float:
+        """The largest share of equity that a target may ask for: 1, or the leverage of a margin account."""
+        margin = self._portfolio.margin
+        return 1.0 if margin is None else float(margin.leverage)
 
     def line(
         self,
@@ -199,7 +216,41 @@ class EngineContext:
         self._settle_first()
         return [order for order in self._broker.working.values() if symbol is None or order.symbol == symbol]
 
+    def forecasts(self, model: str, every: str, symbols: Sequence[str] | None) -> ModelForecasts:
+        """Declare a model.
+
+        Raises:
+            PluginError: the run has no models, or not this one; see ForecastBook.declare.
+        """
+        if self.book is None:
+            raise PluginError(
+                f"the strategy asks for the model {model!r}, and this run has none; add [models.{model}] to the "
+                "settings"
+            )
+        return self.book.declare(model, every, symbols)
+
+    def policy(self, name: str) -> Policy:
+        """Return a policy by its name.
+
+        Raises:
+            PluginError: the run has none of that name.
+        """
+        found = self.policies.get(name)
+        if found is None:
+            known = ", ".join(self.policies) or "none; add [models.NAME] with the artefact of a position head"
+            raise PluginError(
+                f"the strategy asks for the policy {name!r}; this run has {known}"
+                f"{nearest_name(name, list(self.policies))}"
+            )
+        return found
+
+    def cite(self, forecasts: Forecast | Sequence[Forecast] | None) -> None:
+        if self.book is not None:
+            self.book.cite(forecasts)
+
     def target(self, symbol: str, exposure: float, why: str) -> None:
+        if self.book is not None:
+            exposure, why = self.book.scaled(symbol, exposure, why)
         if self.settlement is not None and symbol in self._portfolio.positions:
             self.settlement.wishes.append((self._moment.time, exposure, why))
             return

@@ -13,11 +13,13 @@ from engine.bus import Bus
 from engine.costs import ConstantLatency, Latency
 from engine.errors import OrderError
 from engine.events import (
+    CashMoved,
     Fill,
     OrderAccepted,
     OrderAmended,
     OrderCancelled,
     OrderExpired,
+    OrderHeld,
     OrderReduced,
     OrderRejected,
     OrderTriggered,
@@ -29,7 +31,7 @@ from engine.moment import Moment
 from engine.orders import FINAL, Order, OrderRequest, OrderStatus, OrderType, Side, TimeInForce
 from engine.portfolio import Portfolio
 from engine.recorder import Recorder
-from engine.risk import RiskGate
+from engine.risk import Refusal, RiskGate, RiskView
 
 EVENT_KINDS: dict[type, str] = {
     OrderAccepted: "accepted",
@@ -38,6 +40,7 @@ EVENT_KINDS: dict[type, str] = {
     OrderTriggered: "triggered",
     OrderReduced: "reduced",
     OrderAmended: "amended",
+    OrderHeld: "held",
     OrderCancelled: "cancelled",
     OrderExpired: "expired",
 }
@@ -83,9 +86,13 @@ class OrderDesk:
         self._recorder = recorder
         self._moment = moment
         self._risk = risk or RiskGate()
+        self._risk.attach(RiskView(portfolio, broker.working, moment))
         self._latency = latency
         if isinstance(latency, ConstantLatency) and latency.nanoseconds == 0:
             self._latency = None
+        self._counts: dict[str, int] = {}
+        """Orders that chance may touch, by symbol; `_messages`: what was sent to the venue, by symbol."""
+        self._messages: dict[str, int] = {}
         self._headroom = headroom
         self._checks_brackets = checks_brackets
         self._next_order_id = 1
@@ -116,7 +123,7 @@ class OrderDesk:
         moment, portfolio = self._moment, self._portfolio
         previous = self._target_orders.get(symbol)
         if previous is not None and previous.status not in FINAL:
-            self.handle(self._broker.cancel(previous, moment.time, "replaced by a newer target"))
+            self.handle(self._cancelled(previous, "replaced by a newer target"))
         price = moment.price(symbol)
         if price is None or symbol not in portfolio.positions:
             self._instrument(symbol)
@@ -137,7 +144,7 @@ class OrderDesk:
         side, lots = (Side.BUY, lots) if lots > 0 else (Side.SELL, -lots)
         order = self._new_order(decision, instrument, side, OrderType.MARKET, lots, ticks)
         self._target_orders[symbol] = order
-        self._send(order, price)
+        self._send(order)
 
     def lots_for(self, symbol: str, exposure: float) -> int:
         """Return the signed lots that make the position worth `exposure` × equity at the last close."""
@@ -153,7 +160,9 @@ class OrderDesk:
         key = (self._moment.time, self._recorder.fill_count, currency)
         if key != self._equity_key:
             self._equity_key = key
-            self._equity = self._portfolio.equity_units(currency, self._moment.price)
+            equity = self._portfolio.equity_units(currency, self._moment.price)
+            # What is owed is no capital: a share of it must not turn a target round.
+            self._equity = equity if self._portfolio.is_cash_account else max(equity, 0)
         return self._equity
 
     def request(self, request: OrderRequest) -> Order:
@@ -174,10 +183,10 @@ class OrderDesk:
         order = self._new_order(
             decision, instrument, request.side, request.type, instrument.to_lots(request.quantity), ticks
         )
-        order.limit_ticks = _ticks(instrument, request.limit)
-        order.stop_ticks = _ticks(instrument, request.stop)
+        order.limit_ticks = _ticks(instrument, request.limit, -request.side)
+        order.stop_ticks = _ticks(instrument, request.stop, request.side)
         order.trail_fraction = request.trail_fraction
-        order.trail_ticks = _ticks(instrument, request.trail_amount)
+        order.trail_ticks = _ticks(instrument, request.trail_amount, 1)
         is_dated = request.expire_at is not None and request.time_in_force is TimeInForce.GTC
         order.time_in_force = TimeInForce.GTD if is_dated else request.time_in_force
         order.expire_at = self._expiry(request)
@@ -187,13 +196,38 @@ class OrderDesk:
             order.group = self._groups.setdefault(request.oco_group, order.id)
         fault = _bracket_fault(order, request) if self._checks_brackets else None
         children = self._children_of(order, request)
-        if self._send(order, price, fault or self._fault_of_children(children, price)):
+        if self._send(order, Refusal("bracket", fault) if fault else self._fault_of_children(children)):
             self._send_children(order, children)
+        return order
+
+    def close_position(self, symbol: str, why: str, by: str) -> Order:
+        """Send a reduce-only market order over all that is held of a symbol, and return it.
+
+        Args:
+            by: who decides, for the record.
+        """
+        moment, position, price = self._moment, self._portfolio.positions[symbol], self._price(symbol)
+        bar_close_time = moment.bar_close_time(symbol)
+        decision = self._recorder.decision(moment.time, symbol, bar_close_time, price, "flatten", why, by)
+        side = Side.SELL if position.lots > 0 else Side.BUY
+        instrument = position.instrument
+        order = self._new_order(
+            decision, instrument, side, OrderType.MARKET, abs(position.lots), instrument.to_ticks(price)
+        )
+        order.reduce_only = True
+        self._send(order)
         return order
 
     def cancel(self, order: Order, why: str) -> None:
         """Withdraw an order."""
-        self.handle(self._broker.cancel(order, self._moment.time, why or "asked for"))
+        self.handle(self._cancelled(order, why or "asked for"))
+
+    def _cancelled(self, order: Order, why: str) -> Sequence[Any]:
+        """Ask the broker to withdraw an order; return the events that follow at once."""
+        time = self._moment.time
+        if self._latency is None:
+            return self._broker.cancel(order, time, why)
+        return self._broker.cancel(order, time, why, arrives_at=time + self._delay(order.symbol))
 
     def amend(
         self,
@@ -202,7 +236,7 @@ class OrderDesk:
         limit: float | Decimal | None,
         stop: float | Decimal | None,
     ) -> None:
-        """Change a working order.
+        """Change a working order. What the venue or the risk gate does not allow is refused; the order stays as it was.
 
         Raises:
             OrderError: it is final, waits for nothing of the kind named, or would be smaller than what has filled.
@@ -210,7 +244,7 @@ class OrderDesk:
         if not order.is_open:
             raise OrderError(f"order {order.id} is {order.status.value} and cannot be amended")
         lots = order.lots if quantity is None else order.instrument.to_lots(quantity)
-        if lots <= order.filled_lots:
+        if quantity is not None and quantity <= order.filled_quantity:
             raise OrderError(
                 f"order {order.id} has filled {order.filled_quantity}; its quantity cannot be amended to {quantity}, "
                 "expected more"
@@ -220,13 +254,22 @@ class OrderDesk:
                 raise OrderError(f"order {order.id} is a {order.type.value} order and has no {name} to amend")
             if price is not None and not 0 < float(price) < float("inf"):
                 raise OrderError(f"order {order.id}: {name} cannot be amended to {price}; expected a price above 0")
+        limit_ticks = order.limit_ticks if limit is None else _ticks(order.instrument, limit, -order.side)
+        stop_ticks = order.stop_ticks if stop is None else _ticks(order.instrument, stop, order.side)
+        time = self._moment.time
+        refusal = _off_increments(order.instrument, quantity, limit, stop)
+        refusal = refusal or self._risk.refusal_of_amendment(order, lots, limit_ticks, stop_ticks)
+        if refusal is not None:  # the order itself goes on as it was
+            self.handle((RequestRefused(order, time, f"amendment refused: {refusal}"),))
+            return
         self.handle(
             self._broker.amend(
                 order,
-                self._moment.time,
+                time,
                 lots=lots,
-                limit_ticks=order.limit_ticks if limit is None else _ticks(order.instrument, limit),
-                stop_ticks=order.stop_ticks if stop is None else _ticks(order.instrument, stop),
+                limit_ticks=limit_ticks,
+                stop_ticks=stop_ticks,
+                arrives_at=time + self._delay(order.symbol),
             )
         )
 
@@ -238,6 +281,8 @@ class OrderDesk:
         for event in events:
             if type(event) is Fill:
                 recorder.fill(event)
+            elif type(event) is CashMoved:
+                recorder.cash_moved(event)
             else:
                 order, time, reason = event
                 recorder.order_event(order.id, time, EVENT_KINDS[type(event)], reason)
@@ -246,8 +291,24 @@ class OrderDesk:
 
     def _publish(self, events: Sequence[Any]) -> None:
         for event in events:
+            if type(event) is CashMoved:
+                continue
             for handler in self._on_fill if type(event) is Fill else self._on_order:
                 handler(event)
+
+    def forced_order(
+        self, symbol: str, side: Side, lots: int, ticks: int, time: int, bar_close_time: int, why: str
+    ) -> Order:
+        """Make and journal a market order that the venue gives in our name, with the engine's decision behind it. No
+        risk rule is asked, and it is not sent: the venue has it."""
+        instrument = self._portfolio.instruments[symbol]
+        price = instrument.float_price(ticks)
+        decision = self._recorder.decision(time, symbol, bar_close_time, price, "liquidate", why, "engine")
+        number = self._next_order_id
+        self._next_order_id = number + 1
+        order = Order(number, decision, instrument, side, OrderType.MARKET, lots, time, ticks, reduce_only=True)
+        self._recorder.order(order)
+        return order
 
     # ── making orders ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -257,25 +318,41 @@ class OrderDesk:
         number = self._next_order_id
         self._next_order_id = number + 1
         order = Order(number, decision, instrument, side, kind, lots, self._moment.time, ticks)
+        if kind is not OrderType.MARKET:
+            order.number = self._count(order.symbol)
         if self._latency is not None:
-            order.arrives_at += self._latency.delay(number)
+            order.arrives_at += self._delay(order.symbol)
         return order
 
-    def _send(self, order: Order, price: float, fault: str | None = None) -> bool:
+    def _count(self, symbol: str) -> int:
+        """Count an order of a symbol that chance may touch."""
+        self._counts[symbol] = number = self._counts.get(symbol, 0) + 1
+        return number
+
+    def _delay(self, symbol: str) -> int:
+        """Return how long a message to the venue takes."""
+        if self._latency is None:
+            return 0
+        self._messages[symbol] = number = self._messages.get(symbol, 0) + 1
+        return self._latency.delay(symbol, number)
+
+    def _send(self, order: Order, fault: Refusal | None = None) -> bool:
         """Journal the order, ask the risk gate, hand it to the broker. Return whether it was let through.
 
         Args:
             fault: why it is refused whatever the gate says.
         """
-        recorder = self._recorder
+        recorder, risk = self._recorder, self._risk
+        refusal = fault or risk.refusal(order)  # asked first: what it lets pass may have become reduce-only
         recorder.order(order)
-        reason = fault or self._risk.refusal(order, price, self._portfolio)
-        if reason is not None:
+        if refusal is not None:
             order.status = OrderStatus.REFUSED
-            recorder.refused_count += 1
-            self.handle((RequestRefused(order, self._moment.time, reason),))
+            recorder.refused_by[refusal.rule] += 1
+            self.handle((RequestRefused(order, self._moment.time, str(refusal)),))
             return False
         self.handle(self._broker.submit(order))
+        if risk.has_rules:
+            risk.sent(order)
         return order.is_open or order.filled_lots > 0
 
     def _children_of(self, parent: Order, request: OrderRequest) -> list[Order]:
@@ -299,8 +376,9 @@ class OrderDesk:
                 parent.decided_at,
                 parent.decision_ticks,
             )
-            child.limit_ticks = _ticks(instrument, limit)
-            child.stop_ticks = _ticks(instrument, stop)
+            child.limit_ticks = _ticks(instrument, limit, -child.side)
+            child.stop_ticks = _ticks(instrument, stop, child.side)
+            child.number = self._count(child.symbol)
             child.trail_fraction = trail
             child.arrives_at = parent.arrives_at
             child.parent_id = parent.id
@@ -308,13 +386,14 @@ class OrderDesk:
             children.append(child)
         return children
 
-    def _fault_of_children(self, children: Sequence[Order], price: float) -> str | None:
+    def _fault_of_children(self, children: Sequence[Order]) -> Refusal | None:
         """Return why a bracket cannot be protected as it asks, or None: an entry without its stop is not what was
         asked for."""
         for child in children:
-            reason = self._risk.refusal(child, price, self._portfolio)
-            if reason is not None:
-                return f"its {'target' if child.type is OrderType.LIMIT else 'stop'}: {reason}"
+            refusal = self._risk.refusal(child)
+            if refusal is not None:
+                name = "target" if child.type is OrderType.LIMIT else "stop"
+                return Refusal(refusal.rule, f"its {name}: {refusal.text}")
         return None
 
     def _send_children(self, parent: Order, children: Sequence[Order]) -> None:
@@ -350,10 +429,36 @@ class OrderDesk:
         return price
 
 
-def _ticks(instrument: Instrument, price: float | Decimal | None) -> int | None:
+def _ticks(instrument: Instrument, price: float | Decimal | None, direction: int) -> int | None:
+    """Return a price in ticks; one between two increments is moved up (`direction` 1) or down (-1).
+
+    A limit moves away from the market, so that it is never worse than asked for; a stop too, so that it never triggers
+    earlier.
+    """
     if price is None:
         return None
-    return instrument.to_ticks(float(price)) or _no_price(instrument, price)
+    return instrument.to_ticks_beyond(float(price), direction) or _no_price(instrument, price)
+
+
+def _off_increments(
+    instrument: Instrument,
+    quantity: float | Decimal | None,
+    limit: float | Decimal | None,
+    stop: float | Decimal | None,
+) -> Refusal | None:
+    """Return why a venue would not take these terms of an amendment, or None: they lie between two increments."""
+    if quantity is not None:
+        steps, step = float(quantity) / instrument.lot, instrument.quantity_increment
+        if abs(steps - round(steps)) > 1e-6 + 4e-16 * steps:
+            return Refusal("venue", f"quantity {quantity} is no multiple of {step}, the step of {instrument.symbol}")
+    for name, price in (("limit", limit), ("stop", stop)):
+        if price is None:
+            continue
+        below, above = (instrument.to_ticks_beyond(float(price), direction) for direction in (-1, 1))
+        if below != above:
+            step = instrument.price_increment
+            return Refusal("venue", f"{name} {price} is no multiple of {step}, the step of {instrument.symbol}")
+    return None
 
 
 def _no_price(instrument: Instrument, price: float | Decimal) -> int:
@@ -414,7 +519,7 @@ def _bracket_fault(entry: Order, request: OrderRequest) -> str | None:
         if given is not None:
             word, ticks = name, given
     for name, price, sign in (("stop_loss", request.stop_loss, side), ("take_profit", request.take_profit, -side)):
-        if price is not None and (instrument.to_ticks(float(price)) - ticks) * sign >= 0:
+        if price is not None and (instrument.to_ticks_beyond(float(price), -sign) - ticks) * sign >= 0:
             where = "below" if sign > 0 else "above"
             bound = instrument.to_price(ticks)
             return f"{name} of a {side.word} bracket is {price}; expected a price {where} {word}, {bound}"

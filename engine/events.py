@@ -58,6 +58,23 @@ class Fill(NamedTuple):
         return self.order.instrument.to_quantity(self.lots)
 
 
+class CashMoved(NamedTuple):
+    """Money that moved other than by a fill, already booked.
+
+    `kind` is "funding", "interest", "borrow", "liquidation_fee" or "insurance" (what the venue takes over of a loss
+    beyond the margin); `units` of the account's currency, signed; `symbol` what it is about, "" for the account.
+    """
+
+    time: int
+    kind: str
+    currency: str
+    units: int
+    amount: Decimal
+    symbol: str = ""
+    note: str = ""
+    cash_units_after: int = 0
+
+
 class OrderAccepted(NamedTuple):
     """Signals that the venue holds the order."""
 
@@ -107,6 +124,14 @@ class OrderAmended(NamedTuple):
     reason: str
 
 
+class OrderHeld(NamedTuple):
+    """Signals that the venue's rules kept an order from filling where its price was met; it stays."""
+
+    order: Order
+    time: int
+    reason: str
+
+
 class OrderCancelled(NamedTuple):
     """Signals that we, or a sibling's fill, withdrew the order."""
 
@@ -130,6 +155,7 @@ OrderEvent = (
     | OrderTriggered
     | OrderReduced
     | OrderAmended
+    | OrderHeld
     | OrderCancelled
     | OrderExpired
 )

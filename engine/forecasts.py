@@ -50,7 +50,9 @@ class ForecastSpec:
         device, dtype: where and in what it computes: results may differ in the last bits between classes of device.
         calendar: names of the integer calendar columns of bars and of the stamps ahead ("minute", "hour", "weekday",
             "day", "month"); empty if the model asks for none. clock: the wall clock they are read from, a zone name.
-        future_stamps: "24/7" or the name of an exchange calendar: when the bars ahead close.
+        future_stamps: when the bars ahead come: "24/7", one after another, or "weekdays", not on Saturday and Sunday.
+        is_deterministic: whether answers follow from the window alone: its seeds are then all 0, and another seed of
+            the run asks nothing anew.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ForecastSpec:
     calendar: tuple[str, ...] = ()
     clock: str = "UTC"
     future_stamps: str = "24/7"
+    is_deterministic: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -192,6 +195,21 @@ class Forecast:
             closes = self._of(ForecastKind.PATHS)[:, step, 3].astype(np.float64)
             return float(np.quantile(np.log(closes / self.last_close), level))
         return float(np.interp(level, self.spec.levels, self._of(ForecastKind.QUANTILES)[step]))
+
+    @property
+    def strength(self) -> float:
+        """One number to rank forecasts of a model by: the score, the expected return, the median of QUANTILES at the
+        end, of named outputs "up" or "return" if there is one, else the first."""
+        match self.spec.kind:
+            case ForecastKind.SCORE:
+                return self.score
+            case ForecastKind.RETURN | ForecastKind.PATHS:
+                return self.expected_return
+            case ForecastKind.QUANTILES:
+                return self.quantile(0.5)
+            case _:
+                outputs = self.spec.outputs
+                return self[next((name for name in ("up", "return") if name in outputs), outputs[0])]
 
     def __getitem__(self, output: str) -> float:
         """Return a named output (PROBABILITY, MULTI)."""

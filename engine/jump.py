@@ -61,8 +61,9 @@ def next_reached(bars: Bars, orders: Sequence[Order], row: int) -> int:
                 upper = min(upper, price - slack)
             else:
                 lower = max(lower, price + slack)
-        if order.expire_at is not None:
-            last = min(last, max(row, int(np.searchsorted(bars.close_time, order.expire_at))))
+        for time in (order.expire_at, order.changes_at):
+            if time is not None:
+                last = min(last, max(row, int(np.searchsorted(bars.close_time, time))))
     return min(last, _scan(bars, row, upper, lower))
 
 

@@ -15,9 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from engine.accounts_valuation import MarksAt, tracker_for
 from engine.bars import Bar, Bars, FloatArray, IntArray
 from engine.errors import PluginError
-from engine.interfaces import Feed
+from engine.exchange import SimulatedExchange
+from engine.interfaces import Broker, Feed
 from engine.jump import Jumper, bar_at, target_rows
 from engine.moment import SingleMoment
 from engine.records import RunEnd, RunStart
@@ -25,9 +27,8 @@ from engine.results import EquityCurve, LateCurve, RunResult
 from engine.running import Parts, wire
 from engine.settlement import Settlement, warm
 from engine.settling import Settler, may_settle_in_bulk, new_settlement
-from engine.stepping import fire_timers, pieces, stepper_for
+from engine.stepping import fire_timers, next_due, pieces, stepper_for
 from engine.strategy import check_targets_causal, exposures_from, overrides
-from engine.valuation import EquityTracker
 
 __all__ = ["Engine", "Parts", "Progress", "whole"]
 
@@ -59,7 +60,15 @@ class Engine:
         self.clock = self._running.clock
         self.bus = self._running.bus
         self.lines = self._running.lines
-        self._tracker = EquityTracker(parts.portfolio, parts.feed.streams, parts.feed.row_count)
+        self.recorder = self._running.recorder
+        self._tracker = tracker_for(
+            parts.portfolio,
+            parts.feed.streams,
+            parts.feed.row_count,
+            self._running.recorder.moves_from,
+            _marks_of(parts.broker),
+            is_charged=isinstance(parts.broker, SimulatedExchange) and parts.broker.is_clearing,
+        )
         self._settler: Settler | None = None
         self._bars_seen = 0
         self._fills_valued = 0
@@ -80,10 +89,19 @@ class Engine:
         """
         self._start_strategy()
         started = wall_time.perf_counter()
-        with _rare_collection():
+        with _rare_collection(), self._forecasts_closed():
             result = self._recorded_run(progress)
         seconds = wall_time.perf_counter() - started
         return replace(result, loop_seconds=seconds, data_fingerprint=self.feed.fingerprint)
+
+    @contextmanager
+    def _forecasts_closed(self) -> Iterator[None]:
+        """Stop computing forecasts ahead, however the run ends."""
+        try:
+            yield
+        finally:
+            if self._running.book is not None:
+                self._running.book.close()
 
     def _start_strategy(self) -> None:
         """Let the strategy declare what it needs, and load what it takes to compute that: not part of the run's
@@ -101,6 +119,8 @@ class Engine:
             self._begin_journal()
             self._run_pieces(settlement, progress)
             self._running.guard.call("on_stop", self.strategy.on_stop)
+            if self._running.book is not None:
+                self._running.book.settle()
         except BaseException as error:  # whatever it is, the record must say how the run ended
             is_interrupt = isinstance(error, KeyboardInterrupt)
             self._end_journal(
@@ -114,7 +134,9 @@ class Engine:
     def _compute(self) -> Settlement | None:
         """Compute what is known ahead of the loop: indicator lines and vectorised targets."""
         running, strategy = self._running, self.strategy
-        running.guard.call("on_start", self.lines.compute)
+        running.guard.call("on_start", lambda: self.lines.compute(checked=self._parts.checks_causality))
+        if running.book is not None:
+            running.book.start()
         running.warm_up = {stream: max(strategy.warm_up, self.lines.warm_up(stream)) for stream in self.feed.streams}
         if overrides(strategy, "targets"):
             running.exposures = self._target_changes()
@@ -128,8 +150,10 @@ class Engine:
         if len(streams) != 1:
             raise PluginError(f"{name}.targets is for one symbol, and the run has {len(streams)} streams; use on_slice")
         bars = self._whole
-        exposures = self._running.guard.call("targets", lambda: exposures_from(self.strategy, bars))
-        check_targets_causal(self.strategy, bars, exposures)
+        limit = self._running.context.largest_exposure
+        exposures = self._running.guard.call("targets", lambda: exposures_from(self.strategy, bars, limit))
+        if self._parts.checks_causality:
+            check_targets_causal(self.strategy, bars, exposures, limit)
         rows = target_rows(exposures, self._running.warm_up[streams[0]])
         changes = np.full(len(exposures), np.nan)
         changes[rows] = exposures[rows]
@@ -176,10 +200,10 @@ class Engine:
     def _can_jump(self) -> bool:
         """Return whether the strategy acts on targets or timers alone, so that most bars need not be visited."""
         running = self._running
-        acts_between = running.exposures is not None or running.overrides_any("on_timer")
-        acts_on_bars = running.overrides_any("on_bar", "on_slice", "on_forecast")
+        acts_between = running.exposures is not None or running.overrides_any("on_timer", "on_forecast", "on_forecasts")
+        acts_on_bars = running.overrides_any("on_bar", "on_slice")
         is_known_ahead = len(self.feed.streams) == 1 and self.feed.row_count is not None
-        may_skip = is_known_ahead and not self.broker.needs_every_bar
+        may_skip = is_known_ahead and not self.broker.needs_every_bar and running.watch is None
         return self._parts.mode != "step" and acts_between and not acts_on_bars and may_skip
 
     def _jump(self, settlement: Settlement | None, progress: Progress | None) -> None:
@@ -200,7 +224,7 @@ class Engine:
             self._visit,
             lambda bar: running.desk.handle(self.broker.on_bar(bar)),
             self._take_target,
-            running.context.next_due,
+            lambda: next_due(running),
             lambda time, *, inclusive: fire_timers(running, time, inclusive=inclusive),
         )
         done = 0
@@ -262,6 +286,8 @@ class Engine:
         summary: dict[str, Any] = {}
         if result is not None:
             summary = {"final_equity": str(result.final_equity), "fills": len(result.fill_keys)}
+            if result.detail is not None:
+                summary["detail"] = result.detail._asdict()
         journal.end(RunEnd(status, wall_time.time_ns(), self._bars_seen, error, summary))
 
     def _result(self) -> RunResult:
@@ -278,8 +304,13 @@ class Engine:
             final_equity=self.portfolio.equity(self.portfolio.currency, self._running.moment.price),
             order_count=recorder.order_count,
             refused_count=recorder.refused_count,
+            refused_by=dict(sorted(recorder.refused_by.items())),
+            account_events=tuple(recorder.account_events),
+            risk_events=tuple(self._running.watch.facts) if self._running.watch is not None else (),
             assumptions=start.assumptions if start else {},
             data_fingerprint="",
+            detail=self.broker.detail_count if isinstance(self.broker, SimulatedExchange) else None,
+            forecasts=self._running.book.summary() if self._running.book is not None else {},
         )
 
     def _curve(self, keys: IntArray) -> EquityCurve:
@@ -292,6 +323,12 @@ class Engine:
             return tracker.curve()
 
         return LateCurve(self.portfolio.currency, made)
+
+
+def _marks_of(broker: Broker) -> MarksAt | None:
+    """Return what gives mark prices, where the venue publishes any."""
+    clearing = broker.clearing if isinstance(broker, SimulatedExchange) else None
+    return clearing.marks.column if clearing is not None and clearing.marks is not None else None
 
 
 @contextmanager

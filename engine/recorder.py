@@ -4,6 +4,7 @@ Rows are made once, as plain tuples in the field order of engine.records: a run 
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast
@@ -11,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from engine.bars import FloatArray, IntArray
-from engine.events import Fill
+from engine.events import CashMoved, Fill
 from engine.instruments import Instrument
 from engine.interfaces import Journal
 from engine.lines import Line
@@ -19,6 +20,7 @@ from engine.orders import Order, OrderType
 from engine.portfolio import Portfolio
 from engine.records import Batch, Columns, FillRow
 from engine.results import LazyRows
+from engine.risk.facts import Halt, Lift
 
 KEY_FIELDS = 6
 """Numbers a fill key has: symbol index, bar_close_time, side, price ticks, lots, fee units."""
@@ -46,6 +48,10 @@ class Recorder:
         self._batch = Batch()
         self._bulks: list[Batch] = []
         self._symbol_index = {symbol: index for index, symbol in enumerate(portfolio.instruments)}
+        self._account_index = {currency: index for index, currency in enumerate(portfolio.accounts)}
+        self._moves: list[tuple[int, int, int]] = []
+        self.account_events: list[tuple[Any, ...]] = []
+        """Every row of that table, for the result."""
         self._keys = array("q")
         self._fills: list[tuple[Any, ...] | Callable[[], Columns]] = []
         """Rows, and what makes several of them when somebody looks."""
@@ -53,7 +59,14 @@ class Recorder:
         self.order_count = 0
         self.order_event_count = 0
         self.account_event_count = 0
-        self.refused_count = 0
+        self.refused_by: Counter[str] = Counter()
+        """How many orders each rule has refused."""
+        self._risk_event_count = 0
+        self._link_count = 0
+        self._score_count = 0
+        self._skill_count = 0
+        self.behind: Callable[[str], Sequence[int]] | None = None
+        """Returns the ids of the forecasts that a decision on a symbol rests on; None where there are no forecasts."""
 
     def watch(self, lines: Mapping[str, Sequence[Line | FloatArray]]) -> None:
         """Record the last values of these lines with every decision on their symbol."""
@@ -61,13 +74,47 @@ class Recorder:
 
     # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def decision(self, time: int, symbol: str, bar_close_time: int, price: float, action: str, why: str) -> int:
-        """Note why something is asked for; return the decision's id."""
+    @property
+    def refused_count(self) -> int:
+        return self.refused_by.total()
+
+    def decision(
+        self, time: int, symbol: str, bar_close_time: int, price: float, action: str, why: str, by: str = ""
+    ) -> int:
+        """Note why something is asked for; return the decision's id.
+
+        Args:
+            by: who decided; the strategy if left out.
+        """
         self.decision_count = number = self.decision_count + 1
         lines = self._lines.get(symbol)
         saw = tuple([float(line[-1]) for line in lines]) if lines else None
-        self._batch.decisions.append((number, time, self._strategy, symbol, bar_close_time, price, action, saw, why))
+        who = by or self._strategy
+        self._batch.decisions.append((number, time, who, symbol, bar_close_time, price, action, saw, why))
+        if self.behind is not None and not by:
+            for forecast in self.behind(symbol):
+                self._link_count += 1
+                self._batch.decision_forecasts.append((self._link_count, number, forecast))
         return number
+
+    @property
+    def is_journalled(self) -> bool:
+        """Whether rows go anywhere."""
+        return self._journal is not None
+
+    def forecast(self, row: tuple[Any, ...]) -> None:
+        """Note a forecast, as engine.forecasting.rows makes it."""
+        self._batch.forecasts.append(row)
+
+    def forecast_score(self, row: tuple[Any, ...]) -> None:
+        """Note how a forecast did, its id left out."""
+        self._score_count += 1
+        self._batch.forecast_scores.append((self._score_count, *row))
+
+    def forecast_skill(self, row: tuple[Any, ...]) -> None:
+        """Note what a model's skill means for positions from now on, the row's id left out."""
+        self._skill_count += 1
+        self._batch.forecast_skill.append((self._skill_count, *row))
 
     def order(self, order: Order) -> None:
         """Note an order as it was made."""
@@ -156,7 +203,31 @@ class Recorder:
     def account_event(self, time: int, kind: str, currency: str, amount: Decimal, note: str = "") -> None:
         """Note money that moved other than by a fill."""
         self.account_event_count = number = self.account_event_count + 1
-        self._batch.account_events.append((number, time, kind, currency, float(amount), note))
+        row = (number, time, kind, currency, float(amount), note)
+        self.account_events.append(row)
+        self._batch.account_events.append(row)
+
+    def cash_moved(self, event: CashMoved) -> None:
+        """Note money that moved other than by a fill, after it was booked."""
+        self._moves.append((event.time, self._account_index[event.currency], event.units))
+        self.account_event(event.time, event.kind, event.currency, event.amount, event.note)
+
+    def moves_from(self, first: int) -> list[tuple[int, int, int]]:
+        """Return (time, number of the account, units) of the cash moved other than by fills, from the first-th on."""
+        return self._moves[first:]
+
+    def risk_event(self, fact: Halt | Lift) -> None:
+        """Note that the risk gate halted trading, or let it go on."""
+        self._risk_event_count = number = self._risk_event_count + 1
+        row: tuple[Any, ...]
+        if isinstance(fact, Halt):
+            row = (
+                number, fact.time, "halt", fact.rule, fact.symbol, float(fact.value), float(fact.limit), fact.action,
+                fact.lift_at, fact.reason, "",
+            )
+        else:
+            row = (number, fact.time, "lift", fact.rule, fact.symbol, None, None, "", None, fact.why, fact.by)
+        self._batch.risk_events.append(row)
 
     def equity(self, rows: list[tuple[Any, ...]]) -> None:
         """Note valuations."""

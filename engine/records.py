@@ -52,7 +52,8 @@ class OrderRow(NamedTuple):
 
 
 class OrderEventRow(NamedTuple):
-    """One step in an order's life: accepted, triggered, reduced, amended, cancelled, expired, rejected, refused.
+    """One step in an order's life: accepted, triggered, reduced, amended, held (by a rule of the venue), cancelled,
+    expired, rejected, refused.
 
     Its executions are the rows of `fills`; an order whose fills add up to its quantity is filled.
     """
@@ -90,7 +91,11 @@ class FillRow(NamedTuple):
 
 
 class AccountEventRow(NamedTuple):
-    """Money that moved other than by a fill: deposit, funding, borrow, conversion. `amount` is signed."""
+    """Money that moved other than by a fill. `amount` is signed: negative for what was paid.
+
+    `kind` is deposit, funding, interest (on borrowed cash), borrow (of what is sold short), liquidation_fee or
+    insurance (what the venue took over of a loss beyond the margin).
+    """
 
     id: int
     time: int
@@ -108,6 +113,154 @@ class EquityRow(NamedTuple):
     equity: float
     cash: float
     exposure: float
+
+
+class RiskEventRow(NamedTuple):
+    """What the risk gate did to trading as a whole: `kind` is "halt" or "lift".
+
+    `symbol` is empty for the whole account. Of a halt, `value` is what `rule` found and `threshold` what it allows,
+    `action` what happened beyond refusing ("refuse", "cancel", "flatten") and `lift_at` when it ends by itself (UTC
+    ns); `reason` says it in words. Of a lift, `reason` is why, and `actor` who: "schedule", or a person's name.
+    """
+
+    id: int
+    time: int
+    kind: str
+    rule: str
+    symbol: str
+    value: float | None
+    threshold: float | None
+    action: str
+    lift_at: int | None
+    reason: str
+    actor: str
+
+
+class RiskLiftRow(NamedTuple):
+    """A person's wish that halts be lifted, written by another process than the run's; the run reads it, and leaves a
+    RiskEventRow when it complies.
+
+    `time` is the wall clock's, UTC ns; `rule` and `symbol` say which halts, empty for all.
+    """
+
+    id: int
+    time: int
+    rule: str
+    symbol: str
+    why: str
+    actor: str
+
+
+class InputRow(NamedTuple):
+    """Something that the run was made of and that `RunStart` has no field for: `kind` is what, `name` which, `value`
+    its content or a hash of it.
+
+    "source" and "strategy" are files that decide orders, by path, with the SHA-256 of their text; "model" is a model by
+    its name in the settings, with its hash; "file" is what else
+    settings name (funding, margin brackets), with the SHA-256 of its content; "platform" is the machine; "rerun" says
+    of which run this one is a rerun.
+    """
+
+    id: int
+    kind: str
+    name: str
+    value: str
+
+
+class DataStreamRow(NamedTuple):
+    """One stream of the data that a run read, and what finds a difference in it later (engine.journal.data_checks).
+
+    `digest` is the SHA-256 of its bars as feeds take it. `blocks` and `row_checks` are None where an earlier run of the
+    same journal has them for the same digest; `row_checks` also where the data were too long to keep one for each bar.
+    """
+
+    id: int
+    symbol: str
+    timeframe: str
+    bars: int
+    first_open_time: int
+    last_close_time: int
+    digest: str
+    block_bars: int
+    blocks: bytes | None
+    row_checks: bytes | None
+
+
+class ForecastRow(NamedTuple):
+    """One forecast, as the model gave it. `horizon` and `lookback` count bars; times are UTC nanoseconds.
+
+    `window_hash` is that of the window it was made from, `store_key` that of everything that decides its values, under
+    which the forecast store has them (hex). `seed` is 0 for a model that needs none. `flags` are joined by commas:
+    "nan" and "constant" were not delivered. `says` is JSON: the values, or of sample paths their distribution at the
+    end.
+    """
+
+    id: int
+    model: str
+    model_hash: str
+    kind: str
+    symbol: str
+    timeframe: str
+    as_of: int
+    available_at: int
+    horizon: int
+    horizon_end: int
+    last_close: float
+    lookback: int
+    window_hash: str
+    store_key: str
+    seed: int
+    flags: str
+    says: str
+
+
+class DecisionForecastRow(NamedTuple):
+    """A forecast that a decision rests on."""
+
+    id: int
+    decision_id: int
+    forecast_id: int
+
+
+class ForecastScoreRow(NamedTuple):
+    """How a forecast did once its horizon had closed; fields as in engine.forecasting.scores.Score.
+
+    Without a `forecast_id` it is about a cross-section: all forecasts of a model from one instant.
+    """
+
+    id: int
+    forecast_id: int | None
+    model: str
+    symbol: str
+    as_of: int
+    time: int
+    members: int
+    realised: float | None
+    point: float | None
+    error: float | None
+    direction: float | None
+    pinball: float | None
+    crps: float | None
+    cone: float | None
+    covered: float | None
+    nominal: float | None
+    pit: float | None
+    brier: float | None
+    rank_ic: float | None
+
+
+class ForecastSkillRow(NamedTuple):
+    """A change of what targets that rest on a model are multiplied with: `scale`, because its `skill` over the last
+    scored forecasts (`scored` so far) fell below `threshold`, or no longer lies below it."""
+
+    id: int
+    time: int
+    model: str
+    skill: float | None
+    threshold: float
+    scored: int
+    scale: float
+    reason: str
 
 
 class Constant(NamedTuple):
@@ -161,11 +314,17 @@ class Batch:
     fills: list[tuple[Any, ...]] = field(default_factory=list)
     account_events: list[tuple[Any, ...]] = field(default_factory=list)
     equity: list[tuple[Any, ...]] = field(default_factory=list)
+    risk_events: list[tuple[Any, ...]] = field(default_factory=list)
+    risk_lifts: list[tuple[Any, ...]] = field(default_factory=list)
+    inputs: list[tuple[Any, ...]] = field(default_factory=list)
+    data_streams: list[tuple[Any, ...]] = field(default_factory=list)
+    forecasts: list[tuple[Any, ...]] = field(default_factory=list)
+    decision_forecasts: list[tuple[Any, ...]] = field(default_factory=list)
+    forecast_scores: list[tuple[Any, ...]] = field(default_factory=list)
+    forecast_skill: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return sum(
-            map(len, (self.decisions, self.orders, self.order_events, self.fills, self.account_events, self.equity))
-        )
+        return sum(map(len, vars(self).values()))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from typing import Any, overload
 import numpy as np
 
 from engine.bars import FloatArray, IntArray
+from engine.detail import DetailCount
 from engine.records import FillRow
+from engine.risk.facts import Halt, Lift
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,14 @@ class RunResult:
         fill_keys: int64 [fills, 6]: symbol index, bar_close_time, side, price ticks, lots, fee units. What
             `fills_hash` hashes.
         final_equity: cash + market value at the last closes, exact, in the account's first currency.
-        order_count, refused_count: orders made; those of them that the risk gate refused.
+        order_count, refused_count: orders made; those of them that the risk gate refused. `refused_by` counts these by
+            rule ("venue" for the venue's own filters).
+        account_events: money that moved other than by fills, the opening deposits among it: rows as AccountEventRow.
+        risk_events: every halt of the risk gate, and every lift, in order.
+        detail: under `path="detail"`, how many bars finer bars resolved, and how many had to be taken at their worst.
         assumptions: the assumption card; statistics: filled in by engine.analysis.
+        forecasts: what the models of the run were asked, whether they had seen the data, and how good they were; empty
+            without models (see ForecastBook.summary).
     """
 
     run_id: int | None
@@ -106,6 +114,11 @@ class RunResult:
     assumptions: dict[str, Any]
     data_fingerprint: str
     statistics: dict[str, Any] = field(default_factory=dict)
+    refused_by: dict[str, int] = field(default_factory=dict)
+    risk_events: tuple[Halt | Lift, ...] = ()
+    account_events: tuple[tuple[Any, ...], ...] = ()
+    detail: DetailCount | None = None
+    forecasts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def bars_per_second(self) -> float:

@@ -1,5 +1,6 @@
 """What a run is assembled from, and what it consists of while it runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.bars import Bar, FloatArray, Stream
@@ -15,18 +16,24 @@ from engine.events import (
     OrderAmended,
     OrderCancelled,
     OrderExpired,
+    OrderHeld,
     OrderReduced,
     OrderRejected,
     OrderTriggered,
     RequestRefused,
 )
+from engine.exchange import SimulatedExchange
+from engine.forecasting.book import ForecastBook, ForecastTerms
+from engine.forecasts import Forecaster
 from engine.guard import Guard
 from engine.interfaces import Broker, Clock, Feed, Journal
 from engine.moment import ManyMoment, Moment, SingleMoment
+from engine.policies import Policy
 from engine.portfolio import Portfolio
 from engine.recorder import Recorder
 from engine.records import RunStart
 from engine.risk import RiskGate
+from engine.risk.watch import RiskWatch
 from engine.strategy import Strategy, overrides
 
 COMPILING_PAYS = 100_000
@@ -39,6 +46,7 @@ _ORDER_EVENTS = (
     OrderTriggered,
     OrderReduced,
     OrderAmended,
+    OrderHeld,
     OrderCancelled,
     OrderExpired,
 )
@@ -64,8 +72,16 @@ class Parts:
     mode: str = "auto"
     """"step" visits every bar; "jump" and "auto" skip those at which nothing can happen, where the strategy allows
     it."""
+    checks_causality: bool = True
+    """Whether an indicator or `targets` that looks ahead is refused before the run; the conformance kit lets it run, to
+    find out where."""
     compile_from: int = COMPILING_PAYS
     """Rows from which orders of simple terms are dealt with in bulk by the compiled run."""
+    forecasters: Mapping[str, Forecaster] = field(default_factory=dict)
+    """Models that the strategy may ask for, by the name it knows them by."""
+    forecast_terms: ForecastTerms = field(default_factory=ForecastTerms)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    """Likewise, of networks that decide what to hold."""
 
 
 @dataclass
@@ -87,6 +103,10 @@ class Running:
     guard: Guard
     exposures: FloatArray | None = None
     """Of a strategy with vectorised targets: the new target at the rows where it changes, NaN elsewhere."""
+    watch: RiskWatch | None = None
+    """Looks at the account at every close; None where no risk rule asks for it."""
+    book: ForecastBook | None = None
+    """The forecasts of the run; None where there are no models."""
     warm_up: dict[Stream, int] = field(default_factory=dict)
     """Bars of each stream that pass before its lines have values."""
 
@@ -105,9 +125,10 @@ def wire(parts: Parts) -> Running:
     for stream in feed.streams:
         if stream.symbol not in portfolio.instruments:
             raise SettingsError(f"the feed has {stream.symbol}, but no instrument of that name was given")
-    is_single = len(feed.streams) == 1 and not overrides(strategy, "on_timer")
+    is_single = len(feed.streams) == 1 and not overrides(strategy, "on_timer") and not parts.forecasters
     moment: Moment = SingleMoment(feed.streams[0].symbol) if is_single else ManyMoment([s.symbol for s in feed.streams])
-    bus = _subscribed(strategy)
+    gate = parts.risk or RiskGate()
+    bus = _subscribed(strategy, gate)
     recorder = Recorder(parts.journal, portfolio, type(strategy).__name__, {})
     desk = OrderDesk(
         portfolio,
@@ -115,24 +136,38 @@ def wire(parts: Parts) -> Running:
         recorder,
         moment,
         bus,
-        risk=parts.risk,
+        risk=gate,
         latency=parts.latency,
         headroom=parts.headroom,
         checks_brackets=parts.checks_brackets,
     )
+    if isinstance(parts.broker, SimulatedExchange) and parts.broker.margins is not None:
+        parts.broker.margins.forced = desk
     lines = Lines(feed)
     context = EngineContext(feed, portfolio, parts.broker, moment, lines, desk)
+    context.policies = parts.policies
     clock = parts.clock or SimulatedClock()
     guard = Guard(strategy, moment)
     strategy._context = context
-    return Running(
+    running = Running(
         parts, feed, strategy, parts.broker, portfolio, clock, bus, moment, lines, recorder, desk, context, guard
     )
+    if gate.watches:
+        running.watch = RiskWatch(gate, portfolio, desk, recorder)
+    if parts.forecasters:
+        running.book = context.book = ForecastBook(
+            feed, strategy, parts.forecasters, parts.forecast_terms, recorder, moment
+        )
+        recorder.behind = running.book.behind
+    return running
 
 
-def _subscribed(strategy: Strategy) -> Bus:
-    """Return a bus on which the strategy hears what it has handlers for."""
+def _subscribed(strategy: Strategy, gate: RiskGate) -> Bus:
+    """Return a bus on which the strategy hears what it has handlers for; a risk gate that watches hears of fills
+    first."""
     bus = Bus()
+    if gate.watches:
+        bus.subscribe(Fill, gate.on_fill)
     if overrides(strategy, "on_fill"):
         bus.subscribe(Fill, strategy.on_fill)
     if overrides(strategy, "on_order"):

@@ -12,7 +12,9 @@ from engine.errors import SettingsError, nearest_name
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "market_fill": ("next_open", "same_close", "next_close"),
-    "path": ("worst", "detail", "best", "adaptive", "ohlc", "olhc", "candle_colour", "random", "queue", "queue_stops_first"),
+    "path": (
+        "worst", "detail", "best", "adaptive", "ohlc", "olhc", "candle_colour", "random", "queue", "queue_stops_first",
+    ),
     "limit_touch": ("through", "touch", "probability"),
     "limit_gap": ("open", "limit", "bar_extreme"),
     "stop_touch": ("touch", "through"),

@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.bars import Bars, FloatArray, IntArray
 from engine.exchange import SimulatedExchange
+from engine.execution import cap_of
 from engine.instruments import Instrument
 from engine.orders import Order, OrderStatus, OrderType, Side
 from engine.portfolio import Portfolio
@@ -37,11 +38,16 @@ def compiled_terms(broker: Any, instrument: Instrument) -> CompiledTerms | None:
     """Return the terms of a broker if they are simple enough to be compiled, else None."""
     if type(broker) is not SimulatedExchange or broker.working or instrument.min_notional or instrument.min_quantity:
         return None
+    if broker.is_clearing or not broker.portfolio.is_plain:
+        return None
     switches: Switches = broker.switches
+    if switches.path == "detail":  # what may be traded is the finer bars' volume
+        return None
     rates, points = broker.fees.constant_rates(), broker.slippage.constant_basis_points()
     if rates is None or points is None or switches.market_fill != "next_open" or rates[1] < 0:
         return None
-    return CompiledTerms(rates[1], points[0], points[1], -1.0 if switches.volume_cap is None else switches.volume_cap)
+    cap = -1.0 if switches.volume_cap is None else cap_of(switches.volume_cap, instrument)
+    return CompiledTerms(rates[1], points[0], points[1], cap)
 
 
 class Settlement:

@@ -15,8 +15,9 @@ def may_settle_in_bulk(running: Running) -> bool:
     parts, streams, rows = running.parts, running.feed.streams, running.feed.row_count
     is_alone = len(streams) == 1 and len(running.portfolio.instruments) == 1
     is_long = rows is not None and rows >= max(parts.compile_from, 1)
-    is_watched = running.overrides_any("on_fill", "on_order", "on_timer", "on_slice", "on_forecast")
-    return parts.mode != "step" and is_alone and is_long and running.desk.is_plain and not is_watched
+    is_watched = running.overrides_any("on_fill", "on_order", "on_timer", "on_slice")
+    is_plain = running.desk.is_plain and isinstance(running.moment, SingleMoment)  # a run with models is not
+    return parts.mode != "step" and is_alone and is_long and is_plain and not is_watched
 
 
 def new_settlement(running: Running) -> Settlement | None:

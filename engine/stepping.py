@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.bars import Bar, Bars, Timeframe
+from engine.interfaces import ClearingBroker, InstantBroker
 from engine.jump import bar_at
 from engine.lines import Line
 from engine.moment import ManyMoment, SingleMoment
@@ -36,7 +37,14 @@ def stepper_for(running: Running) -> Stepper:
     """Return how to step: bar by bar where there is one stream and nothing but bars to tell of, else by instants."""
     is_fed_ahead = all(entry.source is None for entries in running.lines.of_stream.values() for entry in entries)
     is_plain = isinstance(running.moment, SingleMoment) and not overrides(running.strategy, "on_slice") and is_fed_ahead
+    is_plain = is_plain and _clearing_of(running) is None
     return BarStepper(running) if is_plain else InstantStepper(running)
+
+
+def _clearing_of(running: Running) -> ClearingBroker | None:
+    """Return the broker if it must be told where an instant begins and ends."""
+    broker = running.broker
+    return broker if isinstance(broker, ClearingBroker) and broker.is_clearing else None
 
 
 def pieces(bars: Bars, size: int) -> Iterator[Bars]:
@@ -76,9 +84,14 @@ class BarStepper:
         # `compress` asks for one step of all lines after each bar, and takes the tuple it gets for a yes.
         rows = compress(bars.rows(), zip(*growing, strict=True)) if growing else bars.rows()
         cold = min(max(running.warm_up[stream] - begin, 0), len(bars))
+        watch = running.watch
         for bar in islice(rows, cold):
             moment.bar = bar
+            if watch is not None:
+                watch.on_bar(bar)
         decide = self._decider(begin + cold)
+        if watch is not None:
+            decide = watch.around(decide)
         for bar in rows:
             moment.bar = bar
             if working or every_bar:
@@ -129,6 +142,7 @@ class InstantStepper:
         self._cold: dict[str, list[Line]] = {
             symbol: list(lines) for symbol, lines in running.lines.by_symbol().items() if lines
         }
+        self._clearing = _clearing_of(running)
         self._has_begun = False
         self._rows_done = 0
 
@@ -149,6 +163,8 @@ class InstantStepper:
         times, starts = _instants(bars)
         places = bars.stream.tolist() if bars.stream is not None else [0] * len(bars)
         closes = bars.close.tolist()
+        watch, book = running.watch, running.book
+        volumes = bars.volume.tolist() if watch is not None else []
         exposures, row_before, take_target = running.exposures, self._rows_done, running.strategy.target
         for time, start, end in zip(times, starts, [*starts[1:], len(bars)], strict=True):
             fire_timers(running, time, inclusive=False)
@@ -156,8 +172,19 @@ class InstantStepper:
             self._move_to(time, places, closes, rows, start, end)
             if broker.working or broker.needs_every_bar:
                 self._match(rows, places, start, end)
+            if watch is not None:
+                watch.on_bars(
+                    time,
+                    [
+                        (self._symbol_of[places[row]], closes[row], volumes[row])
+                        for row in range(start, end)
+                        if places[row] in self._base
+                    ],
+                )
             if has_lines:
                 self._grow_lines(bars, places, start, end)
+            if book is not None:
+                book.observe(bars, start, end)
             if wants_bars:
                 self._publish(rows, places, start, end)
             if exposures is not None and exposures[row_before + start] == exposures[row_before + start]:
@@ -166,6 +193,8 @@ class InstantStepper:
                 if upcoming and upcoming[0].time == time:
                     on_slice(upcoming.popleft())
             fire_timers(running, time, inclusive=True)
+            if watch is not None:
+                watch.after(time)
 
     def _move_to(
         self, time: int, places: list[int], closes: list[float], rows: "_Rows", start: int, end: int
@@ -195,8 +224,17 @@ class InstantStepper:
         if broker.needs_every_bar:
             frees_cash = dict.fromkeys(row_of, True) | frees_cash  # the others only look
         happened: list[Any] = []
-        for _, row in sorted((not frees, row_of[symbol]) for symbol, frees in frees_cash.items()):
-            happened.extend(broker.on_bar(rows[first + row]))
+        if self._clearing is not None and row_of:
+            base_rows = [first + row for row in row_of.values()]
+            happened.extend(self._clearing.begin_instant([rows[row] for row in base_rows]))
+        in_turn = sorted((not frees, row_of[symbol]) for symbol, frees in frees_cash.items())
+        if len(in_turn) > 1 and isinstance(broker, InstantBroker):
+            happened.extend(broker.on_bars([rows[first + row] for _, row in in_turn]))
+        else:
+            for _, row in in_turn:
+                happened.extend(broker.on_bar(rows[first + row]))
+        if self._clearing is not None and row_of:
+            happened.extend(self._clearing.end_instant())
         if happened:
             self._running.desk.handle(happened)
 
@@ -238,9 +276,32 @@ class InstantStepper:
         return [deque(dense_columns(bars, frame, symbols).slices()) for frame in frames]
 
 
+def next_due(running: Running) -> int | None:
+    """Return when the next timer or forecast is due; None if none is."""
+    timer = running.context.next_due()
+    forecast = running.book.next_due if running.book is not None else None
+    return forecast if timer is None else timer if forecast is None else min(timer, forecast)
+
+
 def fire_timers(running: Running, time: int, *, inclusive: bool) -> None:
-    """Tell the strategy of the timers due before an instant, or at it too."""
-    context, moment = running.context, running.moment
+    """Tell the strategy of the timers and forecasts due before an instant, or at it too; at one instant forecasts come
+    first."""
+    context, moment, book = running.context, running.moment, running.book
+    if book is not None and book.is_used:
+        while True:
+            timer_at = context.next_due()
+            if timer_at is not None and (timer_at < time or (timer_at == time and inclusive)):
+                is_taken = book.take_next(timer_at, inclusive=True)
+            else:
+                is_taken = book.take_next(time, inclusive=inclusive)
+            if is_taken:
+                continue
+            timer = context.due(time, inclusive=inclusive)
+            if timer is None:
+                return
+            if isinstance(moment, ManyMoment):
+                moment.time = timer.time
+            running.strategy.on_timer(timer)
     while (timer := context.due(time, inclusive=inclusive)) is not None:
         if isinstance(moment, ManyMoment):
             moment.time = timer.time

@@ -4,22 +4,28 @@ A strategy is told of closed bars and answers with requests. It sees nothing lat
 indicator lines end there, histories end there, and its orders can only meet prices that come after.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from engine.bars import Bar, Bars, FloatArray, Stream, iso
 from engine.errors import OrderError, PluginError
 from engine.events import Fill, OrderEvent
+from engine.forecasting.handles import ForecastPanel, ModelForecasts
+from engine.forecasts import Forecast
 from engine.lines import Line
 from engine.orders import Order, OrderRequest, OrderType, Side, TimeInForce
 from engine.parameters import checked_parameters
+from engine.policies import Policy
 from engine.slices import Slice
 
 Price = float | Decimal
 Quantity = float | Decimal
+Cited = Forecast | Sequence[Forecast] | None
+"""Forecasts that a decision rests on; None: the last one of each model that was delivered for the symbol."""
 
 
 class Timer:
@@ -40,6 +46,8 @@ class Context(Protocol):
 
     @property
     def now(self) -> int: ...
+    @property
+    def largest_exposure(self) -> float: ...
     def line(
         self,
         function: str | Callable[..., Any],
@@ -64,6 +72,9 @@ class Context(Protocol):
         self, order: Order, quantity: Quantity | None, limit: Price | None, stop: Price | None, why: str
     ) -> None: ...
     def set_timer(self, name: str, at: int | None, every: str | None) -> None: ...
+    def forecasts(self, model: str, every: str, symbols: Sequence[str] | None) -> ModelForecasts: ...
+    def policy(self, name: str) -> Policy: ...
+    def cite(self, forecasts: Cited) -> None: ...
 
 
 class Strategy:
@@ -72,8 +83,9 @@ class Strategy:
     Parameters are class attributes made with `Param`; they are set on the instance before `on_start`.
     """
 
-    warm_up: ClassVar[int] = 0
-    """Bars of a symbol to wait for before its first `on_bar`, beside what the declared lines need."""
+    warm_up: int = 0
+    """Bars of a symbol to wait for before its first `on_bar`, if that is more than the declared lines need. A class
+    attribute, or set in `on_start` where it depends on parameters."""
 
     parameters: dict[str, Any]
     _context: Context
@@ -100,8 +112,11 @@ class Strategy:
     def on_slice(self, slice: Slice) -> None:
         """All bars that closed at one instant, as columns over the symbols. Called after the `on_bar`s."""
 
-    def on_forecast(self, forecast: Any) -> None:
-        """A model's statement about the future became available."""
+    def on_forecast(self, forecast: Forecast) -> None:
+        """A model's statement about the future became available: after the bars of that instant, in feed order."""
+
+    def on_forecasts(self, panel: ForecastPanel) -> None:
+        """All forecasts that a model made at one instant, over its symbols. Called after their `on_forecast`s."""
 
     def on_fill(self, fill: Fill) -> None:
         """One of our orders was executed. Comes before the bar in which it happened."""
@@ -125,21 +140,33 @@ class Strategy:
 
     # ── asking for orders ───────────────────────────────────────────────────────────────────────────────────────
 
-    def target(self, symbol: str, exposure: float, why: str = "", rebalance: bool = False) -> None:
-        """Hold `exposure` (−1…1) times the equity in `symbol`, bought or sold with a market order.
+    def target(
+        self, symbol: str, exposure: float, why: str = "", rebalance: bool = False, *, forecast: Cited = None
+    ) -> None:
+        """Hold `exposure` times the equity in `symbol`, bought or sold with a market order: −1…1, or as far either way
+        as the leverage of a margin account.
 
         Nothing is traded while the same target is repeated, though prices drift; `rebalance=True` trades up or
         down to it again. An unfilled order of the target before is cancelled first.
 
+        Args:
+            forecast: what the decision rests on, as for all orders; left out, it is the last forecast of each model
+                that was delivered for the symbol.
         Raises:
-            OrderError: the exposure is not a number between −1 and 1.
+            OrderError: the exposure is not a number within those bounds.
         """
         if self._wanted.get(symbol) == exposure and not rebalance:
             return
         if not -1.0 <= exposure <= 1.0:
-            raise OrderError(f"target for {symbol} is {exposure}; expected a fraction of equity between -1 and 1")
+            limit = self._context.largest_exposure
+            if not -limit <= exposure <= limit:
+                raise OrderError(f"target for {symbol} is {exposure}; expected {_of_equity(limit)}")
         self._wanted[symbol] = exposure
-        self._context.target(symbol, exposure, why)
+        if forecast is None:
+            self._context.target(symbol, exposure, why)
+            return
+        with self._citing(forecast):
+            self._context.target(symbol, exposure, why)
 
     def buy(
         self,
@@ -159,6 +186,7 @@ class Strategy:
         reduce_only: bool = False,
         oco_group: str | None = None,
         why: str = "",
+        forecast: Cited = None,
     ) -> Order:
         """Ask to buy `quantity` of the base asset; the prices given decide the order type.
 
@@ -169,27 +197,26 @@ class Strategy:
         Returns:
             The order; it may already be refused (see its `status`, and `on_order`).
         """
-        return self._context.request(
-            OrderRequest(
-                symbol,
-                Side.BUY,
-                quantity,
-                _order_type(limit, stop, trail_fraction, trail_amount),
-                limit,
-                stop,
-                trail_fraction,
-                trail_amount,
-                time_in_force,
-                expire_at,
-                post_only,
-                reduce_only,
-                stop_loss,
-                take_profit,
-                trail_stop_fraction,
-                oco_group,
-                why,
-            )
+        request = OrderRequest(
+            symbol,
+            Side.BUY,
+            quantity,
+            _order_type(limit, stop, trail_fraction, trail_amount),
+            limit,
+            stop,
+            trail_fraction,
+            trail_amount,
+            time_in_force,
+            expire_at,
+            post_only,
+            reduce_only,
+            stop_loss,
+            take_profit,
+            trail_stop_fraction,
+            oco_group,
+            why,
         )
+        return self._requested(request, forecast)
 
     def sell(
         self,
@@ -209,38 +236,53 @@ class Strategy:
         reduce_only: bool = False,
         oco_group: str | None = None,
         why: str = "",
+        forecast: Cited = None,
     ) -> Order:
         """Ask to sell; the mirror of `buy`. Selling more than is held goes short where the account allows it."""
-        return self._context.request(
-            OrderRequest(
-                symbol,
-                Side.SELL,
-                quantity,
-                _order_type(limit, stop, trail_fraction, trail_amount),
-                limit,
-                stop,
-                trail_fraction,
-                trail_amount,
-                time_in_force,
-                expire_at,
-                post_only,
-                reduce_only,
-                stop_loss,
-                take_profit,
-                trail_stop_fraction,
-                oco_group,
-                why,
-            )
+        request = OrderRequest(
+            symbol,
+            Side.SELL,
+            quantity,
+            _order_type(limit, stop, trail_fraction, trail_amount),
+            limit,
+            stop,
+            trail_fraction,
+            trail_amount,
+            time_in_force,
+            expire_at,
+            post_only,
+            reduce_only,
+            stop_loss,
+            take_profit,
+            trail_stop_fraction,
+            oco_group,
+            why,
         )
+        return self._requested(request, forecast)
 
-    def close(self, symbol: str, *, why: str = "") -> Order | None:
+    def _requested(self, request: OrderRequest, forecast: Cited) -> Order:
+        if forecast is None:
+            return self._context.request(request)
+        with self._citing(forecast):
+            return self._context.request(request)
+
+    @contextmanager
+    def _citing(self, forecast: Cited) -> Iterator[None]:
+        """Let the decision made meanwhile rest on some forecasts."""
+        self._context.cite(forecast)
+        try:
+            yield
+        finally:
+            self._context.cite(None)
+
+    def close(self, symbol: str, *, why: str = "", forecast: Cited = None) -> Order | None:
         """Ask to leave the position at market; None if there is none. Working orders of the symbol are left alone."""
         held = self.position(symbol)
         if not held:
             return None
         trade = self.sell if held > 0 else self.buy
         self._wanted.pop(symbol, None)
-        return trade(symbol, abs(held), reduce_only=True, why=why)
+        return trade(symbol, abs(held), reduce_only=True, why=why, forecast=forecast)
 
     def cancel(self, order: Order, *, why: str = "") -> None:
         """Withdraw an order. One that is already final is left as it is."""
@@ -391,6 +433,30 @@ class Strategy:
         """Ask for `on_timer`: once at a UTC instant, or at every multiple of a timeframe such as "4h"."""
         self._context.set_timer(name, at, every)
 
+    def forecasts(
+        self, model: str, *, every: str = "bar", symbols: Sequence[str] | None = None
+    ) -> ModelForecasts:
+        """Declare that this strategy wants a model's forecasts, and return what gives them.
+
+        Args:
+            model: a name under `[models]` in the settings. every: "bar" (of the model's timeframe), a span such as
+                "4h" (the first bar that closes at or after each multiple, UTC), or "ask": only when you ask.
+            symbols: of which; every symbol with bars of the model's timeframe if left out.
+        Raises:
+            PluginError: called outside `on_start` or twice, unknown model, or one that does not fit the run's bars.
+        """
+        return self._context.forecasts(model, every, symbols)
+
+    def policy(self, name: str) -> Policy:
+        """Return a policy: a network with a memory that turns a model's outputs into the share of equity to hold.
+
+        Args:
+            name: under `[models]` in the settings.
+        Raises:
+            PluginError: there is none of that name.
+        """
+        return self._context.policy(name)
+
     # ── state ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def save_state(self) -> dict[str, Any]:
@@ -414,27 +480,31 @@ def overrides(strategy: Strategy, handler: str) -> bool:
     return getattr(type(strategy), handler) is not getattr(Strategy, handler)
 
 
-def exposures_from(strategy: Strategy, bars: Bars) -> FloatArray:
+def exposures_from(strategy: Strategy, bars: Bars, limit: float = 1.0) -> FloatArray:
     """Return `strategy.targets(bars)`, checked.
 
+    Args:
+        limit: the largest exposure that the account allows.
     Raises:
-        PluginError: wrong shape, or a value that is neither NaN nor within −1…1.
+        PluginError: wrong shape, or a value that is neither NaN nor within −limit…limit.
     """
     name = type(strategy).__name__
     exposures = np.asarray(strategy.targets(bars), dtype=np.float64)
     if exposures.shape != (len(bars),):
         raise PluginError(f"{name}.targets returned shape {exposures.shape}; expected one value a row, ({len(bars)},)")
     with np.errstate(invalid="ignore"):
-        outside = np.flatnonzero(np.abs(exposures) > 1.0)
+        outside = np.flatnonzero(np.abs(exposures) > limit)
     if len(outside):
         row = int(outside[0])
-        raise PluginError(
-            f"{name}.targets is {exposures[row]} at row {row}; expected a fraction of equity between -1 and 1"
-        )
+        raise PluginError(f"{name}.targets is {exposures[row]} at row {row}; expected {_of_equity(limit)}")
     return exposures
 
 
-def check_targets_causal(strategy: Strategy, bars: Bars, exposures: FloatArray) -> None:
+def _of_equity(limit: float) -> str:
+    return f"a {'fraction' if limit == 1 else 'multiple'} of equity between -{limit:g} and {limit:g}"
+
+
+def check_targets_causal(strategy: Strategy, bars: Bars, exposures: FloatArray, limit: float = 1.0) -> None:
     """Refuse `targets` that look ahead: with the data cut short, no earlier row may change.
 
     Only within the first few thousand rows: one that looks ahead does so there too.
@@ -446,7 +516,7 @@ def check_targets_causal(strategy: Strategy, bars: Bars, exposures: FloatArray) 
     for cut in sorted({span // 7, span // 3, span // 2 + 1, span - 1} - {0}):
         if cut >= len(bars):
             continue
-        part = exposures_from(strategy, bars[:cut])
+        part = exposures_from(strategy, bars[:cut], limit)
         same = (part == exposures[:cut]) | (np.isnan(part) & np.isnan(exposures[:cut]))
         if not same.all():
             row = int(np.flatnonzero(~same)[0])

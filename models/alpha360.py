@@ -45,7 +45,7 @@ def with_vwap(
         rule: where it does not, or nothing was traded: "typical" (high + low + close) / 3, or "missing": NaN, as in
             Qlib's public data.
     """
-    stand_in = (high + low + close) / 3 if rule == "typical" else np.full(len(close), np.nan)
+    stand_in = (high + low + close) / 3 if rule == "typical" else np.full_like(close, np.nan)
     if amount is None:
         return stand_in
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -81,6 +81,28 @@ def alpha360(fields: Mapping[str, FloatArray], *, volume_rule: VolumeRule = "flo
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             matrix[:, place] = windows / base[:, None]
     return matrix.reshape(rows, len(COLUMNS))
+
+
+def alpha360_of_windows(
+    windows: Mapping[str, FloatArray], *, vwap_rule: VwapRule = "typical", volume_rule: VolumeRule = "floor"
+) -> npt.NDArray[np.float32]:
+    """Return the row of each window's last bar, float32 [N, 360]: what `alpha360` says there.
+
+    Args:
+        windows: open, high, low, close and volume, each [N, 60 or more], oldest bar first; the last 60 are used.
+    Raises:
+        PluginError: shorter windows.
+    """
+    cut = {name: np.asarray(values, np.float64)[:, -LOOKBACK:] for name, values in windows.items()}
+    if cut["close"].shape[1] < LOOKBACK:
+        raise PluginError(f"alpha360 needs windows of {LOOKBACK} bars; got {cut['close'].shape[1]}")
+    cut["vwap"] = with_vwap(cut["high"], cut["low"], cut["close"], cut["volume"], None, vwap_rule)
+    rows = np.empty((len(cut["close"]), len(FIELDS), LOOKBACK), np.float32)
+    for place, name in enumerate(FIELDS):
+        base = _volume_base(cut[name], volume_rule) if name == "volume" else cut["close"][:, -1]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            rows[:, place] = cut[name] / base[:, None]
+    return rows.reshape(len(rows), len(COLUMNS))
 
 
 def _volume_base(windows: FloatArray, rule: VolumeRule) -> FloatArray:

@@ -101,6 +101,11 @@ class Batches:
             start = rows.stop
 
 
+def use_one_thread() -> None:
+    """Let torch use one core: sums are then made in one order, and two processes do not wait for each other."""
+    torch.set_num_threads(1)
+
+
 def parameter_count(module: torch.nn.Module) -> int:
     """Return how many numbers are trained."""
     return sum(parameter.numel() for parameter in module.parameters())

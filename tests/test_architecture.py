@@ -34,9 +34,12 @@ LIBRARIES = {
     "engine.analysis": {"jinja2", "numpy", "pandas", "plotly", "quantstats", "rich", "vectorbt"},
     "strategies": {"numpy"},
     "models": {"numpy", "safetensors", "torch"},
+    "models.kronos.loading": {"huggingface_hub", "torch"},
     "feeds": {"ccxt", "fsspec", "numpy", "pandas", "pyarrow"},
     "brokers": {"ccxt", "numpy"},
     "config": {"numpy", "pydantic", "pydantic_core", "rich"},
+    "config.commands": {"typer"},
+    "config.pytest_plugin": {"pytest"},
     "main": {"rich", "typer"},
 }
 

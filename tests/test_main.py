@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,10 @@ HEAVY = {
     "torch", "vectorbt",
 }
 COMMANDS = (
-    (), ("backtest",), ("demo",), ("scenarios",), ("strategies",), ("runs",), ("why",), ("report",), ("data",),
+    (), ("backtest",), ("demo",), ("scenarios",), ("strategies",), ("new", "strategy"), ("check",), ("runs",), ("why",),
+    ("report",), ("rerun",), ("compare",), ("risk",), ("risk", "show"), ("risk", "lift"), ("data",),
     ("data", "import"), ("data", "list"), ("data", "check"), ("data", "gaps"),
+    ("models",), ("models", "verify"), ("models", "list"), ("models", "show"), ("models", "import"),
 )
 
 
@@ -97,13 +100,34 @@ def test_a_backtest_imports_neither_torch_nor_vectorbt_nor_ccxt(process, small):
 # ── backtest ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture(scope="session")
+def artefacts(tmp_path_factory):
+    """Return the folder with the example artefacts."""
+    folder = tmp_path_factory.mktemp("models")
+    done = CliRunner().invoke(main.app, ["models", "examples", "--to", str(folder)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def with_artefacts(path, artefacts, tmp_path):
+    """Return the options that let an example find its artefacts, and keep what it computes to itself."""
+    models = tomllib.loads(path.read_text()).get("models", {})
+    changes = [f"models.{name}.artefact={artefacts / Path(one['artefact']).name}" for name, one in models.items()]
+    changes += [f"forecasts.store={tmp_path / 'forecasts.db'}"] if models else []
+    return [part for change in changes for part in ("--set", change)]
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_runs_and_trades(barcast, path, tmp_path):
-    barcast("backtest", path, "--json", tmp_path / "result.json")
+def test_every_example_runs_and_trades(barcast, path, tmp_path, artefacts):
+    barcast("backtest", path, "--json", tmp_path / "result.json", *with_artefacts(path, artefacts, tmp_path))
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["name"] == path.stem
     assert result["fills"] > 0
-    assert result["refused"] == 0
+    assert (result["refused"] > 0) == (path.stem == "risk_gate")
+    if "[models." in path.read_text():
+        told = barcast("why", "1").stdout
+        assert re.search(r"forecast \d+ of (kronos|krnn|price|tft) \(model \w{12}\): \w+ of \S+ over \d+ × 1h", told)
+        assert "[contaminated]" in told
 
 
 def test_every_sample_strategy_has_an_example(barcast):
@@ -364,14 +388,29 @@ def test_the_python_in_the_readme_runs(barcast, block, tmp_path):
 def test_every_command_in_the_readme_exists(barcast):
     lines = [line.partition("#")[0].split() for text in blocks("bash") for line in text.splitlines()]
     named = {tuple(words[2:4]) for words in lines if words[:2] == ["python", "main.py"]}
-    known = {command[-1] for command in COMMANDS if command}
+    groups = {command[0] for command in COMMANDS if len(command) > 1}
     assert named
     for words in named:
-        assert words[0] in known
-        if words[0] == "data":
-            assert ("data", words[1]) in COMMANDS
+        assert (words if words[0] in groups else words[:1]) in COMMANDS
 
 
 def test_the_layout_in_the_readme_has_every_folder():
     for folder in ("brokers", "config", "engine", "feeds", "models", "strategies", "tests"):
         assert f"| `{folder}/" in README
+
+
+def test_strict_ends_with_status_3_and_names_what_flatters(barcast, small):
+    done = barcast("backtest", small, "--no-journal", "--strict", "--set", "fills.volume_cap=none", expect=3)
+
+    assert "strict: volume_cap = none: orders fill whole, however little was traded in the bar" in done.stderr
+    assert "Assumption card" in done.stdout
+
+
+def test_strict_says_nothing_about_honest_settings(barcast, small):
+    assert "strict:" not in barcast("backtest", small, "--no-journal", "--strict").stderr
+
+
+def test_bounds_are_worked_out_when_asked_for(barcast, small):
+    barcast("backtest", small, "--no-journal", "--bounds", "--set", "fills.bounds=false", "--json", "out.json")
+
+    assert json.loads(Path("out.json").read_text())["bounds"]["ambiguous"] == 0

@@ -66,15 +66,15 @@ def equity_figure(data: ReportData) -> Figure:
     traces: list[dict[str, Any]] = []
     if held is not None and data.benchmark is not None:
         name = _text(data.benchmark.name[0].upper() + data.benchmark.name[1:])
-        traces.append(_line(times, held[places], name, "--benchmark", 1.4, "%{y:,.2f}"))
-    traces.append(_line(times, equity[places], "Strategy", "--accent", 2, "%{y:,.2f}"))
+        traces.append(line_of(times, held[places], name, "--benchmark", 1.4, "%{y:,.2f}"))
+    traces.append(line_of(times, equity[places], "Strategy", "--accent", 2, "%{y:,.2f}"))
     if held is not None:
         traces.append(
-            _line(times, _drawdown(held)[places], "Benchmark drawdown", "--benchmark", 1, "%{y:.2%}")
+            line_of(times, _drawdown(held)[places], "Benchmark drawdown", "--benchmark", 1, "%{y:.2%}")
             | {"yaxis": "y2", "showlegend": False}
         )
     traces.append(
-        _line(times, fall[places], "Drawdown", "--loss", 1.2, "%{y:.2%}")
+        line_of(times, fall[places], "Drawdown", "--loss", 1.2, "%{y:.2%}")
         | {"yaxis": "y2", "fill": "tozeroy", "fillcolor": "--loss-soft", "showlegend": False}
     )
     depths = [fall] if held is None else [fall, _drawdown(held)]
@@ -118,7 +118,7 @@ def exposure_figure(data: ReportData) -> Figure | None:
         traces = _exposure_band(data.curve.time, exposure)
     else:
         places = extremes(exposure, 2 * MOST_POINTS)
-        line = _line(_times(data.curve.time[places]), exposure[places], "Exposure", "--accent", 1, "%{y:.1%}")
+        line = line_of(_times(data.curve.time[places]), exposure[places], "Exposure", "--accent", 1, "%{y:.1%}")
         traces = [line | {"fill": "tozeroy", "fillcolor": "--accent-soft", "line": {**line["line"], "shape": "hv"}}]
     return {
         "data": traces,
@@ -138,9 +138,9 @@ def _exposure_band(time: IntArray, exposure: FloatArray) -> list[dict[str, Any]]
     known = np.nan_to_num(exposure)
     counts = np.diff(np.append(starts, len(exposure)))
     times = _times(time[starts])
-    low = _line(times, np.minimum.reduceat(known, starts), "lowest", "--accent-soft", 0, "%{y:.1%}")
-    high = _line(times, np.maximum.reduceat(known, starts), "highest", "--accent-soft", 0, "%{y:.1%}")
-    mean = _line(times, np.add.reduceat(known, starts) / counts, "mean", "--accent", 1.4, "%{y:.1%}")
+    low = line_of(times, np.minimum.reduceat(known, starts), "lowest", "--accent-soft", 0, "%{y:.1%}")
+    high = line_of(times, np.maximum.reduceat(known, starts), "highest", "--accent-soft", 0, "%{y:.1%}")
+    mean = line_of(times, np.add.reduceat(known, starts) / counts, "mean", "--accent", 1.4, "%{y:.1%}")
     return [low, high | {"fill": "tonexty", "fillcolor": "--accent-soft"}, mean]
 
 
@@ -466,7 +466,8 @@ def _told(what: str, time: int, reason: Reason | None, lines: list[str]) -> str:
 # ── small parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _line(x: list[int], y: FloatArray, name: str, colour: str, width: float, shown: str) -> dict[str, Any]:
+def line_of(x: list[int], y: FloatArray, name: str, colour: str, width: float, shown: str) -> dict[str, Any]:
+    """Return a line: `x` in milliseconds, `colour` a name of PALETTE, `shown` plotly's template for the hover box."""
     return {
         "type": "scatter",
         "mode": "lines",

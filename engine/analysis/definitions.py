@@ -198,7 +198,7 @@ DEFINITIONS: dict[str, Definition] = {
     ),
     "holding_cost": Definition(
         "Funding and borrow", "money", "Costs",
-        "Funding and borrow paid for holding positions; received counts below 0.",
+        "Funding, interest, borrow and liquidation fees paid for holding positions; received counts below 0.",
     ),
     "total_costs": Definition("All costs", "money", "Costs", "Fees + spread + slippage + impact + funding and borrow."),
     "costs_of_gross": Definition(

@@ -15,7 +15,8 @@ _IDLE_SETTINGS = ("journal.", "report.html", "run.name", "forecasts.")
 """Settings that say where a run's record goes and what it is called."""
 
 _ORDER = (
-    "settings", "code", "strategy", "model", "file", "library", "seed", "data", "instrument", "assumption", "platform", "commit",
+    "settings", "code", "strategy", "model", "file", "library", "seed", "data", "instrument", "assumption", "platform",
+    "commit",
 )
 
 

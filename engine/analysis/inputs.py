@@ -18,8 +18,8 @@ class Difference:
     """One thing that differs.
 
     Args:
-        kind: "settings", "code", "strategy", "model", "file", "library", "seed", "data", "instrument", "assumption", "platform"
-            or "commit"; name: which.
+        kind: "settings", "code", "strategy", "model", "file", "library", "seed", "data", "instrument", "assumption",
+            "platform" or "commit"; name: which.
         then, now: what either side has; `ABSENT` for nothing at all.
         stops: whether a run made of the one cannot be expected to be the run made of the other.
         note: what else is known; fault: why one side could not be made at all, in place of the values.

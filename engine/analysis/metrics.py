@@ -24,6 +24,8 @@ from engine.records import AccountEventRow, FillRow
 from engine.results import EquityCurve
 
 YEAR = 365 * DAY
+HOLDING_KINDS = ("funding", "interest", "borrow", "liquidation_fee")
+"""Account events that are a cost of holding."""
 SHORTEST_FOR_DAILY = 30 * DAY
 """From this span on, returns are daily; below it there would be too few of them."""
 TAIL = 0.05
@@ -607,7 +609,7 @@ def _cost_statistics(
         "fees": float(values("fee").sum()),
         **{name: float(values(name).sum()) for name in ("spread_cost", "slippage_cost", "impact_cost")},
         "holding_cost": -sum(
-            event.amount for event in held if event.kind in ("funding", "borrow") and event.currency == curve.currency
+            event.amount for event in held if event.kind in HOLDING_KINDS and event.currency == curve.currency
         ),
     }
     for name, value in parts.items():

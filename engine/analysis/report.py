@@ -15,10 +15,20 @@ import numpy.typing as npt
 
 from engine.analysis import charts
 from engine.analysis.assumptions import SIMPLIFICATIONS
+from engine.analysis.bounds_view import (
+    bounds_figure,
+    bounds_headline,
+    bounds_notes,
+    bounds_sides,
+    is_told,
+    open_trades,
+)
 from engine.analysis.definitions import DEFINITIONS, GROUPS
 from engine.analysis.findings import findings, headline
+from engine.analysis.forecast_view import ModelLine, forecast_lines, model_lines, split_rows
 from engine.analysis.formatting import NOTHING, duration, listed, money, number, percent, price, short, statistic
 from engine.analysis.metrics import sample
+from engine.analysis.page_parts import PAGE, embedded_json, palette_css
 from engine.analysis.report_data import ReportData
 from engine.analysis.trades import Trades
 from engine.bars import DAY, FloatArray, iso
@@ -28,7 +38,6 @@ LISTED_TRADES = 500
 """Trades in the list: the first of them, and always the 25 best and the 25 worst."""
 LISTED_INSTRUMENTS = 60
 
-_PAGE = Path(__file__).parent / "page"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _TOLD_OTHERWISE = ("start", "end", "from_ns")
@@ -52,7 +61,7 @@ def render_report(data: ReportData) -> str:
     from plotly.offline import get_plotlyjs
 
     pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PAGE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )
     pages.filters |= {
@@ -64,12 +73,12 @@ def render_report(data: ReportData) -> str:
         **_story(data),
         charts=figures,
         candles=candles,
-        css=_palette_css() + (_PAGE / "report.css").read_text(encoding="utf-8"),
+        css=palette_css() + (PAGE / "report.css").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
-        script=(_PAGE / "report.js").read_text(encoding="utf-8"),
-        palette=_json(list(charts.PALETTE)),
-        figures=_json({"charts": figures, "candles": candles}),
-        run=_json(_machine_readable(data)),
+        script=(PAGE / "report.js").read_text(encoding="utf-8"),
+        palette=embedded_json(list(charts.PALETTE)),
+        figures=embedded_json({"charts": figures, "candles": candles}),
+        run=embedded_json(_machine_readable(data)),
     )
 
 
@@ -78,6 +87,7 @@ def _figures(data: ReportData) -> dict[str, charts.Figure]:
         return {}
     drawn = {
         "equity": charts.equity_figure(data),
+        "bounds": bounds_figure(data),
         "exposure": charts.exposure_figure(data),
         "costs": charts.costs_figure(data),
         "returns": charts.returns_figure(data),
@@ -100,12 +110,13 @@ def _story(data: ReportData) -> dict[str, Any]:
     return {
         "data": data, "get": figures.get, "currency": data.curve.currency, "headline": headline(data),
         "chips": _chips(data), "alarms": _alarms(data), "tiles": _tiles(data), "findings": findings(data),
-        "notes": (*data.notes, *figures.notes), "can_log": bool(count and np.all(data.curve.equity > 0)),
+        "bounds": _bounds(data), "forecasts": _forecasts(data), "notes": (*data.notes, *figures.notes),
+        "can_log": bool(count and np.all(data.curve.equity > 0)),
         "calendar": _calendar(data), "costs": _costs(data), "trade_note": note, "trade_columns": _TRADE_COLUMNS,
         "trades": [trade for trade, is_listed in zip(trades.rows(), chosen, strict=True) if is_listed],
         "sampling": _sampling(data), "groups": _groups(data), "card": data.card, "default_switches": Switches().card(),
         "instruments": _instruments(data.card.get("instruments", {})), "simplifications": SIMPLIFICATIONS,
-        "provenance": _provenance(data), "documents": _documents(data),
+        "further": _further(data.card), "provenance": _provenance(data), "documents": _documents(data),
         "read": {name: value for name, value in data.card.get("data", {}).items() if name not in _TOLD_OTHERWISE},
     }
 
@@ -297,6 +308,41 @@ def _sampling(data: ReportData) -> str:
     return f"Returns are per {period}: {how.reason}. {year}. Drawdowns are taken at every close."
 
 
+class _Forecasts(NamedTuple):
+    is_contaminated: bool
+    reasons: list[str]
+    split: list[tuple[str, str, str, str, str]]
+    models: list[ModelLine]
+    lines: list[str]
+
+
+def _forecasts(data: ReportData) -> _Forecasts | None:
+    """Return what the run's models were worth; None where it had none."""
+    told = data.forecasts
+    if not told:
+        return None
+    return _Forecasts(
+        told["contaminated"], list(told["reasons"]), split_rows(told), model_lines(told), forecast_lines(told)
+    )
+
+
+class _Bounds(NamedTuple):
+    headline: str
+    sides: list[Any]
+    notes: list[str]
+    trades: list[Any]
+    more: int
+
+
+def _bounds(data: ReportData) -> _Bounds | None:
+    """Return what bars leave open; None where nothing was ever in doubt."""
+    if not is_told(data):
+        return None
+    listed_trades = open_trades(data)
+    more = len(data.bounds.get("trades", ())) - len(listed_trades)
+    return _Bounds(bounds_headline(data), list(bounds_sides(data)), bounds_notes(data), list(listed_trades), more)
+
+
 # ── what it rests on ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -321,6 +367,15 @@ def _instruments(instruments: Mapping[str, Mapping[str, Any]]) -> _Instruments:
     return _Instruments(columns, rows, max(0, len(instruments) - LISTED_INSTRUMENTS))
 
 
+def _further(card: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the parts of a card beside switches, costs, instruments and data, whatever they are, by their titles."""
+    titles = {"risk": "Risk rule"}
+    return {
+        titles.get(name, name.replace("_", " ").capitalize()): part for name, part in card.items()
+        if isinstance(part, Mapping) and name not in ("switches", "costs", "instruments", "data")
+    }
+
+
 def _provenance(data: ReportData) -> dict[str, str]:
     made_of = data.manifest
     is_dirty = made_of.get("is_dirty")
@@ -335,6 +390,8 @@ def _provenance(data: ReportData) -> dict[str, str]:
         "Libraries": _told(made_of.get("libraries") or NOTHING),
         "Started": iso(made_of["started_at"]) if made_of.get("started_at") else NOTHING,
         "Orders": f"{data.order_count:,}, {data.refused_count:,} refused",
+        **({"Refused by rule": _told(dict(data.refused_by))} if data.refused_by else {}),
+        **({"Halts": f"{data.halts:,}"} if data.halts else {}),
     }
 
 
@@ -354,27 +411,13 @@ def _machine_readable(data: ReportData) -> dict[str, Any]:
         "symbols": list(data.symbols),
         "statistics": data.statistics.as_dict(),
         "assumption_card": data.card,
+        "bounds": data.bounds,
         "data_fingerprint": data.data_fingerprint,
         "fills_hash": data.fills_hash,
     }
 
 
 # ── small parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _json(value: Any) -> str:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str, allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _palette_css() -> str:
-    light = "".join(f"{name}:{colours[0]};" for name, colours in charts.PALETTE.items())
-    dark = "".join(f"{name}:{colours[1]};" for name, colours in charts.PALETTE.items())
-    return (
-        f":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
-        f":root[data-theme=dark]{{{dark}color-scheme:dark}}\n:root[data-theme=light]{{color-scheme:light}}\n"
-    )
 
 
 def _told(value: Any) -> str:

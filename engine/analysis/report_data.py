@@ -9,11 +9,13 @@ import numpy as np
 
 from engine.analysis.assumptions import assumption_card
 from engine.analysis.benchmark import Benchmark, buy_and_hold
+from engine.analysis.forecast_view import with_split
 from engine.analysis.metrics import Statistics, statistics
 from engine.analysis.trades import Trades, round_trips
 from engine.bars import Bars, FloatArray, IntArray
 from engine.records import AccountEventRow, DecisionRow, EquityRow, FillRow, OrderRow, RunStart
 from engine.results import EquityCurve, RunResult
+from engine.risk.facts import Halt
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -32,6 +34,7 @@ class ReportData:
     Args:
         curve: equity at every close, or the thinned rows of a journal (`is_thinned`).
         card: the assumption card with its hash and warnings.
+        refused_by: orders that the risk gate refused, by rule; halts: how often it halted trading.
         manifest: what the run was made of: the fields of `RunStart`, as a dict; empty if unknown.
         reasons: order id → why it was made.
         bars: None when they are not at hand; the page then says so instead of drawing candles.
@@ -57,9 +60,21 @@ class ReportData:
     loop_seconds: float = 0.0
     order_count: int = 0
     refused_count: int = 0
+    refused_by: Mapping[str, int] = field(default_factory=dict)
+    halts: int = 0
     fills_hash: str = ""
     is_thinned: bool = False
     notes: tuple[str, ...] = ()
+    bounds: Mapping[str, Any] = field(default_factory=dict)
+    """What bars leave open, as `backtest --json` has it (config.bounds); empty if it was not asked."""
+    forecasts: Mapping[str, Any] = field(default_factory=dict)
+    """What models were asked and how good they were, with the statistics split where they are clean; empty without."""
+
+    @property
+    def flattering(self) -> tuple[str, ...]:
+        """The warnings of the assumption card under which results look better than trading would."""
+        found = [warning for warning in self.card.get("warnings", ()) if warning["level"] == "optimistic"]
+        return tuple(": ".join(filter(None, (_set_to(warning), warning["text"]))) for warning in found)
 
     @property
     def bars_per_second(self) -> float:
@@ -85,7 +100,7 @@ def report_from_result(
     """
     made_of = _as_mapping(manifest)
     factors = _multipliers(made_of)
-    trades = _trades(result.fills, result.curve, bars, factors)
+    trades = _trades(result.fills, result.curve, bars, factors, _contracts(made_of))
     if benchmark is None and bars is not None:
         benchmark = buy_and_hold(bars, result.curve.time)
     figures = statistics(
@@ -111,8 +126,11 @@ def report_from_result(
         loop_seconds=result.loop_seconds,
         order_count=result.order_count,
         refused_count=result.refused_count,
+        refused_by=result.refused_by,
+        halts=sum(isinstance(event, Halt) for event in result.risk_events),
         fills_hash=result.fills_hash,
         notes=_lacking(bars, decisions, result.fills),
+        forecasts=with_split(result.forecasts, result.curve),
     )
 
 
@@ -143,7 +161,7 @@ def report_from_journal(
     ended = dict(result or {})
     curve = _curve(equity)
     factors = _multipliers(made_of)
-    trades = _trades(fills, curve, bars, factors)
+    trades = _trades(fills, curve, bars, factors, _contracts(made_of))
     benchmark = buy_and_hold(bars, curve.time) if bars is not None else None
     notes = _lacking(bars, decisions, fills)
     stored = ended.get("statistics")
@@ -177,9 +195,13 @@ def report_from_journal(
         loop_seconds=float(ended.get("loop_seconds", 0.0)),
         order_count=int(ended.get("orders", len(orders))),
         refused_count=int(ended.get("refused", 0)),
+        refused_by=dict(ended.get("refused_by", {})),
+        halts=int(ended.get("halts", 0)),
         fills_hash=str(ended.get("fills_hash", "")),
         is_thinned=True,
         notes=notes,
+        bounds=ended.get("bounds") or {},
+        forecasts=ended.get("forecasts") or {},
     )
 
 
@@ -208,9 +230,14 @@ def complete_card(assumptions: Mapping[str, Any]) -> dict[str, Any]:
         return dict(assumptions)
     made = assumption_card(
         assumptions.get("switches", {}), assumptions.get("costs", {}), assumptions.get("instruments"),
-        assumptions.get("data"), profile=str(assumptions.get("profile", "")),
+        assumptions.get("data"), profile=str(assumptions.get("profile", "")), risk=assumptions.get("risk"),
+        account=assumptions.get("account"),
     )
     return {**assumptions, **made}
+
+
+def _set_to(warning: Mapping[str, str]) -> str:
+    return f"{warning['setting']} = {warning['value']}" if warning["setting"] else ""
 
 
 def _as_mapping(manifest: RunStart | Mapping[str, Any] | None) -> dict[str, Any]:
@@ -222,11 +249,21 @@ def _multipliers(manifest: Mapping[str, Any]) -> dict[str, float]:
     return {symbol: factor for symbol, factor in found.items() if factor != 1}
 
 
-def _trades(fills: Rows, curve: EquityCurve, bars: Bars | None, multipliers: Mapping[str, float]) -> Trades:
-    return round_trips(
-        fills, bars=bars, multipliers=multipliers,
-        last_prices=None if bars is not None else _last_price(fills, curve, multipliers),
-    )
+def _contracts(manifest: Mapping[str, Any]) -> frozenset[str]:
+    """Return the symbols of contracts, whose notional never was in cash."""
+    kinds = {symbol: rules.get("kind", "spot") for symbol, rules in manifest.get("instruments", {}).items()}
+    return frozenset(symbol for symbol, kind in kinds.items() if kind != "spot")
+
+
+def _trades(
+    fills: Rows, curve: EquityCurve, bars: Bars | None, multipliers: Mapping[str, float],
+    contracts: frozenset[str] = frozenset(),
+) -> Trades:
+    last_prices = None
+    if bars is None:
+        known = _last_price(fills, curve, multipliers)
+        last_prices = {symbol: price for symbol, price in known.items() if symbol not in contracts}
+    return round_trips(fills, bars=bars, multipliers=multipliers, last_prices=last_prices)
 
 
 def _last_price(fills: Rows, curve: EquityCurve, multipliers: Mapping[str, float]) -> dict[str, float]:

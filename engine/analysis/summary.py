@@ -6,8 +6,10 @@ With colours and frames where there is a terminal; as plain aligned text where t
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from engine.analysis.bounds_view import bounds_lines, is_told
 from engine.analysis.definitions import DEFINITIONS
 from engine.analysis.findings import Finding, findings, headline
+from engine.analysis.forecast_view import forecast_lines
 from engine.analysis.formatting import NOTHING, duration, listed, money, number, percent, short, statistic
 from engine.analysis.report_data import ReportData
 from engine.bars import iso
@@ -19,7 +21,7 @@ COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Return", ("total_return", "cagr", "benchmark_return", "final_equity", "exposure_time")),
     ("Risk", ("sharpe", "sortino", "max_drawdown", "max_drawdown_duration", "volatility")),
     ("Trades", ("trades", "win_rate", "profit_factor", "expectancy", "average_duration")),
-    ("Costs", ("fees", "spread_cost", "slippage_cost", "impact_cost", "cost_rate")),
+    ("Costs", ("fees", "spread_cost", "slippage_cost", "impact_cost", "holding_cost", "cost_rate")),
 )
 """What is shown of the statistics; the report has all of them, with their definitions."""
 
@@ -50,7 +52,11 @@ def summary_text(data: ReportData, *, next_steps: Sequence[NextStep] = ()) -> st
     lines = [f"{data.strategy} on {listed(data.symbols, 3)}", _subtitle(data), "", headline(data), ""]
     for title, names in COLUMNS:
         lines.append(title)
-        lines += [f"  {_label(name):<24}{_value(name, data):>20}" for name in names]
+        lines += [f"  {_label(name):<24}{_value(name, data):>20}" for name in _shown(names, data)]
+    if data.forecasts:
+        lines += ["", "Forecasts", *(f"  {line}" for line in forecast_lines(data.forecasts))]
+    if is_told(data):
+        lines += ["", "What bars cannot tell", *(f"  {line}" for line in bounds_lines(data))]
     lines += [
         "",
         f"Assumption card {str(data.card.get('hash', ''))[:12]}, profile {data.card.get('profile', 'unknown')}",
@@ -107,6 +113,12 @@ def _rich_summary(data: ReportData, steps: Sequence[NextStep], width: int) -> "R
         grid.add_row(*(_block(title, names, data) for title, names in chosen))
         parts += [grid, Text()]
 
+    if data.forecasts:
+        stamp, *others = forecast_lines(data.forecasts)
+        alarm = "red" if data.forecasts["contaminated"] else ""
+        parts += [Text("Forecasts", style="bold"), Text(stamp, style=alarm), *map(Text, others), Text()]
+    if is_told(data):
+        parts += [Text("What bars cannot tell", style="bold"), *map(Text, bounds_lines(data)), Text()]
     card = Text.assemble(
         ("Assumption card ", "bold"),
         (str(data.card.get("hash", ""))[:12], "cyan"),
@@ -141,6 +153,11 @@ def _rich_summary(data: ReportData, steps: Sequence[NextStep], width: int) -> "R
     return Group(panel, table)
 
 
+def _shown(names: Sequence[str], data: ReportData) -> list[str]:
+    """Leave out what holding cost where it cost nothing: most accounts pay none of it."""
+    return [name for name in names if name != "holding_cost" or data.statistics.get(name)]
+
+
 def _block(title: str, names: Sequence[str], data: ReportData) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
@@ -149,7 +166,7 @@ def _block(title: str, names: Sequence[str], data: ReportData) -> "RenderableTyp
     block.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     block.add_column(justify="right", no_wrap=True)
     block.add_row(Text(title, style="bold"), "")
-    for name in names:
+    for name in _shown(names, data):
         value = data.statistics.get(name)
         style = ""
         if value and name in ("total_return", "cagr", "expectancy", "max_drawdown"):

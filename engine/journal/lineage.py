@@ -1,10 +1,11 @@
-"""Why an order was made: fill → order → decision → bar, and what the strategy saw.
+"""Why an order was made: fill → order → decision → forecasts → bar, and what the strategy saw.
 
 Works on every journal. In SQL each step is a look-up by key or index, so a million rows make no difference.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isnan
 from typing import Any
@@ -12,7 +13,15 @@ from typing import Any
 from engine.bars import iso
 from engine.errors import JournalError
 from engine.journal.reading import ROW_TYPES, TABLE_OF, JournalReader, R, Readable, RunInfo, RunRecord, no_such_run
-from engine.records import DecisionRow, FillRow, OrderEventRow, OrderRow
+from engine.records import (
+    DecisionForecastRow,
+    DecisionRow,
+    FillRow,
+    ForecastRow,
+    ForecastScoreRow,
+    OrderEventRow,
+    OrderRow,
+)
 
 _REFERENCE = re.compile(r"(?:r?(?P<run>\d+)[-:])?(?P<fill>f?)(?P<id>\d+)", re.IGNORECASE)
 _NEIGHBOURS = 50
@@ -66,6 +75,7 @@ class Lineage:
         saw: name and value of each of the strategy's indicator lines at the bar; None stands for a line not warm yet.
         parent: the order whose fill made this one active; children: those that this one's fill makes active.
         siblings: orders of the same OCO group, of the same parent, or made by the same decision.
+        forecasts: what the decision rests on; scores: how those did whose horizon has closed since.
     """
 
     run: RunInfo
@@ -79,6 +89,8 @@ class Lineage:
     parent: OrderRow | None
     children: tuple[OrderRow, ...]
     siblings: tuple[OrderRow, ...]
+    forecasts: tuple[ForecastRow, ...] = ()
+    scores: tuple[ForecastScoreRow, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(_told(self))
@@ -100,6 +112,8 @@ def why(journal: Readable, reference: str | Reference) -> Lineage:
         order = _one(reader, OrderRow, run, fill.order_id if fill else wanted.id)
         decision = _one(reader, DecisionRow, run, order.decision_id)
         children = reader.rows_where(OrderRow, run.id, "parent_id", order.id)
+        links = reader.rows_where(DecisionForecastRow, run.id, "decision_id", decision.id)
+        forecasts = tuple(_one(reader, ForecastRow, run, link.forecast_id) for link in links)
         return Lineage(
             run, order, fill,
             fills=tuple(reader.rows_where(FillRow, run.id, "order_id", order.id)),
@@ -113,6 +127,11 @@ def why(journal: Readable, reference: str | Reference) -> Lineage:
             parent=None if order.parent_id is None else _one(reader, OrderRow, run, order.parent_id),
             children=tuple(children),
             siblings=_siblings(reader, run.id, order, {child.id for child in children}),
+            forecasts=forecasts,
+            scores=tuple(
+                score for one in forecasts
+                for score in reader.rows_where(ForecastScoreRow, run.id, "forecast_id", one.id)
+            ),
         )
 
 
@@ -222,10 +241,44 @@ def _told(lineage: Lineage) -> list[str]:
     lines.append(f"    decision {decision.id} of {decision.strategy}: {decision.action}; why: {reason}")
     for name, value in lineage.saw:
         lines.append(f"      saw {name} = {'not warm yet' if value is None else format(value, '.12g')}")
+    scores = {score.forecast_id: score for score in lineage.scores}
+    for forecast in lineage.forecasts:
+        lines += _forecast_in_words(forecast, scores.get(forecast.id))
     name = f"{bar.symbol} {bar.timeframe}" if bar.timeframe else bar.symbol
     data = bar.fingerprint if len(bar.fingerprint) <= 16 else f"{bar.fingerprint[:12]}…"
     lines.append(f"      bar {name} that closed {iso(bar.close_time)} at {bar.price:.12g} (data {data})")
     return lines
+
+
+def _forecast_in_words(forecast: ForecastRow, score: ForecastScoreRow | None) -> Iterator[str]:
+    """Yield a forecast: the model, what it said, the bars it was made from, and what came of it."""
+    model = f"model {forecast.model_hash[:12]}" if forecast.model_hash else "a model without a hash"
+    flags = f" [{forecast.flags}]" if forecast.flags else ""
+    late = f", available {iso(forecast.available_at)}" if forecast.available_at != forecast.as_of else ""
+    yield (
+        f"      forecast {forecast.id} of {forecast.model} ({model}): {forecast.kind} of {forecast.symbol} over "
+        f"{forecast.horizon} × {forecast.timeframe}{flags}"
+    )
+    yield f"        says {_said(json.loads(forecast.says))}"
+    yield (
+        f"        from {forecast.lookback} bars to {iso(forecast.as_of)}, close {forecast.last_close:.12g} (window "
+        f"{forecast.window_hash[:12]}, seed {forecast.seed}){late}"
+    )
+    if score is not None and score.realised is not None:
+        error = f", error {score.error:+.4g}" if score.error is not None else ""
+        yield f"        came out at {score.realised:+.4g} by {iso(score.time)}{error}"
+
+
+def _said(value: Any) -> str:
+    """Return what a forecast said, numbers to four digits."""
+    match value:
+        case dict():
+            return ", ".join(f"{name} {_said(one)}" for name, one in value.items())
+        case list():
+            return " ".join(map(_said, value[:8])) + (" …" if len(value) > 8 else "")
+        case float():
+            return f"{value:.4g}"
+    return str(value)
 
 
 def _order_in_words(order: OrderRow) -> str:

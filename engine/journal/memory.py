@@ -10,7 +10,7 @@ from engine.errors import JournalError
 from engine.journal.ending import ending_of
 from engine.journal.process import this_process
 from engine.journal.reading import ROW_TYPES, TABLE_OF, JournalReader, R, RunInfo
-from engine.records import Batch, DecisionRow, EquityRow, FillRow, OrderRow, RunEnd, RunStart
+from engine.records import Batch, DataStreamRow, DecisionRow, EquityRow, FillRow, OrderRow, RunEnd, RunStart
 
 
 @dataclass
@@ -118,6 +118,11 @@ class _Snapshot:
     def span(self, row_type: type[R], run_id: int) -> tuple[int, int] | None:
         rows = self.rows(row_type, run_id)
         return (rows[0][0], rows[-1][0]) if rows else None
+
+    def checked_stream(self, digest: str) -> DataStreamRow | None:
+        streams = (row for run in self._runs for row in map(DataStreamRow._make, run.rows.data_streams))
+        checked = [row for row in streams if row.digest == digest and row.blocks is not None]
+        return min(checked, key=lambda row: row.row_checks is None, default=None)
 
     def unresolved_fills(self, run_id: int) -> list[FillRow]:
         decisions = {decision.id for decision in self.rows(DecisionRow, run_id)}

@@ -15,16 +15,30 @@ from engine.errors import JournalError
 from engine.journal.process import ProcessMark
 from engine.records import (
     AccountEventRow,
+    DataStreamRow,
+    DecisionForecastRow,
     DecisionRow,
     EquityRow,
     FillRow,
+    ForecastRow,
+    ForecastScoreRow,
+    ForecastSkillRow,
+    InputRow,
     OrderEventRow,
     OrderRow,
+    RiskEventRow,
+    RiskLiftRow,
     RunStart,
 )
 
-Row = DecisionRow | OrderRow | OrderEventRow | FillRow | AccountEventRow | EquityRow
-R = TypeVar("R", DecisionRow, OrderRow, OrderEventRow, FillRow, AccountEventRow, EquityRow)
+Row = (
+    DecisionRow | OrderRow | OrderEventRow | FillRow | AccountEventRow | EquityRow | RiskEventRow | RiskLiftRow
+    | InputRow | DataStreamRow | ForecastRow | DecisionForecastRow | ForecastScoreRow | ForecastSkillRow
+)
+R = TypeVar(
+    "R", DecisionRow, OrderRow, OrderEventRow, FillRow, AccountEventRow, EquityRow, RiskEventRow, RiskLiftRow, InputRow,
+    DataStreamRow, ForecastRow, DecisionForecastRow, ForecastScoreRow, ForecastSkillRow,
+)
 
 ROW_TYPES: dict[str, type[Row]] = {
     "decisions": DecisionRow,
@@ -33,6 +47,14 @@ ROW_TYPES: dict[str, type[Row]] = {
     "fills": FillRow,
     "account_events": AccountEventRow,
     "equity": EquityRow,
+    "risk_events": RiskEventRow,
+    "risk_lifts": RiskLiftRow,
+    "inputs": InputRow,
+    "data_streams": DataStreamRow,
+    "forecasts": ForecastRow,
+    "decision_forecasts": DecisionForecastRow,
+    "forecast_scores": ForecastScoreRow,
+    "forecast_skill": ForecastSkillRow,
 }
 """The tables of a run, in the order in which they are written: what is pointed at comes first."""
 
@@ -72,6 +94,14 @@ class RunRecord:
     fills: tuple[FillRow, ...] = ()
     account_events: tuple[AccountEventRow, ...] = ()
     equity: tuple[EquityRow, ...] = ()
+    risk_events: tuple[RiskEventRow, ...] = ()
+    risk_lifts: tuple[RiskLiftRow, ...] = ()
+    inputs: tuple[InputRow, ...] = ()
+    data_streams: tuple[DataStreamRow, ...] = ()
+    forecasts: tuple[ForecastRow, ...] = ()
+    decision_forecasts: tuple[DecisionForecastRow, ...] = ()
+    forecast_scores: tuple[ForecastScoreRow, ...] = ()
+    forecast_skill: tuple[ForecastSkillRow, ...] = ()
 
     def columns(self, table: str) -> dict[str, npt.NDArray[Any]]:
         """Return a table as arrays by column name: int64, float64 (a missing price is NaN), bool, else objects."""
@@ -92,16 +122,21 @@ class JournalReader(Protocol):
         """Return all rows of one kind in the order of their ids (equity: of time and currency)."""
 
     def rows_between(self, row_type: type[R], run_id: int, first: int, last: int) -> list[R]:
-        """Return the rows whose id lies in first … last, both included, in order. Decisions, orders and fills only."""
+        """Return the rows whose id lies in first … last, both included, in order. Decisions, orders,
+        fills and forecasts only."""
 
     def rows_where(self, row_type: type[R], run_id: int, column: str, value: int) -> list[R]:
-        """Return the rows that point to something: by order_id, parent_id or oco_group. In order of id."""
+        """Return the rows that point to something: by order_id, parent_id or oco_group; by decision_id
+        the forecasts behind a decision. In order of id."""
 
     def span(self, row_type: type[R], run_id: int) -> tuple[int, int] | None:
         """Return the smallest and the largest id; None if there is no row. Decisions, orders and fills only."""
 
     def unresolved_fills(self, run_id: int) -> list[FillRow]:
         """Return the fills that lead to no order, or to an order that leads to no decision."""
+
+    def checked_stream(self, digest: str) -> DataStreamRow | None:
+        """Return the stream of this digest that has its checks, whichever run read it; None if there is none."""
 
 
 class Readable(Protocol):

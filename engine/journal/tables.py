@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -195,7 +196,137 @@ equity = _facts(
     key=("run_id", "time", "currency"),
 )
 
+risk_events = _facts(
+    "risk_events",
+    _needed("id", BigInteger),
+    _needed("time", BigInteger),
+    _needed("kind", Text),
+    _needed("rule", Text),
+    _needed("symbol", Text),
+    Column("value", Double),
+    Column("threshold", Double),
+    _needed("action", Text),
+    Column("lift_at", BigInteger),
+    _needed("reason", Text),
+    _needed("actor", Text),
+    ForeignKeyConstraint(["run_id"], ["runs.id"]),
+    CheckConstraint("kind IN ('halt', 'lift')", name="kind"),
+)
+
+risk_lifts = _facts(
+    "risk_lifts",
+    _needed("id", BigInteger),
+    _needed("time", BigInteger),
+    _needed("rule", Text),
+    _needed("symbol", Text),
+    _needed("why", Text),
+    _needed("actor", Text),
+    ForeignKeyConstraint(["run_id"], ["runs.id"]),
+)
+"""Written beside a run, by whoever lifts its halts: numbered apart from what the run itself writes."""
+
+inputs = _facts(
+    "inputs",
+    _needed("id", BigInteger),
+    _needed("kind", Text),
+    _needed("name", Text),
+    _needed("value", Text),
+    ForeignKeyConstraint(["run_id"], ["runs.id"]),
+)
+
+data_streams = _facts(
+    "data_streams",
+    _needed("id", BigInteger),
+    _needed("symbol", Text),
+    _needed("timeframe", Text),
+    _needed("bars", BigInteger),
+    _needed("first_open_time", BigInteger),
+    _needed("last_close_time", BigInteger),
+    _needed("digest", Text),
+    _needed("block_bars", BigInteger),
+    Column("blocks", LargeBinary),
+    Column("row_checks", LargeBinary),
+    ForeignKeyConstraint(["run_id"], ["runs.id"]),
+)
+# A data set's checks are kept once, with the first run that read it.
+_has_blocks = text("blocks IS NOT NULL")
+Index("ix_data_streams_digest", data_streams.c.digest, sqlite_where=_has_blocks, postgresql_where=_has_blocks)
+
+forecasts = _facts(
+    "forecasts",
+    _needed("id", BigInteger),
+    _needed("model", Text),
+    _needed("model_hash", Text),
+    _needed("kind", Text),
+    _needed("symbol", Text),
+    _needed("timeframe", Text),
+    _needed("as_of", BigInteger),
+    _needed("available_at", BigInteger),
+    _needed("horizon", BigInteger),
+    _needed("horizon_end", BigInteger),
+    _needed("last_close", Double),
+    _needed("lookback", BigInteger),
+    _needed("window_hash", Text),
+    _needed("store_key", Text),
+    _needed("seed", BigInteger),
+    _needed("flags", Text),
+    _needed("says", Text),
+    ForeignKeyConstraint(["run_id"], ["runs.id"]),
+)
+
+decision_forecasts = _facts(
+    "decision_forecasts",
+    _needed("id", BigInteger),
+    _needed("decision_id", BigInteger),
+    _needed("forecast_id", BigInteger),
+    _in_run("decision_forecasts", "decision_id", "decisions"),
+    _in_run("decision_forecasts", "forecast_id", "forecasts"),
+    # As for order_events: asked for by decision.
+    key=("run_id", "decision_id", "id"),
+)
+
+forecast_scores = _facts(
+    "forecast_scores",
+    _needed("id", BigInteger),
+    Column("forecast_id", BigInteger),
+    _needed("model", Text),
+    _needed("symbol", Text),
+    _needed("as_of", BigInteger),
+    _needed("time", BigInteger),
+    _needed("members", BigInteger),
+    *(
+        Column(name, Double)
+        for name in (
+            "realised", "point", "error", "direction", "pinball", "crps", "cone", "covered", "nominal", "pit", "brier",
+            "rank_ic",
+        )
+    ),
+    _in_run("forecast_scores", "forecast_id", "forecasts"),
+)
+_has_forecast = text("forecast_id IS NOT NULL")
+Index(
+    None, forecast_scores.c.run_id, forecast_scores.c.forecast_id, sqlite_where=_has_forecast,
+    postgresql_where=_has_forecast,
+)
+
+forecast_skill = _facts(
+    "forecast_skill",
+    _needed("id", BigInteger),
+    _needed("time", BigInteger),
+    _needed("model", Text),
+    Column("skill", Double),
+    _needed("threshold", Double),
+    _needed("scored", BigInteger),
+    _needed("scale", Double),
+    _needed("reason", Text),
+    ForeignKeyConstraint(["run_id"], ["runs.id"]),
+)
+
 FACTS: dict[str, Table] = {
-    table.name: table for table in (decisions, orders, order_events, fills, account_events, equity)
+    table.name: table
+    for table in (
+        decisions, orders, order_events, fills, account_events, equity, risk_events, risk_lifts, inputs, data_streams,
+        forecasts, decision_forecasts, forecast_scores, forecast_skill,
+    )
 }
 """The tables of a Batch, in the order in which they are written: what is pointed at comes first."""

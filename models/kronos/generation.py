@@ -106,7 +106,7 @@ class Generation:
         if planned.history < s1.shape[1]:
             cut = s1.shape[1] - planned.history
             s1, s2, stamp = s1[:, cut:], s2[:, cut:], stamp[:, cut:]
-        made = _Made(s1, s2, stamp, samples, horizon)
+        made = _Made(s1, s2, self._network.times(stamp), samples, horizon)
         state = self._window(made, 0, horizon)
         for step in range(horizon):
             if step:
@@ -121,7 +121,7 @@ class Generation:
     def _next(self, state: State, made: "_Made", step: int, horizon: int) -> State:
         """Take in the token made last."""
         if state.length < self._max_context:
-            self._network.extend(state, *made.last(step))
+            self._network.extend(state, *made.since(step, 1))
             return state
         if self._overflow == "chunked":
             return self._window(made, step, horizon, self._max_context - CHUNK if self._max_context > CHUNK else 1)
@@ -129,44 +129,51 @@ class Generation:
 
     def _window(self, made: "_Made", step: int, horizon: int, most: int | None = None) -> State:
         """Run the last tokens anew, `most` of them (all that the network sees at once): history once for each series,
-        then what each sample has made."""
+        then what each sample has made; without samples, both at once."""
         most = self._max_context if most is None else most
-        past = max(most - step, 0)
-        since = min(step, most)
-        room = min(horizon - step, self._max_context) + since
-        network = self._network
-        if past:
-            history = made.history(past)
-            state = network.share(network.begin(*history), made.samples, room)
-            if since:
-                network.extend(state, *made.since(step, since))
-            return state
-        return network.share(network.begin(*made.since(step, since)), 1, room)
+        past, since = max(most - step, 0), min(step, most)
+        to_come = min(horizon - step, self._max_context)
+        if not past or made.samples == 1:
+            return self._network.begin(*made.rows(past, step, since), room=to_come)
+        state = self._network.begin(*made.history(past), made.samples, room=since + to_come)
+        if since:
+            self._network.extend(state, *made.since(step, since))
+        return state
+
+
+Tokens = tuple[Tensor, Tensor, Tensor]
+"""s1, s2 and what their times add, [rows, T], [rows, T], [rows, T, d]."""
 
 
 class _Made:
     """History and what was made since."""
 
-    def __init__(self, s1: Tensor, s2: Tensor, stamp: Tensor, samples: int, horizon: int) -> None:
+    def __init__(self, s1: Tensor, s2: Tensor, times: Tensor, samples: int, horizon: int) -> None:
         self.samples = samples
         self._history = s1, s2
         self._length = s1.shape[1]
-        self._stamp = stamp
-        self._stamps = stamp.repeat_interleave(samples, 0)
+        self._times = times
         rows = len(s1) * samples
         self.s1, self.s2 = s1.new_zeros(rows, horizon), s2.new_zeros(rows, horizon)
 
-    def history(self, most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the last tokens of history and their stamps, for each series."""
+    def history(self, most: int) -> Tokens:
+        """Return the last tokens of history, for each series."""
         start = max(self._length - most, 0)
         s1, s2 = self._history
-        return s1[:, start:], s2[:, start:], self._stamp[:, start : self._length]
+        return s1[:, start:], s2[:, start:], self._times[:, start : self._length]
 
-    def since(self, step: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the last `count` of the `step` tokens made, and their stamps, for each row."""
+    def since(self, step: int, count: int) -> Tokens:
+        """Return the last `count` of the `step` tokens made, for each row."""
         start = step - count
-        stamps = self._stamps[:, self._length + start : self._length + step]
-        return self.s1[:, start:step], self.s2[:, start:step], stamps
+        times = self._times[:, self._length + start : self._length + step]
+        if self.samples > 1:
+            times = times.repeat_interleave(self.samples, 0)
+        return self.s1[:, start:step], self.s2[:, start:step], times
 
-    def last(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        return self.since(step, 1)
+    def rows(self, past: int, step: int, count: int) -> Tokens:
+        """Return the last `past` tokens of history and the last `count` of those made, for each row."""
+        since = self.since(step, count)
+        if not past:
+            return since
+        s1, s2, times = (torch.cat(pair, 1) for pair in zip(self.history(past), since, strict=True))
+        return s1, s2, times

@@ -73,7 +73,7 @@ class KronosPipeline:
 
     @property
     def device(self) -> torch.device:
-        return self.fused.of_s1.device
+        return self.fused.device
 
     def paths(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,12 +39,29 @@ class Sampling:
             least = logits.topk(min(self.top_k, logits.shape[-1])).values[..., -1:]
             logits = logits.masked_fill(logits < least, float("-inf"))
         elif self.top_p < 1:
-            ordered, places = logits.sort(descending=True)
-            exceeded = ordered.softmax(-1).cumsum(-1) > self.top_p
-            # The first token that exceeds it is kept, so at least one is.
-            dropped = torch.cat([torch.zeros_like(exceeded[..., :1]), exceeded[..., :-1]], dim=-1)
-            logits = logits.masked_fill(torch.zeros_like(dropped).scatter(-1, places, dropped), float("-inf"))
+            logits = logits.masked_fill(_is_dropped(logits, self.top_p), float("-inf"))
         return logits.softmax(-1)
+
+
+def _is_dropped(logits: Tensor, top_p: float) -> Tensor:
+    """Return which tokens lie behind the one that brings the chance above top_p, bool [rows, V]."""
+    ordered = _descending(logits)
+    # The first token that exceeds it is kept, so at least one is.
+    kept = (ordered.softmax(-1).cumsum(-1) <= top_p).sum(-1, keepdim=True) + 1
+    least = ordered.gather(-1, (kept - 1).clamp_max(logits.shape[-1] - 1))
+    is_dropped = logits < least
+    if bool((is_dropped.shape[-1] - is_dropped.sum(-1, keepdim=True) > kept).any()):  # ties: which go, sorting decides
+        places = logits.sort(descending=True).indices
+        ranks = torch.arange(logits.shape[-1], device=logits.device).expand_as(places)
+        is_dropped = torch.zeros_like(is_dropped).scatter(-1, places, ranks >= kept)
+    return is_dropped
+
+
+def _descending(logits: Tensor) -> Tensor:
+    """Return each row from its largest number on; numpy sorts on the CPU, for it takes a third of the time there."""
+    if logits.device.type != "cpu":
+        return logits.sort(descending=True).values
+    return -torch.from_numpy(np.sort(-logits.numpy(), axis=-1))
 
 
 Draw = Callable[[Tensor, int, int], Tensor]
@@ -63,12 +81,15 @@ class OwnChance:
         for seed in seeds:
             generator = torch.Generator().manual_seed(int(seed) % 2**63)
             rows.append(torch.rand(samples, steps, 2, generator=generator, dtype=torch.float64))
-        self._numbers = torch.cat(rows).to(device)
+        # Apple's GPU has no float64: there, tokens are drawn on the CPU.
+        self._device = torch.device("cpu" if torch.device(device).type == "mps" else device)
+        self._numbers = torch.cat(rows).to(self._device)
 
     def __call__(self, chances: Tensor, step: int, half: int) -> Tensor:
-        up_to = chances.double().cumsum(-1)
+        up_to = chances.to(self._device).double().cumsum(-1)
         wanted = self._numbers[:, step, half, None] * up_to[..., -1:]
-        return torch.searchsorted(up_to, wanted, right=True)[..., 0].clamp_max(chances.shape[-1] - 1)
+        drawn = torch.searchsorted(up_to, wanted, right=True)[..., 0].clamp_max(chances.shape[-1] - 1)
+        return drawn.to(chances.device)
 
 
 def shared_chance(chances: Tensor, step: int, half: int) -> Tensor:

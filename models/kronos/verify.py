@@ -25,6 +25,7 @@ from models.kronos.loading import fill, load_model, load_tokenizer
 from models.kronos.network import Kronos, token_losses
 from models.kronos.pipeline import KronosPipeline
 from models.kronos.preparation import normalise, stamps_of, with_amount
+from models.kronos.published import INPUT, verify_published
 from models.kronos.sampling import Sampling, greedy, shared_chance
 from models.kronos.tokenizer import KronosTokenizer, training_loss
 from models.verification import TensorCheck, compare, read_config
@@ -41,8 +42,8 @@ def verify(folder: Path) -> Iterator[TensorCheck]:
     Raises:
         PluginError: files are missing, or do not fit each other.
     """
-    if (folder / "regression_input.csv").is_file():
-        yield _skipped("published regression", "it needs the published weights, which are not at hand here")
+    if (folder / INPUT).is_file():
+        yield from verify_published(folder)
         return
     config = read_config(folder)
     if "weights" not in config:

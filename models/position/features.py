@@ -8,7 +8,7 @@ over the window), time (sine of the hour of the week). Everything is known at th
 import numpy as np
 import numpy.typing as npt
 
-from engine.bars import HOUR, IntArray
+from engine.bars import DAY, HOUR, MINUTE, IntArray, Timeframe
 from engine.errors import PluginError
 
 Float32Array = npt.NDArray[np.float32]
@@ -81,6 +81,20 @@ def slots(windows: npt.NDArray[np.floating], close_times: IntArray) -> Float32Ar
         axis=-1,
     )
     return out.astype(np.float32)
+
+
+def week_times(calendar: IntArray, timeframe: str) -> IntArray:
+    """Return close times as far as the time slot depends on them: within a week, int64 [N, T], nanoseconds from
+    Thursday 00:00 UTC on, as the epoch's.
+
+    Args:
+        calendar: int64 [N, T, 3]: weekday (Monday 0), hour and minute of each bar's open, UTC. Taken from the bars, it
+            is right over weekends and gaps, too.
+        timeframe: of the bars.
+    """
+    weekday, hour, minute = (calendar[..., column] for column in range(3))
+    opened = (weekday - 3) % 7 * DAY + hour * HOUR + minute * MINUTE
+    return np.asarray((opened + Timeframe.parse(timeframe).duration) % (7 * DAY), np.int64)
 
 
 def volatility(close: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

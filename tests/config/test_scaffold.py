@@ -1,4 +1,4 @@
-"""What `new strategy` writes runs, is tested and typed, in the checkout and outside it; the example package installs."""
+"""What `new strategy` writes runs, is tested and typed, in the checkout and outside; the example package installs."""
 
 import json
 import os

@@ -182,7 +182,7 @@ def test_a_file_that_is_missing_or_no_toml_is_named(load, tmp_path):
 def test_every_switch_of_fill_simulation_is_a_setting():
     for_scenario_files_alone = {"on_increments", "unseen_bars"}
     switches = {field.name for field in dataclasses.fields(Switches)} - for_scenario_files_alone
-    assert set(FillSettings.model_fields) - {"profile"} == switches
+    assert set(FillSettings.model_fields) - {"profile", "bounds"} == switches
     assert set(CHOICES) < set(FillSettings.model_fields)
 
 

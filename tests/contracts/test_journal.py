@@ -15,7 +15,17 @@ from engine.journal.reading import ROW_TYPES
 from engine.journal.rebuild import rebuild
 from engine.journal.sql import SqlJournal
 from engine.journal.testing import START, bracket_batch, sample_batch, sample_end, sample_start, shared_postgres
-from engine.records import Batch, DataStreamRow, InputRow, OrderEventRow, RunEnd
+from engine.records import (
+    Batch,
+    DataStreamRow,
+    DecisionForecastRow,
+    ForecastRow,
+    ForecastScoreRow,
+    ForecastSkillRow,
+    InputRow,
+    OrderEventRow,
+    RunEnd,
+)
 
 AnyJournal = MemoryJournal | SqlJournal
 
@@ -68,6 +78,40 @@ def test_rows_come_back_as_their_own_types(journal: AnyJournal) -> None:
     assert type(record.fills[0].time) is int
     for table, row_type in ROW_TYPES.items():
         assert all(type(row) is row_type for row in getattr(record, table))
+
+
+def test_forecasts_and_what_came_of_them_are_read_back_and_told(journal: AnyJournal) -> None:
+    batch = sample_batch(trades=3)
+    end = START + 24 * HOUR
+    batch.forecasts = [
+        ForecastRow(
+            number, "kronos", "ab12" * 8, "paths", "BTC/USDT", "1h", START, START + 5, 24, end, 20_001.25, 400,
+            "5f" * 16, "c0" * 20, 2**63 - 1, "contaminated,gap", '{"expected_return": 0.0123, "samples": 20}',
+        )
+        for number in (1, 2)
+    ]
+    batch.decision_forecasts = [
+        DecisionForecastRow(1, 2, 2), DecisionForecastRow(2, 3, 1), DecisionForecastRow(3, 3, 2),
+    ]
+    none: list[float | None] = [None] * 11
+    batch.forecast_scores = [
+        ForecastScoreRow(1, 2, "kronos", "BTC/USDT", START, end, 1, 0.5, 0.0123, 0.4877, *none[:9]),
+        ForecastScoreRow(2, None, "kronos", "", START, end, 9, *none, -0.25),
+    ]
+    batch.forecast_skill = [ForecastSkillRow(1, START, "kronos", -0.1, 0.0, 50, 0.5, "skill -0.1 is below 0")]
+
+    run_id = write_run(journal, batch)
+
+    record = load_run(journal, run_id)
+    for table in ("forecasts", "decision_forecasts", "forecast_scores", "forecast_skill"):
+        assert list(getattr(record, table)) == getattr(batch, table)
+    lineage = why(journal, f"r{run_id}-3")
+    assert [forecast.id for forecast in lineage.forecasts] == [1, 2]
+    told = str(lineage)
+    assert "forecast 2 of kronos (model ab12ab12ab12): paths of BTC/USDT over 24 × 1h [contaminated,gap]" in told
+    assert "says expected_return 0.0123, samples 20" in told
+    assert "came out at +0.5 by 2024-01-02T00:00Z, error +0.4877" in told
+    assert why(journal, f"r{run_id}-1").forecasts == ()
 
 
 def test_batches_are_appended_one_after_the_other(journal: AnyJournal) -> None:

@@ -8,7 +8,7 @@ import pytest
 from engine import Instrument, OrderStatus
 from engine.costs import FixedSlippage, MakerTakerFees
 from engine.errors import StrategyError
-from engine.risk import RiskGate
+from engine.risk import Asked, RiskGate, RiskRule
 from engine.testing import Terms, engine_for, make_bars
 from tests.engine.cases import ListJournal, amend, buy, merged, run, scripted, sell, target
 
@@ -84,7 +84,6 @@ def test_a_target_that_is_reached_already_leaves_no_trace() -> None:
         ),
         (buy(trail_amount=5, limit=90), "a trailing stop for TEST was given limit, trail_amount"),
         (buy(limit=0.001), "0.001 for TEST rounds to 0; prices there go in steps of 0.01"),
-        (buy(trail_amount=0.004), "0.004 for TEST rounds to 0; prices there go in steps of 0.01"),
         (
             buy(post_only=True),
             "post_only asks to rest in the book, which a market order for TEST never does; expected a limit",
@@ -156,12 +155,12 @@ def test_the_order_that_comes_back_tells_of_its_refusal() -> None:
 
 
 def test_a_rule_of_one_s_own_sees_every_order_and_the_books() -> None:
-    class OnlyFlat:
-        def refusal(self, order: Any, price: float, portfolio: Any) -> str | None:
-            return "one position is enough" if portfolio.positions[order.symbol].lots else None
+    class OnlyFlat(RiskRule):
+        def refusal(self, asked: Asked) -> str | None:
+            return "one position is enough" if asked.view.position(asked.symbol).lots else None
 
     outcome = run([FLAT, FLAT, FLAT], {0: buy(), 1: [buy(), target(0.9)]}, risk=RiskGate([OnlyFlat()]))
-    assert outcome.refused == [(2, "one position is enough"), (3, "one position is enough")]
+    assert outcome.refused == [(2, "only_flat: one position is enough"), (3, "only_flat: one position is enough")]
     assert outcome.position == 1
 
 

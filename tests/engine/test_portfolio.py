@@ -1,5 +1,6 @@
 """The books: they change only by what is applied to them, and balance to the last unit."""
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -7,7 +8,9 @@ from random import Random
 
 import pytest
 
-from engine import Instrument, SettingsError
+from engine import Instrument, Order, OrderType, SettingsError, Side
+from engine.events import Fill, Liquidity
+from engine.margin import MarginTerms
 from engine.portfolio import Portfolio, Position
 
 D = Decimal
@@ -126,3 +129,84 @@ def test_open_positions_stand_in_the_order_they_were_opened_in() -> None:
     portfolio.positions["C"].apply(-1, 100, 10, 0)
     portfolio.positions["C"].apply(1, 100, 10, 0)
     assert [position.instrument.symbol for position in portfolio.accounts["USD"].open_positions] == ["A", "B", "C"]
+
+
+def test_a_mark_price_goes_before_the_last_one_where_there_is_one() -> None:
+    other = Instrument("Y", price_increment=D(1), quantity_increment=D(1))
+    portfolio = Portfolio({"USD": D(1000)}, [STOCK, other])
+    portfolio.positions["X"].apply(1, 20, 10, 0)
+    portfolio.positions["Y"].apply(1, 30, 10, 0)
+    last = {"X": 21.0, "Y": 32.0}
+    assert portfolio.equity("USD", last.get) == 1000 + 10 + 20
+    portfolio.mark_of = {"X": 25.0}.get
+    assert portfolio.equity("USD", last.get) == 1000 + 50 + 20
+
+
+def test_a_portfolio_books_a_fill_with_the_symbol_it_names() -> None:
+    other = Instrument("Y", price_increment=D("0.5"), quantity_increment=D("0.1"))
+    portfolio = Portfolio({"USD": D(1000)}, [STOCK, other])
+    order = Order(1, 1, other, Side.SELL, OrderType.MARKET, 40, 0)
+    portfolio.apply(Fill(1, order, 5, 5, Side.SELL, 100, 40, Liquidity.TAKER, 2 * 10**8, 101))
+    assert (portfolio.positions["X"].lots, portfolio.positions["Y"].lots) == (0, -40)
+    assert portfolio.positions["Y"].average_price == 50
+    assert portfolio.accounts["USD"].cash == 1000 + 4 * 50 - 2
+
+
+def test_an_account_that_is_short_in_one_symbol_keeps_that_locked_as_another_turns_round() -> None:
+    whole = {"price_increment": D(1), "quantity_increment": D(1)}
+    portfolio = Portfolio({"USD": D(1000)}, [Instrument(name, **whole) for name in "AB"])
+    trade(portfolio.positions["A"], [(-5, 20)])
+    trade(portfolio.positions["B"], [(3, 10), (-7, 12)])
+    account = portfolio.accounts["USD"]
+    assert account.locked_units * account.unit == 2 * (5 * 20 + 4 * 12)
+    trade(portfolio.positions["B"], [(4, 10)])
+    assert account.locked_units * account.unit == 2 * 5 * 20
+
+
+def test_selling_short_is_allowed_unless_it_is_said_not_to_be() -> None:
+    assert Portfolio({"USD": D(1)}, [STOCK]).allow_short
+    assert not Portfolio({"USD": D(1)}, [STOCK], allow_short=False).allow_short
+
+
+def test_the_accounts_there_are_are_named_where_one_is_missing() -> None:
+    with pytest.raises(SettingsError, match="C is paid in CHF, but the account has USD, EUR; add cash in CHF"):
+        Portfolio({"USD": D(1), "EUR": D(1)}, [Instrument("C", "CHF")])
+
+
+def test_money_in_a_currency_that_nothing_is_paid_in_counts_where_currencies_are_converted() -> None:
+    pair = Instrument("EUR/USD", "USD", "EUR")
+    cash = {"USD": D(1000), "EUR": D(100)}
+    price = {"EUR/USD": 1.25}.get
+    assert Portfolio(cash, [pair], converts=True).equity("USD", price) == 1125
+    assert Portfolio(cash, [pair]).equity("USD", price) == 1000
+
+
+def test_a_reporting_currency_without_money_or_instruments_is_converted_to() -> None:
+    pair = Instrument("USD/EUR", "EUR", "USD")
+    portfolio = Portfolio({"USD": D(0), "EUR": D(100)}, [pair], converts=True)
+    assert portfolio.equity("USD", {"USD/EUR": 0.8}.get) == 125
+    assert not portfolio.is_plain
+    assert Portfolio({"EUR": D(100)}, [pair], converts=True).is_plain, "one currency, and nothing to convert"
+
+
+def test_cash_is_counted_as_finely_as_what_is_paid_in_it_asks_for() -> None:
+    fine = Instrument("A", "EUR", price_increment=D("0.00001"), quantity_increment=D("0.00001"))
+    accounts = Portfolio({"USD": D(1), "EUR": D(1)}, [fine, Instrument("B", "USD")]).accounts
+    assert [accounts[name].unit for name in ("USD", "EUR")] == [D("1e-8"), D("1e-10")]
+    assert [Fraction(*accounts[name].unit_ratio) for name in ("USD", "EUR")] == [
+        Fraction(1, 10**8),
+        Fraction(1, 10**10),
+    ]
+
+
+def test_what_an_account_cannot_hold_is_refused_with_the_way_out() -> None:
+    contract = Instrument("X", kind="perpetual")
+    in_cash = 'X is a perpetual, which a cash account cannot hold; set [account] kind = "margin"'
+    with pytest.raises(SettingsError, match=f"^{re.escape(in_cash)}$"):
+        Portfolio({"USD": D(1)}, [contract])
+    isolated = (
+        'X is a spot instrument, and isolated margins are for perpetuals; set its kind = "perpetual", '
+        'or [account] margin_mode = "cross"'
+    )
+    with pytest.raises(SettingsError, match=f"^{re.escape(isolated)}$"):
+        Portfolio({"USD": D(1)}, [STOCK], margin=MarginTerms("isolated"))

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import Instrument, Order, OrderType, Side
-from engine.events import Fill, Liquidity
+from engine import Instrument
 from engine.margin import MarginSchedule, MarginTerms, MarginTier
 from engine.portfolio import Portfolio
 from engine.positions import ContractPosition, FinancedPosition, MarginPosition, Position
@@ -123,6 +122,7 @@ def test_nothing_is_lost_in_many_odd_fills_on_margin(instrument: Instrument, see
         assert position.cost_units >= 0
         if isinstance(position, ContractPosition):
             assert account.locked_units == position.margin_units >= 0
+            assert type(position.margin_units) is int
     position.apply(-1 if held > 0 else 1, price, abs(held), 0)
     assert (position.cost_units, account.locked_units, list(account.open_positions)) == (0, 0, [])
     assert account.cash_units - 10**6 * UNIT == position.realised_units - 300 * 3
@@ -136,17 +136,15 @@ def test_which_kind_of_position_an_account_holds() -> None:
     assert (crossed.is_isolated, isolated.is_isolated) == (False, True)
     bare = ContractPosition(PERPETUAL, crossed.account, crossed.schedule)
     assert not bare.is_isolated
+    assert opened(STOCK).schedule.initial(1000) == 200
     assert isinstance(bare, MarginPosition)
 
 
-def test_a_portfolio_books_a_fill_with_the_symbol_it_names() -> None:
-    other = Instrument("Y", price_increment=D("0.5"), quantity_increment=D("0.1"))
-    portfolio = Portfolio({"USD": D(1000)}, [STOCK, other])
-    order = Order(1, 1, other, Side.SELL, OrderType.MARKET, 40, 0)
-    portfolio.apply(Fill(1, order, 5, 5, Side.SELL, 100, 40, Liquidity.TAKER, 2 * UNIT, 101))
-    assert (portfolio.positions["X"].lots, portfolio.positions["Y"].lots) == (0, -40)
-    assert portfolio.positions["Y"].average_price == 50
-    assert portfolio.accounts["USD"].cash == 1000 + 4 * 50 - 2
+def test_an_instrument_with_a_schedule_of_its_own_is_held_under_it() -> None:
+    other = Instrument("Y", price_increment=D(1), quantity_increment=D(1), kind="perpetual")
+    terms = MarginTerms(schedule=FIVE, schedules={"Y": MarginSchedule(D(2))})
+    positions = Portfolio({"USD": D(0)}, [PERPETUAL, other], margin=terms).positions
+    assert [positions[name].schedule.initial(1000) for name in "XY"] == [200, 500]  # type: ignore[attr-defined]
 
 
 def test_a_position_is_restored_with_its_cost_and_result() -> None:

@@ -29,7 +29,7 @@ def test_the_honest_defaults() -> None:
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"path": "wurst"}, "switch path is 'wurst'; did you mean 'worst'.; expected one of worst, detail, best, adapt"),
+        ({"path": "wurst"}, "switch path is 'wurst'; did you mean 'worst'.; expected one of worst, detail, best"),
         ({"limit_touch": "xyz"}, "switch limit_touch is 'xyz'; expected one of through, touch, probability"),
         ({"volume_cap": 0.0}, "switch volume_cap is 0.0; expected a share above 0 and up to 1, or none"),
         ({"volume_cap": 1.5}, "switch volume_cap is 1.5; expected a share above 0 and up to 1, or none"),

@@ -19,6 +19,8 @@ BTC, ETH = Stream("BTC", "1h"), Stream("ETH", "1h")
 class FakeContext:
     """Answers from fixed numbers and writes down what it is asked for."""
 
+    largest_exposure = 1.0
+
     now = HOUR
 
     def __init__(self, *streams: Stream) -> None:

@@ -95,6 +95,6 @@ def test_the_first_strategy_runs_from_its_folder_with_the_settings_shown(tmp_pat
 
 def test_the_guide_shows_every_handler_and_every_wish() -> None:
     text = GUIDE.read_text()
-    handlers = {name for name in vars(Strategy) if name.startswith("on_")} - {"on_forecast"}
+    handlers = {name for name in vars(Strategy) if name.startswith("on_")}
     wishes = {"target", "targets", "buy", "sell", "cancel_all", "amend", "close", "indicator", "history", "set_timer"}
     assert [name for name in sorted(handlers | wishes) if not re.search(rf"\b{name}\b", text)] == []

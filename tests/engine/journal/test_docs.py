@@ -10,6 +10,7 @@ from engine.journal.lineage import why
 from engine.journal.sql import SqlJournal
 from engine.journal.tables import metadata
 from engine.journal.testing import bracket_batch, sample_batch, sample_end, sample_start
+from engine.records import InputRow
 
 PAGE = (Path(__file__).parents[3] / "docs" / "journal.md").read_text()
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
@@ -19,7 +20,10 @@ QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 def journal(url: str, open_journal: Callable[..., SqlJournal]) -> SqlJournal:
     """Run 1 as in the page, and run 2 with brackets."""
     journal = open_journal(url)
-    for batch in (sample_batch(trades=40), bracket_batch()):
+    first, second = sample_batch(trades=40), bracket_batch()
+    first.inputs = [InputRow(1, "source", "engine/loop.py", "ab")]
+    second.inputs = [InputRow(1, "source", "engine/loop.py", "cd"), InputRow(2, "rerun", "run", "1")]
+    for batch in (first, second):
         journal.begin(sample_start())
         journal.write(batch)
         journal.end(sample_end())
@@ -27,7 +31,7 @@ def journal(url: str, open_journal: Callable[..., SqlJournal]) -> SqlJournal:
 
 
 def test_every_query_runs(journal: SqlJournal) -> None:
-    assert len(QUERIES) == 9
+    assert len(QUERIES) == 11
     with journal._database.connect() as connection:
         for query in QUERIES:
             for run in (1, 2):

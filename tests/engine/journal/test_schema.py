@@ -21,12 +21,14 @@ from engine.journal.testing import sample_batch, sample_end, sample_start
 
 OpenJournal = Callable[..., SqlJournal]
 
-NEXT_MIGRATION = '''
+NEXT = f"{int(SCHEMA.head) + 1:04}"
+
+NEXT_MIGRATION = f'''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{NEXT}"
+down_revision = "{SCHEMA.head}"
 
 
 def upgrade():
@@ -41,8 +43,8 @@ def next_schema(tmp_path: Path) -> Schema:
     """The migrations of a version to come: ours, and one more."""
     folder = tmp_path / "migrations"
     shutil.copytree(SCHEMA.folder, folder)
-    (folder / "versions" / "v0002_alerts.py").write_text(NEXT_MIGRATION)
-    return Schema("0002", folder)
+    (folder / "versions" / f"v{NEXT}_alerts.py").write_text(NEXT_MIGRATION)
+    return Schema(NEXT, folder)
 
 
 def database(url: str) -> Engine:
@@ -116,7 +118,7 @@ def test_an_old_journal_is_upgraded_and_keeps_its_rows(
 
     assert len(load_run(upgraded).fills) == 200
     with database(url).connect() as connection:
-        assert revision_of(connection) == "0002"
+        assert revision_of(connection) == NEXT
         assert connection.execute(text("SELECT count(*) FROM fills WHERE venue IS NULL")).scalar_one() == 200
         assert connection.execute(text("SELECT count(*) FROM alerts")).scalar_one() == 0
 
@@ -135,7 +137,8 @@ def test_a_column_added_by_a_migration_does_not_disturb_writing(
 def test_a_journal_of_a_newer_version_is_left_alone(url: str, next_schema: Schema) -> None:
     SqlJournal(url, schema=next_schema).close()
 
-    with pytest.raises(JournalError, match=r"tables are at revision 0002, which is newer than this version's 0001; "):
+    found = rf"tables are at revision {NEXT}, which is newer than this version's {SCHEMA.head}; "
+    with pytest.raises(JournalError, match=found):
         SqlJournal(url)
 
 
@@ -143,7 +146,7 @@ def test_a_migration_that_fails_leaves_the_journal_as_it_was(url: str, next_sche
     with SqlJournal(url) as old:
         old.begin(sample_start())
         old.end(sample_end())
-    step = next_schema.folder / "versions" / "v0002_alerts.py"
+    step = next_schema.folder / "versions" / f"v{NEXT}_alerts.py"
     step.write_text(NEXT_MIGRATION + "    op.execute('SELECT no_such_column FROM runs')\n")
 
     with pytest.raises(JournalError, match=r"cannot open it: .*no_such_column"):

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from engine.errors import PluginError
+from models.kronos.configuration import ModelSizes
 from models.kronos.decoder import FusedKronos
 from models.kronos.generation import Generation, plan
+from models.kronos.network import Kronos
 from models.kronos.reference import naive_generation
 from models.kronos.sampling import OwnChance, Sampling, greedy
 
@@ -43,6 +45,42 @@ def test_it_is_the_naive_loop(network, series, samples, history, horizon, contex
 
     for fast, slow in zip(ours, naive, strict=True):
         assert torch.equal(fast, slow)
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "layers", "learns"), [(24, 12, 1, True), (24, 4, 2, False), (40, 5, 2, True), (208, 4, 1, False)]
+)
+@pytest.mark.parametrize("samples", [1, 2])
+def test_it_is_the_naive_loop_for_heads_of_any_size(width, heads, layers, learns, samples):
+    torch.manual_seed(width)
+    made = Kronos(ModelSizes(4, 5, layers, width, heads, 3 * width // 2, 0.1, 0.1, 0.1, 0.1, learns)).eval()
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if "norm" in name or name.endswith("bias"):  # they are 1 and 0 in a new network
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    s1, s2, stamp = tokens(2, 24)
+    chance = OwnChance(range(2), samples, 14, "cpu")
+    past = s1[:, :10], s2[:, :10], stamp
+
+    ours = Generation(FusedKronos(made), Sampling(), chance, 18).run(*past, 14, samples)
+
+    for fast, slow in zip(ours, naive_generation(made, Sampling(), chance, 18, *past, 14, samples), strict=True):
+        assert torch.equal(fast, slow)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_logits_are_those_of_the_network(network, rows):
+    s1, s2, stamp = tokens(rows, 20)
+    fused = FusedKronos(network)
+    state = fused.begin(s1[:, :15], s2[:, :15], fused.times(stamp[:, :15]), room=5)
+    fused.extend(state, s1[:, 15:19], s2[:, 15:19], fused.times(stamp[:, 15:19]))
+    fused.extend(state, s1[:, 19:], s2[:, 19:], fused.times(stamp[:, 19:]))
+
+    with torch.inference_mode():
+        context = network.context(s1, s2, stamp)
+        torch.testing.assert_close(fused.s1_logits(state), network.head.proj_s1(context[:, -1]), atol=2e-5, rtol=1e-4)
+        expected = network.s2_logits(context, s1[:, -1:])
+        torch.testing.assert_close(fused.s2_logits(state, s1[:, -1]), expected, atol=2e-5, rtol=1e-4)
 
 
 def test_a_path_does_not_depend_on_what_else_is_in_the_batch(network):
@@ -89,7 +127,7 @@ def test_chunked_eviction_recomputes_rarely_and_says_so(network):
 def test_narrower_weights_change_logits_little(network):
     s1, s2, stamp = tokens(3, 20)
     exact, narrow = (FusedKronos(network, dtype) for dtype in (torch.float32, torch.bfloat16))
-    logits = [fused.s1_logits(fused.begin(s1, s2, stamp)).log_softmax(-1) for fused in (exact, narrow)]
+    logits = [fused.s1_logits(fused.begin(s1, s2, fused.times(stamp))).log_softmax(-1) for fused in (exact, narrow)]
 
     divergence = (logits[0].exp() * (logits[0] - logits[1])).sum(-1)
 
@@ -124,6 +162,19 @@ def test_chances_follow_top_k_and_top_p():
         Sampling(temperature=0)
     with pytest.raises(PluginError, match="top_k is -1"):
         Sampling(top_k=-1)
+
+
+@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.9, 0.9999])
+@pytest.mark.parametrize("has_ties", [False, True])
+def test_top_p_is_the_original_filter_with_ties_too(top_p, has_ties):
+    logits = torch.randn(5, 64, generator=torch.Generator().manual_seed(3)) * 2
+    logits = logits.round() if has_ties else logits
+    ordered, places = logits.sort(descending=True)
+    exceeded = ordered.softmax(-1).cumsum(-1) > top_p
+    dropped = torch.cat([torch.zeros(5, 1, dtype=torch.bool), exceeded[:, :-1]], dim=-1)
+    expected = logits.masked_fill(torch.zeros_like(dropped).scatter(-1, places, dropped), float("-inf")).softmax(-1)
+
+    assert torch.equal(Sampling(top_p=top_p).chances(logits), expected)
 
 
 def test_tokens_are_drawn_at_their_chances():

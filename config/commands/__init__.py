@@ -1,0 +1,1 @@
+"""Groups of commands; main.py puts them together."""

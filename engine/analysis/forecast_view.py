@@ -1,0 +1,122 @@
+"""What a run's forecasts were worth, for the summary and the report: contamination first, then each model's record."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.analysis.formatting import number, percent
+from engine.analysis.metrics import statistics
+from engine.bars import iso
+from engine.results import EquityCurve
+
+SPLIT = ("total_return", "cagr", "sharpe", "sortino", "max_drawdown", "volatility")
+"""Statistics that are told apart before and after the instant from which no model had seen the data."""
+
+
+class ModelLine(NamedTuple):
+    """A row of the table of models, ready to be shown. `period` is "all", "may have seen it" or "had not seen it"."""
+
+    model: str
+    period: str
+    scored: str
+    hit_rate: str
+    skill_walk: str
+    skill_cone: str
+    rank_ic: str
+    coverage: str
+    crps: str
+
+
+def with_split(forecasts: Mapping[str, Any], curve: EquityCurve) -> dict[str, Any]:
+    """Return a run's forecasts with the strategy's own statistics before and after its models are clean.
+
+    Args:
+        forecasts: as ForecastBook.summary gives them; empty for a run without.
+    """
+    if not forecasts:
+        return {}
+    clean_from = forecasts["clean_from"]
+    cut = len(curve.time) if clean_from is None else int(np.searchsorted(curve.time, clean_from))
+    return {**forecasts, "before": _part(curve, 0, cut), "after": _part(curve, max(cut - 1, 0), len(curve.time))}
+
+
+def _part(curve: EquityCurve, start: int, end: int) -> dict[str, Any]:
+    if end - start < 2:
+        return {}
+    rows = slice(start, end)
+    part = EquityCurve(curve.currency, curve.time[rows], curve.equity[rows], curve.cash[rows], curve.exposure[rows])
+    figures = statistics(part)
+    return {"from": int(part.time[0]), "to": int(part.time[-1]), **{name: figures.get(name) for name in SPLIT}}
+
+
+def forecast_lines(forecasts: Mapping[str, Any]) -> list[str]:
+    """Return what the summary says of a run's forecasts, one fact a line."""
+    lines = []
+    if forecasts["contaminated"]:
+        lines.append("CONTAMINATED: models may have seen in training what they were asked to forecast")
+        lines += [f"  {reason}" for reason in forecasts["reasons"]]
+    else:
+        lines.append("No model was trained on any of this time")
+    for name, words in (("before", "may have been seen"), ("after", "not seen")):
+        part = forecasts.get(name)
+        if part and forecasts["contaminated"]:
+            lines.append(
+                f"{words}: {iso(part['from'])} to {iso(part['to'])}: return {percent(part['total_return'])}, Sharpe "
+                f"{number(part['sharpe'])}, deepest fall {percent(part['max_drawdown'])}"
+            )
+    if forecasts["contaminated"] and not forecasts.get("after"):
+        lines.append("nothing of the run is known to be unseen")
+    for name, model in forecasts["models"].items():
+        lines += _of_model(name, model)
+    return lines
+
+
+def _of_model(name: str, model: Mapping[str, Any]) -> list[str]:
+    flagged = "".join(f", {count:,} {flag}" for flag, count in model["flagged"].items())
+    computed = f"{model['computed']:,} computed in {model['calls']:,} calls, {model['stored']:,} from the store"
+    lines = [f"{name}: {model['delivered']:,} forecasts ({computed}{flagged})"]
+    record = model["skill"]
+    said = [f"{record['scored']:,} scored"]
+    for key, words, show in (
+        ("hit_rate", "hits", percent), ("skill_walk", "skill over a random walk", number),
+        ("skill_cone", "over a volatility cone", number), ("rank_ic", "rank IC", number),
+        ("rank_ic_t", "t", number), ("coverage", "coverage", percent), ("nominal", "of", percent),
+    ):
+        if record.get(key) is not None:
+            said.append(f"{words} {show(record[key])}")
+    lines.append(f"  {', '.join(said)}")
+    if model["scale"] != 1:
+        lines.append(f"  shows no skill: targets were × {model['scale']:g} in the end")
+    return lines
+
+
+def model_lines(forecasts: Mapping[str, Any]) -> list[ModelLine]:
+    """Return the report's table of models, period by period."""
+    lines = []
+    for name, model in forecasts["models"].items():
+        for period, key in (("all", "skill"), ("may have seen it", "skill_before"), ("had not seen it", "skill_after")):
+            record = model[key]
+            if key != "skill" and not (record["scored"] and forecasts["contaminated"]):
+                continue
+            coverage = percent(record["coverage"])
+            if record["nominal"] is not None:
+                coverage += f" of {percent(record['nominal'])}"
+            lines.append(ModelLine(
+                name if key == "skill" else "", period, f"{record['scored']:,}", percent(record["hit_rate"]),
+                number(record["skill_walk"]), number(record["skill_cone"]), number(record["rank_ic"]), coverage,
+                number(record["crps"]),
+            ))
+    return lines
+
+
+def split_rows(forecasts: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Return (period, span, return, Sharpe, deepest fall) of the strategy before and after its models are clean."""
+    rows = []
+    for key, words in (("before", "models may have seen it"), ("after", "no model had seen it")):
+        part = forecasts.get(key)
+        if part:
+            span = f"{iso(part['from'])} to {iso(part['to'])}"
+            figures = percent(part["total_return"]), number(part["sharpe"]), percent(part["max_drawdown"])
+            rows.append((words, span, *figures))
+    return rows

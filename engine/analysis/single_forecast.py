@@ -1,0 +1,196 @@
+"""One forecast, with what led to it and what came of it: what `forecast` prints and draws.
+
+Returns are log returns from the forecast's last close; in words they are simple ones. Steps count bars from there: 0 is
+the last bar that the model saw, 1 the first one ahead.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.analysis.formatting import NOTHING, percent, price
+from engine.bars import FloatArray, IntArray, iso
+from engine.forecasting.scores import Score
+from engine.forecasts import Forecast, ForecastKind
+
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""Of the fan that is drawn, where the model gives paths; one of quantiles has its own."""
+
+
+@dataclass(frozen=True)
+class PricePath:
+    """Bars as columns: close times int64 [T], and open, high, low, close float64 [T, 4]."""
+
+    time: IntArray
+    prices: FloatArray
+
+    @property
+    def close(self) -> FloatArray:
+        return np.asarray(self.prices[:, 3])
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    """What the model said of a symbol at the same instant, and the log return that came of it, if known."""
+
+    symbol: str
+    strength: float
+    realised: float | None
+
+
+@dataclass(frozen=True)
+class ForecastView:
+    """A forecast and what surrounds it.
+
+    Args:
+        past: bars up to the forecast; ahead: those of the horizon that have closed, none if it is the newest.
+        due: when the bars of the horizon close, int64 [H]: as they did, else as they should.
+        panel: all symbols at this instant, the strongest first; empty if there is one alone.
+        score: None while the horizon is open. stamp: why the model may have seen this before; empty if it has not.
+        window: hash of what the model was shown; seed: what it drew with.
+    """
+
+    forecast: Forecast
+    past: PricePath
+    ahead: PricePath
+    due: IntArray
+    panel: tuple[PanelRow, ...] = ()
+    score: Score | None = None
+    stamp: tuple[str, ...] = ()
+    window: str = ""
+    seed: int = 0
+
+    @property
+    def realised(self) -> FloatArray:
+        """The log returns that came, one a closed bar of the horizon."""
+        return np.asarray(np.log(self.ahead.close / self.forecast.last_close))
+
+
+def path_returns(forecast: Forecast) -> FloatArray:
+    """Return log returns of every sample path at every step, float64 [S, H] (PATHS)."""
+    closes = forecast.values[:, :, 3].astype(np.float64)
+    return np.asarray(np.log(closes / forecast.last_close))
+
+
+def fan(forecast: Forecast) -> tuple[tuple[float, ...], FloatArray] | None:
+    """Return levels and their log returns by step, float64 [H, levels]; None if the forecast says nothing step by
+    step."""
+    spec = forecast.spec
+    if spec.kind is ForecastKind.PATHS:
+        return LEVELS, np.quantile(path_returns(forecast), LEVELS, axis=0).T
+    if spec.kind is ForecastKind.QUANTILES:
+        return spec.levels, forecast.values.astype(np.float64)
+    if spec.kind is ForecastKind.RETURN:
+        return (0.5,), forecast.values.astype(np.float64)[:, None]
+    return None
+
+
+def outputs(forecast: Forecast) -> dict[str, float]:
+    """Return the named outputs, those of a hidden state left out; empty where there are none."""
+    values = zip(forecast.spec.outputs, forecast.values.tolist(), strict=True) if forecast.spec.outputs else ()
+    return {name: float(value) for name, value in values if not name.startswith("hidden_")}
+
+
+def headline(view: ForecastView) -> str:
+    """Return what the forecast says, and what came of it, in a sentence or two."""
+    if "nan" in view.forecast.flags:
+        return f"{view.forecast.spec.name} answered with what is no number; a strategy would not be told of it."
+    return f"{_said(view)} {_came(view)}"
+
+
+def _said(view: ForecastView) -> str:
+    forecast = view.forecast
+    spec = forecast.spec
+    name, symbol = spec.name, forecast.symbol
+    end = f"{spec.horizon} bar{'s' if spec.horizon > 1 else ''} ahead"
+    if spec.kind is ForecastKind.SCORE:
+        places = [row.symbol for row in view.panel]
+        rank = f", {places.index(symbol) + 1} of {len(places)}" if symbol in places else ""
+        return f"{name} scores {symbol} {forecast.score:+.4g}{rank}."
+    drawn = fan(forecast)
+    if drawn is None:
+        said = [f"{label} {output_text(label, value)}" for label, value in list(outputs(forecast).items())[:4]]
+        return f"{name} says of {symbol}, {end}: {', '.join(said)}."
+    levels, returns = drawn
+    middle = float(np.interp(0.5, levels, returns[-1]))
+    words = f"{name} expects {symbol} at {price_at(forecast, middle)} {end} ({_simple(middle)})"
+    if len(levels) > 1:
+        share = levels[-1] - levels[0]
+        words += f", with {share:.0%} of the outcomes between {_simple(returns[-1, 0])} and {_simple(returns[-1, -1])}"
+    if spec.kind is ForecastKind.PATHS:
+        words += f"; {forecast.probability_up:.0%} of {spec.samples} paths rise"
+    return f"{words}."
+
+
+def _came(view: ForecastView) -> str:
+    realised = view.realised
+    if not len(realised):
+        return "What came of it is not known yet."
+    spec, score = view.forecast.spec, view.score
+    if len(realised) < spec.horizon:
+        return f"After {len(realised)} of {spec.horizon} bars it stands at {_simple(realised[-1])}."
+    words = f"It came out at {_simple(realised[-1])}"
+    if score is not None and score.covered is not None:
+        words += f", {_place(score)}"
+    return f"{words}."
+
+
+def _place(score: Score) -> str:
+    if score.pit is None:
+        return f"{'inside' if score.covered else 'outside'} that range"
+    if score.pit in (0.0, 1.0):
+        return f"{'above' if score.pit else 'below'} all that it held possible"
+    return f"above {score.pit:.0%} of what it held possible"
+
+
+def output_text(name: str, value: float) -> str:
+    """Return a named output in words; a return as a percentage."""
+    return percent(value, signed=True, decimals=3) if name == "return" else f"{value:.4g}"
+
+
+def price_at(forecast: Forecast, log_return: float) -> str:
+    """Return the price that a log return from the last close comes to, in words."""
+    return price(float(f"{forecast.last_close * np.exp(log_return):.6g}"))
+
+
+def _simple(log_return: float) -> str:
+    return percent(float(np.expm1(log_return)), signed=True)
+
+
+def facts(view: ForecastView) -> dict[str, str]:
+    """Return what a reader wants to know beside the picture, by name, in words."""
+    forecast, score = view.forecast, view.score
+    spec = forecast.spec
+    found = {
+        "Model": f"{spec.name} ({spec.model_hash[:12] or 'no hash'})",
+        "Gives": f"{spec.kind}, {spec.horizon} bars of {spec.timeframe} ahead",
+        "Made at": f"{iso(forecast.as_of)}, from {spec.lookback} bars",
+        "Last close": price(forecast.last_close),
+        "Horizon ends": iso(forecast.horizon_end),
+        "Flags": ", ".join(sorted(forecast.flags)) or "none",
+        "Window": f"{view.window[:16]}, seed {view.seed}",
+        "Computed on": f"{spec.device}, {spec.dtype}",
+    }
+    return found if score is None else found | _scored(score)
+
+
+def _scored(score: Score) -> dict[str, str]:
+    known = {
+        "Came out at": NOTHING if score.realised is None else _simple(score.realised),
+        "Error (log return)": percent(score.error, signed=True),
+        "Direction": NOTHING if score.direction is None else "right" if score.direction else "wrong",
+        "Place in the forecast": NOTHING if score.pit is None else f"{score.pit:.0%}",
+        "CRPS": _both(score.crps, score.cone),
+        "Brier score": NOTHING if score.brier is None else f"{score.brier:.3f}",
+    }
+    return {name: text for name, text in known.items() if text != NOTHING}
+
+
+def _both(crps: float | None, cone: float | None) -> str:
+    if crps is None:
+        return NOTHING
+    told = f"{1e4 * crps:.1f} bp"
+    return told if cone is None else f"{told}; of a volatility cone {1e4 * cone:.1f} bp"

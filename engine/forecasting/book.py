@@ -1,0 +1,577 @@
+"""The forecast book: which forecasts are due, where their answers come from, and when the strategy is told.
+
+In a backtest every due window is known before the loop starts: a thread computes them in batches, ahead of the loop. In
+paper trading the windows of the bars that just closed are one batch. From there on the two are the same: an answer is
+checked, journalled, delivered at the first instant at which it is available, and scored when its horizon closes.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.bars import Bars, Stream, Timeframe
+from engine.errors import PluginError, nearest_name
+from engine.forecasting import contamination
+from engine.forecasting.computing import BATCH, Ahead, Answer, Computer, Told
+from engine.forecasting.handles import ForecastPanel, ModelForecasts
+from engine.forecasting.history import GrowingHistory, History, check_inputs, known_histories
+from engine.forecasting.ledger import Ledger
+from engine.forecasting.rows import forecast_row, score_row, skill_row
+from engine.forecasting.scores import Score
+from engine.forecasting.skill import SkillRule, SkillState, SkillWatch, summary_of
+from engine.forecasting.store import ForecastStore
+from engine.forecasting.windows import Request, WindowCutter, due_rows
+from engine.forecasts import Float32Array, Forecast, Forecaster, ForecastKind, ForecastSpec
+from engine.interfaces import Feed
+from engine.moment import ManyMoment, Moment
+from engine.recorder import Recorder
+from engine.strategy import Strategy, overrides
+
+CONSTANT_AFTER = 3
+"""Equal answers to different windows of a symbol, one after another, from which a model counts as stuck."""
+
+
+@dataclass(frozen=True)
+class ForecastTerms:
+    """Under which terms forecasts are made.
+
+    Args:
+        seed: of the run; each request has its own, made of it. store: where answers are kept; None keeps none.
+        latency: nanoseconds from the close of a bar until a model's forecast is available, by model.
+        batch: requests computed at once, at most. is_ahead: whether a thread computes ahead of the loop.
+        skill: when targets that rest on a model are scaled down, by model. told: told of progress, from that thread.
+    """
+
+    seed: int = 0
+    store: ForecastStore | None = None
+    latency: Mapping[str, int] = field(default_factory=dict)
+    batch: int = BATCH
+    is_ahead: bool = True
+    skill: Mapping[str, SkillRule] = field(default_factory=dict)
+    told: Told | None = None
+
+
+@dataclass
+class _Declared:
+    """A model that the strategy asked for."""
+
+    index: int
+    handle: ModelForecasts
+    forecaster: Forecaster
+    streams: tuple[Stream, ...]
+    every: str
+    latency: int
+    watch: SkillWatch
+    latest: dict[str, Forecast] = field(default_factory=dict)
+    repeats: dict[str, tuple[bytes, str, int]] = field(default_factory=dict)
+    asked: dict[Request, Forecast | None] = field(default_factory=dict)
+    scores: list[Score] = field(default_factory=list)
+    flagged: dict[str, int] = field(default_factory=dict)
+    delivered: int = 0
+    computer: Computer | None = None
+    ahead: Ahead | None = None
+    due: list[list[Request]] = field(default_factory=list)
+    """Of a feed known ahead: the requests of every instant; `next_due`: which comes next."""
+    next_due: int = 0
+
+    @property
+    def spec(self) -> ForecastSpec:
+        return self.handle.spec
+
+    @property
+    def interval(self) -> int | None:
+        return None if self.every == "bar" else Timeframe.parse(self.every).duration
+
+    @property
+    def cutter(self) -> WindowCutter:
+        assert self.computer is not None, "made when the run starts"
+        return self.computer.cutter
+
+
+class _Due(NamedTuple):
+    """Forecasts that become available together. `answers` None: they are made ahead."""
+
+    available_at: int
+    order: int
+    number: int
+    declared: _Declared
+    requests: list[Request]
+    answers: list[Answer] | None
+    is_panel: bool
+
+
+class ForecastBook:
+    """The forecasts of a run.
+
+    Args:
+        forecasters: the models there are, by the name that the strategy knows them by.
+    """
+
+    def __init__(
+        self, feed: Feed, strategy: Strategy, forecasters: Mapping[str, Forecaster], terms: ForecastTerms,
+        recorder: Recorder, moment: Moment,
+    ) -> None:
+        self._feed = feed
+        self._strategy = strategy
+        self._forecasters = forecasters
+        self._terms = terms
+        self._recorder = recorder
+        self._moment = moment
+        self._declared: dict[str, _Declared] = {}
+        self._histories: dict[Stream, History] = {}
+        self._is_live = feed.row_count is None
+        self._has_begun = False
+        self._first: int | None = None
+        """When the first bar opened; None before it."""
+        self._waiting: list[_Due] = []
+        self._number = 0
+        self._forecast_count = 0
+        self._ledger = Ledger()
+        self._cited: tuple[int, ...] | None = None
+        self._tells_each = overrides(strategy, "on_forecast")
+        self._tells_panels = overrides(strategy, "on_forecasts")
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the strategy has asked for a model."""
+        return bool(self._declared)
+
+    # ── before the run ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def declare(self, model: str, every: str, symbols: Sequence[str] | None) -> ModelForecasts:
+        """Note that the strategy wants a model's forecasts; see Strategy.forecasts.
+
+        Raises:
+            PluginError: there is no such model, it was asked for already, or it does not fit the feed.
+        """
+        name = type(self._strategy).__name__
+        if self._has_begun:
+            raise PluginError(f"{name}: forecasts({model!r}) was called after the start; call it in on_start")
+        forecaster = self._forecasters.get(model)
+        if forecaster is None:
+            known = ", ".join(self._forecasters)
+            near = nearest_name(model, list(self._forecasters))
+            raise PluginError(f"{name} asks for the model {model!r}; this run has {known}{near}")
+        if model in self._declared:
+            raise PluginError(f"{name}: forecasts({model!r}) was called twice; keep what the first call returned")
+        spec = replace(forecaster.spec, name=model)
+        check_spec(spec)
+        if every not in ("bar", "ask"):
+            duration, interval = Timeframe.parse(spec.timeframe).duration, Timeframe.parse(every).duration
+            if interval < duration:
+                raise PluginError(
+                    f"{name}: forecasts of {model} every {every}, but its bars last {spec.timeframe}; expected no "
+                    'less, "bar" or "ask"'
+                )
+        streams = self._streams_for(model, spec, symbols)
+        handle = ModelForecasts(model, spec, tuple(stream.symbol for stream in streams), self)
+        self._declared[model] = _Declared(
+            len(self._declared), handle, forecaster, streams, every, self._terms.latency.get(model, 0),
+            SkillWatch(spec.kind, self._terms.skill.get(model)),
+        )
+        return handle
+
+    def _streams_for(self, model: str, spec: ForecastSpec, symbols: Sequence[str] | None) -> tuple[Stream, ...]:
+        found = tuple(stream for stream in self._feed.streams if stream.timeframe == spec.timeframe)
+        if not found:
+            there = ", ".join(dict.fromkeys(stream.timeframe for stream in self._feed.streams))
+            raise PluginError(f"model {model} reads bars of {spec.timeframe or 'no timeframe'}; the feed has {there}")
+        if symbols is None:
+            return found
+        known = [stream.symbol for stream in found]
+        for symbol in symbols:
+            if symbol not in known:
+                raise PluginError(
+                    f"forecasts({model!r}) names {symbol!r}; there are bars of {spec.timeframe} of "
+                    f"{', '.join(known[:8])}{nearest_name(symbol, known)}"
+                )
+        return tuple(stream for stream in found if stream.symbol in symbols)
+
+    def start(self) -> None:
+        """Find out what is due, and begin computing it."""
+        self._has_begun = True
+        if not self._declared:
+            return
+        self._histories = self._made_histories()
+        for declared in self._declared.values():
+            histories = [self._histories[stream] for stream in declared.streams]
+            cutter = WindowCutter(declared.spec, histories, self._terms.seed)
+            declared.computer = Computer(cutter, declared.forecaster, self._terms.store, self._terms.batch)
+            if not self._is_live and declared.every != "ask":
+                self._plan(declared, histories)
+
+    def _made_histories(self) -> dict[Stream, History]:
+        streams = list(dict.fromkeys(stream for one in self._declared.values() for stream in one.streams))
+        if not self._is_live:
+            histories = known_histories(self._feed, streams)
+            opened = [int(one.open_times(0, 1)[0]) for one in histories.values() if len(one.open_times(0, 1))]
+            self._first = min(opened, default=None)
+            return histories
+        keep = 16 + max(one.spec.lookback + one.spec.horizon for one in self._declared.values())
+        return {stream: GrowingHistory(stream, keep) for stream in streams}
+
+    def _plan(self, declared: _Declared, histories: Sequence[History]) -> None:
+        """List what is due of a model over the whole run, by instant and in feed order."""
+        times, places, rows = [], [], []
+        for place, history in enumerate(histories):
+            close_time = history.close_times(0, history.closed(2**62))
+            due = due_rows(close_time, declared.spec.lookback, declared.interval)
+            times.append(close_time[due])
+            rows.append(due)
+            places.append(np.full(len(due), place))
+        time, place_of, row = (np.concatenate(part).astype(np.int64) for part in (times, places, rows))
+        order = np.lexsort((place_of, time))
+        requests = [
+            Request(*one)
+            for one in zip(place_of[order].tolist(), row[order].tolist(), time[order].tolist(), strict=True)
+        ]
+        if not requests:
+            return  # fewer bars than the lookback
+        starts = np.flatnonzero(np.diff(time[order], prepend=-1)).tolist()
+        declared.due = [requests[start:end] for start, end in zip(starts, [*starts[1:], len(requests)], strict=True)]
+        if self._terms.is_ahead and requests:
+            assert declared.computer is not None
+            declared.ahead = Ahead(declared.computer, requests, self._terms.batch, self._terms.told)
+            declared.ahead.start()
+        self._push_next(declared)
+
+    def _push_next(self, declared: _Declared) -> None:
+        if declared.next_due < len(declared.due):
+            requests = declared.due[declared.next_due]
+            declared.next_due += 1
+            self._wait(declared, requests, None, requests[0].as_of + declared.latency, is_panel=True)
+
+    def _wait(
+        self, declared: _Declared, requests: list[Request], answers: list[Answer] | None, available_at: int, *,
+        is_panel: bool,
+    ) -> None:
+        self._number += 1
+        due = _Due(available_at, declared.index, self._number, declared, requests, answers, is_panel)
+        heapq.heappush(self._waiting, due)
+
+    # ── during the run ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def next_due(self) -> int | None:
+        """When the next forecasts become available; None if none are on their way."""
+        return self._waiting[0].available_at if self._waiting else None
+
+    def observe(self, bars: Bars, start: int, end: int) -> None:
+        """Take in the bars of one instant of a live feed, and ask for what is due at it: one batch a model."""
+        if not self._is_live or not self._declared:
+            return
+        if self._first is None:
+            self._first = int(bars.open_time[start])
+        closed: dict[Stream, int | None] = {}
+        for row in range(start, end):
+            stream = bars.streams[0 if bars.stream is None else int(bars.stream[row])]
+            history = self._histories.get(stream)
+            if isinstance(history, GrowingHistory):
+                rows = history.rows
+                closed[stream] = int(history.close_times(rows - 1, rows)[0]) if rows else None
+                history.append(bars, row)
+        as_of = int(bars.close_time[start])
+        self._ledger.note(as_of)
+        for declared in self._declared.values():
+            requests = self._due_now(declared, closed, as_of)
+            if requests:
+                answers, took = self._answers(declared, requests)
+                self._wait(declared, requests, answers, as_of + max(declared.latency, took), is_panel=True)
+
+    def _due_now(self, declared: _Declared, closed: Mapping[Stream, int | None], as_of: int) -> list[Request]:
+        requests: list[Request] = []
+        if declared.every == "ask":
+            return requests
+        now = np.array([as_of], np.int64)
+        for place, stream in enumerate(declared.streams):
+            if stream not in closed:
+                continue
+            row = declared.cutter.histories[place].closed(as_of) - 1
+            enough = row + 1 >= declared.spec.lookback
+            if enough and len(due_rows(now, 1, declared.interval, closed[stream])):
+                requests.append(Request(place, row, as_of))
+        return requests
+
+    def _answers(self, declared: _Declared, requests: list[Request]) -> tuple[list[Answer], int]:
+        """Return answers made now, and how long the model took over them: counted in paper trading, not in a backtest,
+        whose outcome must not depend on the machine."""
+        computer = declared.computer
+        assert computer is not None
+        before = computer.work.seconds
+        answers = computer.answers(requests)
+        return answers, round((computer.work.seconds - before) * 1e9) if self._is_live else 0
+
+    def take_next(self, before: int, *, inclusive: bool) -> bool:
+        """Deliver the next forecasts that are available before (or at) an instant; return whether there were any.
+
+        Live, what took a moment to compute is delivered at the instant of its bar: the loop has waited for it.
+        """
+        if not self._waiting:
+            return False
+        due = self._waiting[0]
+        at = due.available_at
+        if self._is_live and due.declared.latency == 0:
+            at = min(at, max(due.requests[0].as_of, self._moment.time))
+        if at > before or (at == before and not inclusive):
+            return False
+        heapq.heappop(self._waiting)
+        if isinstance(self._moment, ManyMoment):
+            self._moment.time = at
+        self._deliver(due)
+        return True
+
+    def _deliver(self, due: _Due) -> None:
+        declared = due.declared
+        if due.answers is not None:
+            answers = due.answers
+        elif declared.ahead is not None:
+            answers = declared.ahead.take(len(due.requests))
+        else:
+            answers, _ = self._answers(declared, due.requests)
+        if due.is_panel and due.answers is None:
+            self._push_next(declared)
+        good = self._noted(declared, due.requests, answers, due.available_at, is_panel=due.is_panel)
+        if self._tells_each:
+            for forecast in good:
+                self._strategy.on_forecast(forecast)
+        if self._tells_panels and due.is_panel and good:
+            panel = ForecastPanel(
+                declared.handle.model, declared.spec, due.requests[0].as_of, due.available_at, tuple(good)
+            )
+            self._strategy.on_forecasts(panel)
+
+    def _noted(
+        self, declared: _Declared, requests: Sequence[Request], answers: Sequence[Answer], available_at: int, *,
+        is_panel: bool,
+    ) -> list[Forecast]:
+        """Journal answers, and return those that may be delivered; they are scored later."""
+        self.settle()
+        faults = [
+            self._fault(declared, request, answer) for request, answer in zip(requests, answers, strict=True)
+        ]
+        if is_panel and declared.spec.kind is ForecastKind.SCORE and _is_flat(answers):
+            faults = [fault or "constant" for fault in faults]
+        good, places = [], []
+        for request, answer, fault in zip(requests, answers, faults, strict=True):
+            forecast = self._forecast(declared, request, answer, available_at, fault)
+            if self._recorder.is_journalled:
+                self._recorder.forecast(forecast_row(forecast, answer.cut))
+            if fault:
+                declared.flagged[fault] = declared.flagged.get(fault, 0) + 1
+                continue
+            good.append(forecast)
+            places.append((declared.cutter.histories[request.place], request.row))
+            declared.latest[forecast.symbol] = forecast
+        declared.delivered += len(good)
+        self._ledger.add(good, places, is_section=is_panel)
+        return good
+
+    def _fault(self, declared: _Declared, request: Request, answer: Answer) -> str:
+        """Return "nan", "constant" or ""; called once an answer, in order of time."""
+        values, spec = answer.values, declared.spec
+        is_broken = not np.isfinite(values).all()
+        if is_broken or (spec.kind is ForecastKind.PATHS and (values[..., 3] <= 0).any()):
+            return "nan"
+        if spec.kind is ForecastKind.PATHS and values[..., 3].size > 1 and np.ptp(values[..., 3]) == 0:
+            return "constant"
+        symbol = declared.streams[request.place].symbol
+        content, window = values.tobytes(), answer.cut.window
+        before, window_before, count = declared.repeats.get(symbol, (b"", "", 0))
+        if content != before:
+            count = 1
+        elif window != window_before:
+            count += 1
+        declared.repeats[symbol] = (content, window, count)
+        return "constant" if count >= CONSTANT_AFTER else ""
+
+    def _forecast(
+        self, declared: _Declared, request: Request, answer: Answer, available_at: int, fault: str
+    ) -> Forecast:
+        self._forecast_count += 1
+        cutter, spec = declared.cutter, declared.spec
+        history = cutter.histories[request.place]
+        flags = {fault} if fault else set()
+        if contamination.is_contaminated(spec, request.as_of):
+            flags.add("contaminated")
+        if cutter.has_hole(request):
+            flags.add("gap")
+        if cutter.is_filled(request):
+            flags.add("filled")
+        return Forecast(
+            self._forecast_count, spec, history.stream.symbol, request.as_of, available_at,
+            cutter.horizon_end(request.as_of), float(history.closes(request.row, request.row + 1)[0]),
+            _frozen(answer.values), frozenset(flags),
+        )
+
+    # ── what the strategy asks ──────────────────────────────────────────────────────────────────────────────────────
+
+    def latest(self, model: str, symbol: str | None) -> Forecast | None:
+        """Return the last forecast of a symbol that was delivered."""
+        declared = self._declared[model]
+        return declared.latest.get(self._one_symbol(declared, symbol))
+
+    def ask(self, model: str, symbols: Sequence[str] | None) -> list[Forecast]:
+        """Return forecasts from the bars up to now; see ModelForecasts.ask."""
+        declared = self._declared[model]
+        wanted = [self._one_symbol(declared, None)] if symbols is None else list(symbols)
+        requests = [request for symbol in wanted if (request := self._request_now(declared, symbol)) is not None]
+        fresh = [request for request in requests if request not in declared.asked]
+        if fresh:
+            answers, took = self._answers(declared, fresh)
+            if declared.latency:
+                declared.asked.update(dict.fromkeys(fresh))
+                at = max(request.as_of for request in fresh) + max(declared.latency, took)
+                self._wait(declared, fresh, answers, max(at, self._moment.time), is_panel=False)
+            else:
+                good = self._noted(declared, fresh, answers, self._moment.time + took, is_panel=False)
+                found = {forecast.symbol: forecast for forecast in good}
+                for request in fresh:
+                    declared.asked[request] = found.get(declared.streams[request.place].symbol)
+        answered = [declared.asked[request] for request in requests]
+        if len(declared.asked) > 4 * len(declared.streams):  # the last bars' are enough
+            declared.asked = {request: declared.asked[request] for request in requests}
+        return [forecast for forecast in answered if forecast is not None]
+
+    def _request_now(self, declared: _Declared, symbol: str) -> Request | None:
+        symbol = self._one_symbol(declared, symbol)
+        place = declared.handle.symbols.index(symbol)
+        if not self._has_begun or declared.computer is None:
+            raise PluginError(f"model {declared.handle.model} was asked in on_start; no bar has closed yet")
+        history = declared.cutter.histories[place]
+        closed = history.closed(self._moment.time)
+        if closed < declared.spec.lookback:
+            return None
+        return Request(place, closed - 1, int(history.close_times(closed - 1, closed)[0]))
+
+    def _one_symbol(self, declared: _Declared, symbol: str | None) -> str:
+        symbols = declared.handle.symbols
+        if symbol is None and len(symbols) == 1:
+            return symbols[0]
+        if symbol not in symbols:
+            said = "no symbol was named" if symbol is None else f"there is none of {symbol!r}"
+            near = nearest_name(symbol or "", symbols)
+            raise PluginError(
+                f"forecasts of {declared.handle.model}: {said}; expected one of {', '.join(symbols[:8])}{near}"
+            )
+        return symbol
+
+    # ── decisions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def cite(self, forecasts: Forecast | Sequence[Forecast] | None) -> None:
+        """Say which forecasts the decisions that follow rest on; None: the last delivered of their symbol."""
+        if forecasts is None:
+            self._cited = None
+        else:
+            some = (forecasts,) if isinstance(forecasts, Forecast) else forecasts
+            self._cited = tuple(forecast.id for forecast in some)
+
+    def behind(self, symbol: str) -> tuple[int, ...]:
+        """Return the ids of the forecasts that a decision on a symbol rests on."""
+        if self._cited is not None:
+            return self._cited
+        found = (declared.latest.get(symbol) for declared in self._declared.values())
+        return tuple(forecast.id for forecast in found if forecast is not None)
+
+    def scaled(self, symbol: str, exposure: float, why: str) -> tuple[float, str]:
+        """Return a target as far as the skill of the models behind it allows, and why."""
+        if not self._terms.skill:
+            return exposure, why
+        self.settle()
+        behind = [one for one in self._declared.values() if symbol in one.latest and one.watch.scale != 1.0]
+        if not behind or not exposure:
+            return exposure, why
+        least = min(behind, key=lambda one: one.watch.scale)
+        factor = least.watch.scale
+        words = f"target {exposure:g} × {factor:g}: {least.handle.model} shows no skill"
+        return exposure * factor, f"{why}; {words}" if why else words
+
+    def skill(self, model: str) -> SkillState:
+        """Return how good a model's forecasts have been so far."""
+        self.settle()
+        return self._declared[model].watch.state
+
+    def settle(self) -> None:
+        """Score what has closed by now, and judge skill anew."""
+        for score in self._ledger.settled(self._moment.time):
+            declared = self._declared[score.model]
+            declared.scores.append(score)
+            self._recorder.forecast_score(score_row(score))
+            declared.watch.add(score)
+            changed = declared.watch.judge()
+            if changed is not None:
+                rule = self._terms.skill[declared.handle.model]
+                self._recorder.forecast_skill(skill_row(declared.handle.model, score.time, changed, rule))
+                for symbol in declared.handle.symbols:  # the same target means another position now
+                    self._strategy._wanted.pop(symbol, None)
+
+    # ── after the run ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def close(self) -> None:
+        """Stop computing ahead."""
+        for declared in self._declared.values():
+            if declared.ahead is not None:
+                declared.ahead.close()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what came of the run's forecasts, JSON-ready: the stamp of contamination, and by model what it took
+        and how good it was, before and after the instant from which it is clean. Empty where no model was asked for."""
+        if not self._declared:
+            return {}
+        last = self._moment.time
+        first = last if self._first is None else self._first
+        specs = [declared.spec for declared in self._declared.values()]
+        symbols = list(dict.fromkeys(s for one in self._declared.values() for s in one.handle.symbols))
+        stamp = contamination.stamp(specs, first, last, symbols)
+        models = {name: self._summary_of(declared) for name, declared in self._declared.items()}
+        return {**stamp.as_dict(), "models": models}
+
+    def _summary_of(self, declared: _Declared) -> dict[str, Any]:
+        spec, scores = declared.spec, declared.scores
+        assert declared.computer is not None
+        work = declared.computer.work
+        seen = [score for score in scores if contamination.is_contaminated(spec, score.as_of)]
+        clean = [score for score in scores if not contamination.is_contaminated(spec, score.as_of)]
+        return {
+            "model_hash": spec.model_hash, "kind": spec.kind.value, "every": declared.every, "horizon": spec.horizon,
+            "trained_until": spec.trained_until, "trained_on": list(spec.trained_on), "device": spec.device,
+            "delivered": declared.delivered, "flagged": dict(sorted(declared.flagged.items())),
+            "computed": work.computed, "stored": work.stored, "calls": work.calls, "model_seconds": work.seconds,
+            "skill": summary_of(scores), "skill_before": summary_of(seen), "skill_after": summary_of(clean),
+            "scale": declared.watch.scale,
+        }
+
+
+def check_spec(spec: ForecastSpec) -> None:
+    """Refuse a spec that cannot be.
+
+    Raises:
+        PluginError: naming what is wrong with it.
+    """
+    Timeframe.parse(spec.timeframe)
+    check_inputs(spec.inputs, spec.name)
+    for name in ("lookback", "horizon", "samples"):
+        if getattr(spec, name) < 1:
+            raise PluginError(f"forecaster {spec.name}: {name} is {getattr(spec, name)}; expected 1 or more")
+    levels = spec.levels
+    if spec.kind is ForecastKind.QUANTILES and not (
+        levels and list(levels) == sorted(set(levels)) and levels[0] > 0 and levels[-1] < 1
+    ):
+        raise PluginError(
+            f"forecaster {spec.name}: levels of its quantiles are {levels}; expected ascending ones between 0 and 1"
+        )
+    if spec.kind in (ForecastKind.PROBABILITY, ForecastKind.MULTI) and not spec.outputs:
+        raise PluginError(f"forecaster {spec.name}: a {spec.kind} forecast needs names of its outputs")
+
+
+def _is_flat(answers: Sequence[Answer]) -> bool:
+    """Return whether a model gives three symbols or more one and the same score."""
+    return len(answers) >= 3 and len({answer.values.tobytes() for answer in answers}) == 1
+
+
+def _frozen(values: Float32Array) -> Float32Array:
+    view = values.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,233 @@
+"""Requests and their windows: which bars a model is shown, cut by the engine and by nobody else.
+
+A request names a stream and the row of its last closed bar. Everything a forecaster sees follows from it: the window,
+the calendar, the seed; and everything it sees is in the request's key.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+
+from engine.bars import DAY, IntArray, Timeframe, utc
+from engine.errors import PluginError
+from engine.forecasting.history import History, KnownHistory
+from engine.forecasts import Float32Array, ForecastSpec, Windows
+
+CALENDAR = ("minute", "hour", "weekday", "day", "month")
+FUTURES = ("24/7", "weekdays")
+"""When bars ahead open: one after another, or likewise but not on Saturday and Sunday (UTC)."""
+
+_KEY_FORMAT = 1
+"""Goes into every key; raised when the same request would be shown to a model in another way."""
+
+_NOT_DECIDING = ("name", "model_hash", "trained_from", "trained_until", "trained_on", "device")
+
+
+class Request(NamedTuple):
+    """One forecast to be made: `place` of the symbol among those asked for, `row` of its last closed bar."""
+
+    place: int
+    row: int
+    as_of: int
+
+
+class Cut(NamedTuple):
+    """What decides a request's answer: its key in the store, the hash of its window, its seed."""
+
+    key: bytes
+    window: str
+    seed: int
+
+
+class WindowCutter:
+    """Cuts the windows of one model.
+
+    Args:
+        histories: of the symbols it speaks of, in feed order.
+        run_seed: from which, with model, symbol and time, each request's seed is made.
+    Raises:
+        PluginError: the spec asks for a calendar, a clock or stamps ahead that there are not.
+    """
+
+    def __init__(self, spec: ForecastSpec, histories: Sequence[History], run_seed: int) -> None:
+        self.spec = spec
+        self.histories = histories
+        self._run_seed = run_seed
+        self._duration = Timeframe.parse(spec.timeframe).duration
+        self._identity = identity_of(spec)
+        _check_calendar(spec)
+        self._clock = None if spec.clock == "UTC" else ZoneInfo(spec.clock)
+
+    # ── identity ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def cut(self, request: Request) -> Cut:
+        """Return a request's key, the hash of its window, and its seed."""
+        spec = self.spec
+        history = self.histories[request.place]
+        symbol = history.stream.symbol
+        window = history.inputs(spec.inputs, request.row + 1 - spec.lookback, request.row + 1)
+        digest = blake2b(np.ascontiguousarray(window).data, digest_size=16)
+        seed = 0
+        if not spec.is_deterministic:
+            seed = seed_of(self._run_seed, spec.model_hash or spec.name, symbol, request.as_of)
+        key = blake2b(self._identity, digest_size=20)
+        key.update(digest.digest())
+        key.update(f"\n{symbol}\n{request.as_of}\n{seed}\n".encode())
+        if spec.calendar:
+            key.update(self._calendar([request]).tobytes())
+        return Cut(key.digest(), digest.hexdigest(), seed)
+
+    # ── what a model is shown ───────────────────────────────────────────────────────────────────────────────────────
+
+    def windows(self, requests: Sequence[Request], seeds: Sequence[int]) -> Windows:
+        """Return what the model is asked; one stream's evenly spaced rows come as a view, nothing copied."""
+        calendar = self._calendar(requests) if self.spec.calendar else None
+        return Windows(
+            self._values(requests),
+            tuple(self.histories[request.place].stream.symbol for request in requests),
+            np.array([request.as_of for request in requests], np.int64),
+            np.array(seeds, np.uint64),
+            calendar,
+        )
+
+    def _values(self, requests: Sequence[Request]) -> Float32Array:
+        names, lookback = self.spec.inputs, self.spec.lookback
+        first = self.histories[requests[0].place]
+        if isinstance(first, KnownHistory) and len({request.place for request in requests}) == 1:
+            rows = np.array([request.row for request in requests])
+            steps = np.diff(rows)
+            if len(steps) and steps[0] > 0 and (steps == steps[0]).all():
+                every = np.lib.stride_tricks.sliding_window_view(first.matrix(names), lookback, axis=0)
+                start = int(rows[0]) + 1 - lookback
+                return every[start : int(rows[-1]) + 2 - lookback : int(steps[0])].transpose(0, 2, 1)
+        parts = [
+            self.histories[one.place].inputs(names, one.row + 1 - lookback, one.row + 1) for one in requests
+        ]
+        values = np.stack(parts)
+        values.flags.writeable = False
+        return values
+
+    def _calendar(self, requests: Sequence[Request]) -> IntArray:
+        """Return int64 [N, lookback + horizon, K]: stamps are the bars' open times, as in most files."""
+        spec = self.spec
+        ahead = np.arange(spec.horizon, dtype=np.int64) * self._duration
+        stamps = np.empty((len(requests), spec.lookback + spec.horizon), np.int64)
+        for place, request in enumerate(requests):
+            history = self.histories[request.place]
+            stamps[place, : spec.lookback] = history.open_times(request.row + 1 - spec.lookback, request.row + 1)
+            stamps[place, spec.lookback :] = request.as_of + ahead
+            if spec.future_stamps == "weekdays":
+                stamps[place, spec.lookback :] = _on_weekdays(request.as_of, spec.horizon, self._duration)
+        return self._fields(stamps)
+
+    def _fields(self, stamps: IntArray) -> IntArray:
+        if self._clock is not None:
+            moments = [utc(int(time)).astimezone(self._clock) for time in stamps.ravel()]
+            offsets = [moment.utcoffset() for moment in moments]
+            shift = np.array([0 if one is None else round(one.total_seconds()) for one in offsets], np.int64)
+            stamps = stamps + shift.reshape(stamps.shape) * 1_000_000_000
+        minutes = stamps // 60_000_000_000
+        days = minutes // 1440
+        dates = days.astype("datetime64[D]")
+        months = dates.astype("datetime64[M]")
+        known = {
+            "minute": minutes % 60,
+            "hour": minutes // 60 % 24,
+            "weekday": (days + 3) % 7,
+            "day": (dates - months).astype(np.int64) + 1,
+            "month": months.astype(np.int64) % 12 + 1,
+        }
+        return np.stack([known[name] for name in self.spec.calendar], axis=-1).astype(np.int64)
+
+    def horizon_end(self, as_of: int) -> int:
+        """Return when the last bar that a forecast speaks of is due to close, UTC ns."""
+        if self.spec.future_stamps == "weekdays" and self.spec.horizon:
+            return int(_on_weekdays(as_of, self.spec.horizon, self._duration)[-1]) + self._duration
+        return as_of + self.spec.horizon * self._duration
+
+    def ahead(self, as_of: int) -> IntArray:
+        """Return when the bars that a forecast speaks of are due to close, int64 [horizon], UTC ns."""
+        if self.spec.future_stamps == "weekdays":
+            return _on_weekdays(as_of, self.spec.horizon, self._duration) + self._duration
+        return as_of + (1 + np.arange(self.spec.horizon, dtype=np.int64)) * self._duration
+
+    def has_hole(self, request: Request) -> bool:
+        """Return whether bars are missing within a window of a market that never closes."""
+        if self.spec.future_stamps != "24/7":
+            return False
+        history, lookback = self.histories[request.place], self.spec.lookback
+        first, last = request.row + 1 - lookback, request.row
+        span = int(history.close_times(last, last + 1)[0] - history.close_times(first, first + 1)[0])
+        return span > (lookback - 1) * self._duration
+
+    def is_filled(self, request: Request) -> bool:
+        """Return whether a gap policy made up any of a window's bars."""
+        return self.histories[request.place].is_filled(request.row + 1 - self.spec.lookback, request.row + 1)
+
+
+def identity_of(spec: ForecastSpec) -> bytes:
+    """Return what of a spec decides numbers: all but names and training span; of the device its kind alone."""
+    content = {name: value for name, value in asdict(spec).items() if name not in _NOT_DECIDING}
+    content |= {"format": _KEY_FORMAT, "model": spec.model_hash, "device": spec.device.partition(":")[0]}
+    return json.dumps(content, sort_keys=True, default=str).encode()
+
+
+def seed_of(run_seed: int, model: str, symbol: str, as_of: int) -> int:
+    """Return a request's seed, 0 … 2⁶³ − 1: of these four alone, so that no batch or order of work shows in it."""
+    digest = blake2b(f"{run_seed}\n{model}\n{symbol}\n{as_of}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def due_rows(close_time: IntArray, lookback: int, interval: int | None, before: int | None = None) -> IntArray:
+    """Return the rows at which a forecast is due, int64.
+
+    Args:
+        close_time: of consecutive bars. interval: nanoseconds; the first bar that closes at or after each of its
+            multiples is due (a missing bar puts it off, it is not lost). None: every bar.
+        lookback: a row needs so many bars, itself among them.
+        before: close time of the bar before the first; None: there is none.
+    """
+    if interval is None:
+        due = np.ones(len(close_time), np.bool_)
+    else:
+        turns = close_time // interval
+        due = np.empty(len(close_time), np.bool_)
+        due[1:] = turns[1:] != turns[:-1]
+        if len(due):
+            due[0] = close_time[0] % interval == 0 if before is None else turns[0] != before // interval
+    due[: max(lookback - 1, 0)] = False
+    return np.flatnonzero(due).astype(np.int64)
+
+
+def _on_weekdays(start: int, count: int, duration: int) -> IntArray:
+    stamps: list[int] = []
+    time = start
+    while len(stamps) < count:
+        if (time // DAY + 3) % 7 < 5:
+            stamps.append(time)
+        time += duration
+    return np.array(stamps, np.int64)
+
+
+def _check_calendar(spec: ForecastSpec) -> None:
+    for name in spec.calendar:
+        if name not in CALENDAR:
+            raise PluginError(
+                f"forecaster {spec.name} asks for the calendar column {name!r}; expected some of {', '.join(CALENDAR)}"
+            )
+    if spec.future_stamps not in FUTURES:
+        raise PluginError(
+            f"forecaster {spec.name} has future_stamps {spec.future_stamps!r}; expected one of {', '.join(FUTURES)}"
+        )
+    try:
+        ZoneInfo(spec.clock)
+    except (ZoneInfoNotFoundError, ValueError) as exc:
+        raise PluginError(
+            f"forecaster {spec.name} reads its calendar on the clock {spec.clock!r}, which is no time zone; expected "
+            "UTC or a name such as America/New_York"
+        ) from exc

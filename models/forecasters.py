@@ -1,0 +1,409 @@
+"""Artefacts at work: a folder with a trained network becomes an engine.Forecaster.
+
+What decides an answer goes into the model's hash: the artefact's own, the options, and the source of the code that runs
+it. A forecast stored under another version of any of them is never taken for this one's.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.errors import PluginError, SettingsError, nearest_name
+from engine.forecasts import Float32Array, Forecaster, ForecastKind, Forecasts, ForecastSpec, Windows
+from models.alpha360 import LOOKBACK, RobustScaler, VolumeRule, VwapRule, alpha360_of_windows
+from models.artefact import Artefact, load_artefact
+from models.devices import Batches, Device, choose_device, is_out_of_memory
+from models.krnn import KRNN, Layout, load_krnn
+from models.kronos.configuration import ModelSizes, TokenizerSizes
+from models.kronos.loading import fill
+from models.kronos.network import Kronos
+from models.kronos.pipeline import KronosPipeline
+from models.kronos.sampling import Sampling
+from models.kronos.tokenizer import KronosTokenizer
+from models.position.features import slots, volatility, week_times
+from models.position.loading import feature_names, load_price_transformer, quantile_names
+from models.position.price_transformer import LEVELS
+from models.tft.bar_features import BEFORE, FIELDS, check_features, features_of
+from models.tft.heads import Quantiles
+from models.tft.keeping import pipeline_of
+from models.tft.statements import are_quantiles_of_return, named_outputs, output_names
+from models.tft.windows import calendar_reals
+
+CALENDAR = ("minute", "hour", "weekday", "day", "month")
+MEMORY = 2 * 1024**3
+"""Bytes that keys and values of one batch of sample paths may take on the CPU; on a GPU, a share of what is free."""
+
+Options = Mapping[str, Any]
+
+
+def load_forecaster(
+    name: str, folder: Path, *, timeframe: str = "", device: str = "auto", options: Options | None = None
+) -> Forecaster:
+    """Return an artefact's network, ready to forecast.
+
+    Args:
+        name: of the model in the settings. timeframe: of the bars; the artefact's own if it names one.
+        device: see models.devices. options: of the architecture (see `KronosOptions`); most have none.
+    Raises:
+        PluginError: no artefact, or one of an architecture that forecasts nothing.
+        SettingsError: an option or device that there is not, or a timeframe that is missing or another.
+    """
+    artefact = load_artefact(folder)
+    architecture = artefact.card.architecture
+    make = _MAKERS.get(architecture)
+    if make is None:
+        raise PluginError(
+            f"model {name}: artefact {folder} is a {architecture}, which makes no forecasts; expected one of "
+            f"{', '.join(_MAKERS)}"
+        )
+    own = artefact.card.timeframe
+    if own and timeframe and own != timeframe:
+        raise SettingsError(f"model {name}: timeframe is {timeframe}, but {folder} was trained on bars of {own}")
+    if not (own or timeframe):
+        raise SettingsError(f"model {name}: artefact {folder} does not say of which bars; give timeframe, such as 1h")
+    return make(_Loaded(name, artefact, own or timeframe, choose_device(device), options or {}))
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What every maker gets."""
+
+    name: str
+    artefact: Artefact
+    timeframe: str
+    device: Device
+    options: Options
+
+    def spec(self, kind: ForecastKind, *sources: str, **values: Any) -> ForecastSpec:
+        """Return a spec with what all have in common.
+
+        Args:
+            sources: files and folders of models/ whose code decides the numbers.
+        """
+        card = self.artefact.card
+        return ForecastSpec(
+            self.name, kind, self.timeframe, model_hash=self._hash(sources), trained_from=card.trained_from,
+            trained_until=card.trained_until, trained_on=card.trained_on, device=self.device.name, **values,
+        )
+
+    def _hash(self, sources: Sequence[str]) -> str:
+        digest = hashlib.sha256(self.artefact.hash.encode())
+        digest.update(json.dumps(dict(self.options), sort_keys=True, default=str).encode())
+        here = Path(__file__).parent
+        for source in ("forecasters.py", *sources):
+            path = here / source
+            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+                digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
+        return digest.hexdigest()
+
+    def parsed(self, kind: type[Any]) -> Any:
+        """Return the options as a dataclass.
+
+        Raises:
+            SettingsError: one that there is not, naming the nearest; or a value that cannot be.
+        """
+        known = [one.name for one in fields(kind)]
+        for option in self.options:
+            if option not in known:
+                there = f"there are {', '.join(known)}" if known else f"a {self.artefact.card.architecture} has none"
+                near = nearest_name(option, known)
+                raise SettingsError(f"model {self.name}: unknown option {option!r}; {there}{near}")
+        return kind(**self.options)
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Of networks that leave nothing to choose."""
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Let the engine know that a batch was too large, and leave no trace of it on the device."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as exc:
+        if not is_out_of_memory(exc):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise MemoryError(str(exc)) from exc
+
+
+# ── Kronos ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class KronosOptions:
+    """How Kronos is used.
+
+    Args:
+        horizon: bars ahead; lookback: bars of a window, the network's context less the horizon if left out.
+        samples: paths of each window. temperature, top_k, top_p: see models.kronos.sampling.
+        clock: the wall clock of the calendar; upstream's files are on the exchange's own.
+        future_stamps: when bars ahead come: "24/7" or "weekdays". dtype: of the large matrices.
+        repairs: whether bars that cannot be (a high below the close, a negative volume) are made possible.
+    """
+
+    horizon: int = 24
+    lookback: int = 0
+    samples: int = 20
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.9
+    clock: str = "UTC"
+    future_stamps: str = "24/7"
+    dtype: str = "float32"
+    repairs: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("horizon", 1), ("lookback", 0), ("samples", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise SettingsError(f"kronos: {name} is {value!r}; expected a whole number of {least} or more")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise SettingsError(f"kronos: dtype is {self.dtype!r}; expected float32 or bfloat16")
+
+
+class KronosForecaster:
+    """Sample paths: PATHS."""
+
+    def __init__(self, loaded: _Loaded) -> None:
+        options: KronosOptions = loaded.parsed(KronosOptions)
+        artefact = loaded.artefact
+        sizes = artefact.card.configuration
+        network, tokenizer = Kronos(ModelSizes(**sizes["model"])), KronosTokenizer(TokenizerSizes(**sizes["tokenizer"]))
+        fill(network, dict(artefact.weights), f"model {loaded.name}")
+        fill(tokenizer, dict(artefact.tensors["tokenizer"]), f"model {loaded.name}: its tokenizer")
+        context = int(sizes["max_context"])
+        lookback = options.lookback or min(400, max(context - options.horizon, 1))
+        device = loaded.device.name
+        self._pipeline = KronosPipeline(
+            tokenizer.to(device), network.to(device), context, clip=artefact.card.conventions.get("clip", 5.0),
+            dtype=getattr(torch, options.dtype), repairs=options.repairs,
+        )
+        self._sampling = Sampling(options.temperature, options.top_k, options.top_p)
+        self.spec = loaded.spec(
+            ForecastKind.PATHS, "kronos", "blocks.py", "packing.py", lookback=lookback, horizon=options.horizon,
+            inputs=("open", "high", "low", "close", "volume", "amount"), samples=options.samples, dtype=options.dtype,
+            calendar=CALENDAR, clock=options.clock, future_stamps=options.future_stamps,
+        )
+        rows = self._bytes_a_row(sizes["model"]) * options.samples
+        self._batches = Batches(max(1, int(_memory(loaded.device) // rows)))
+
+    def _bytes_a_row(self, sizes: Mapping[str, Any]) -> int:
+        tokens = min(self._pipeline.max_context, self.spec.lookback + self.spec.horizon)
+        return 8 * int(sizes["n_layers"]) * int(sizes["d_model"]) * tokens
+
+    def forecast(self, windows: Windows) -> Forecasts:
+        """Return every path, float32 [N, S, H, 6]; see KronosPipeline.paths."""
+        calendar = windows.calendar
+        assert calendar is not None, "the spec asks for one"
+
+        def paths(rows: slice) -> Float32Array:
+            made = self._pipeline.paths(
+                list(windows.values[rows]), calendar[rows], self.spec.horizon, samples=self.spec.samples,
+                seeds=windows.seeds[rows].tolist(), sampling=self._sampling,
+            )
+            return made.values
+
+        with _fitting():
+            return Forecasts(np.concatenate(list(self._batches.run(paths, len(windows)))))
+
+
+def _memory(device: Device) -> float:
+    if device.kind == "cuda":
+        free, _ = torch.cuda.mem_get_info(torch.device(device.name))
+        return 0.4 * free
+    return MEMORY
+
+
+# ── KRNN ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class KRNNForecaster:
+    """A ranking score: SCORE. The horizon is that of its label: bars until the trade, and bars held."""
+
+    def __init__(self, loaded: _Loaded) -> None:
+        loaded.parsed(NoOptions)
+        card, artefact = loaded.artefact.card, loaded.artefact
+        layout: Layout = card.layout or card.configuration.get("layout", "field_major")  # type: ignore[assignment]
+        self._network: KRNN = load_krnn(artefact.weights, layout).to(loaded.device.name)
+        scalers = artefact.tensors.get("scalers")
+        self._scaler = None
+        if scalers is not None:
+            clip = float(card.scalers.get("clip", 3.0))
+            self._scaler = RobustScaler(scalers["median"].numpy(), scalers["scale"].numpy(), clip)
+        self._vwap: VwapRule = card.conventions.get("vwap", "typical")
+        self._volume: VolumeRule = card.conventions.get("volume", "floor")
+        self._nodes = card.vocabularies.get("symbol", {})
+        self._name = loaded.name
+        horizon = int(card.label.get("lag", 0)) + int(card.label.get("horizon", card.horizon or 1))
+        self.spec = loaded.spec(
+            ForecastKind.SCORE, "krnn.py", "alpha360.py", lookback=card.lookback or LOOKBACK, horizon=horizon,
+            inputs=("open", "high", "low", "close", "volume"), is_deterministic=True,
+        )
+
+    def forecast(self, windows: Windows) -> Forecasts:
+        """Return one score a window, float32 [N, 1]."""
+        named = {name: windows.values[..., place].astype(np.float64) for place, name in enumerate(self.spec.inputs)}
+        rows = alpha360_of_windows(named, vwap_rule=self._vwap, volume_rule=self._volume)
+        rows = self._scaler.transform(rows) if self._scaler is not None else np.nan_to_num(rows)
+        with _fitting(), torch.inference_mode():
+            device = self._network.out_fc.weight.device
+            scores = self._network.infer(torch.from_numpy(rows).to(device), self._nodes_of(windows, device))
+            return Forecasts(scores.float().cpu().numpy().reshape(-1, 1))
+
+    def _nodes_of(self, windows: Windows, device: torch.device) -> torch.Tensor | None:
+        if self._network.configuration.agg != "node":
+            return None
+        unknown = sorted({symbol for symbol in windows.symbols if symbol not in self._nodes})
+        if unknown:
+            raise PluginError(
+                f"model {self._name} knows single symbols, and {', '.join(unknown[:3])} is not among them; train it "
+                "with them, or name the others in forecasts(symbols=…)"
+            )
+        return torch.tensor([self._nodes[symbol] for symbol in windows.symbols], device=device)
+
+
+# ── PriceTransformer ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class PriceOptions:
+    """What a PriceTransformer is to give.
+
+    Args:
+        gives: "quantiles" of the log return; or "outputs", by name: the median log return to the horizon's end
+            ("return"), the quantiles in units of volatility, the hidden state: what a position head reads.
+    """
+
+    gives: str = "quantiles"
+
+    def __post_init__(self) -> None:
+        if self.gives not in ("quantiles", "outputs"):
+            raise SettingsError(f"price transformer: gives is {self.gives!r}; expected quantiles or outputs")
+
+
+class PriceTransformerForecaster:
+    """Quantiles of log returns 1 … P bars ahead: QUANTILES. Or all that the network makes of a window: MULTI."""
+
+    def __init__(self, loaded: _Loaded) -> None:
+        options: PriceOptions = loaded.parsed(PriceOptions)
+        card = loaded.artefact.card
+        self._network = load_price_transformer(loaded.artefact).to(loaded.device.name)
+        if card.lookback < 2:
+            raise PluginError(f"model {loaded.name}: its artefact has lookback {card.lookback}; expected 2 or more")
+        inputs = card.inputs or ("open", "high", "low", "close", "volume")
+        sizes = self._network.sizes
+        self._gives_outputs = options.gives == "outputs"
+        values: dict[str, Any] = {"levels": LEVELS}
+        if self._gives_outputs:
+            hidden = feature_names(sizes)[: sizes.d_model]
+            values = {"outputs": ("return", *quantile_names(sizes), *hidden)}
+        self.spec = loaded.spec(
+            ForecastKind.MULTI if self._gives_outputs else ForecastKind.QUANTILES, "position", "blocks.py",
+            lookback=card.lookback, inputs=inputs, horizon=sizes.horizons, calendar=("weekday", "hour", "minute"),
+            is_deterministic=True, **values,
+        )
+
+    def forecast(self, windows: Windows) -> Forecasts:
+        """Return quantiles of the log returns, float32 [N, P, 3]: the network's, times σ √h. Or outputs [N, C]."""
+        values, calendar = windows.values, windows.calendar
+        assert calendar is not None, "the spec asks for one"
+        fed = slots(values, week_times(calendar[:, : self.spec.lookback], self.spec.timeframe))
+        with _fitting(), torch.inference_mode():
+            device = self._network.embed.weight.device
+            made = self._network(torch.from_numpy(fed).to(device))
+            scaled, features = made.quantiles.float().cpu().numpy(), made.features.float().cpu().numpy()
+        sigma = volatility(values[..., 3].astype(np.float64))
+        returns = scaled * (sigma[:, None] * np.sqrt(np.arange(1, self.spec.horizon + 1)))[..., None]
+        if not self._gives_outputs:
+            return Forecasts(returns.astype(np.float32))
+        hidden = features[:, : self._network.sizes.d_model]
+        end = returns[:, -1:, LEVELS.index(0.5)]
+        return Forecasts(np.concatenate([end, scaled.reshape(len(scaled), -1), hidden], axis=1, dtype=np.float32))
+
+
+# ── TFT ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TFTForecaster:
+    """What a transformer says of its targets, by name, at the end of its horizon: MULTI. One whose only target is
+    quantiles of the log return ("return") to every bar of the horizon: QUANTILES."""
+
+    def __init__(self, loaded: _Loaded) -> None:
+        loaded.parsed(NoOptions)
+        card = loaded.artefact.card
+        self._pipeline = pipeline_of(loaded.artefact, device=loaded.device.name)
+        self._targets, steps = self._pipeline.targets, self._pipeline.horizon
+        check_features(card.inputs)
+        self._features, self._name = card.inputs, loaded.name
+        self._known: tuple[str, ...] = tuple(card.conventions.get("known_ahead", ()))
+        self._codes = list(card.vocabularies)
+        self._vocabularies = card.vocabularies
+        horizon = int(card.label.get("horizon", steps))
+        if horizon < steps:
+            raise PluginError(f"model {loaded.name}: its label speaks of {horizon} bars, its network of {steps} steps")
+        columns = (*(name.rpartition("_")[0] for name in self._known), *self._codes)
+        self._gives_quantiles = are_quantiles_of_return(self._targets, steps, horizon)
+        head = self._targets[0].head
+        values: dict[str, Any] = {"outputs": output_names(self._targets)}
+        if self._gives_quantiles and isinstance(head, Quantiles):
+            values = {"levels": head.levels}
+        self.spec = loaded.spec(
+            ForecastKind.QUANTILES if self._gives_quantiles else ForecastKind.MULTI, "tft",
+            lookback=card.lookback + BEFORE, horizon=horizon, inputs=FIELDS, is_deterministic=True,
+            calendar=tuple(name for name in CALENDAR if name in columns),
+            clock=card.conventions.get("clock", "UTC"), **values,
+        )
+
+    def forecast(self, windows: Windows) -> Forecasts:
+        """Return outputs [N, C], or quantiles of the log return [N, H, Q], float32."""
+        seen = slice(BEFORE, self.spec.lookback + self._pipeline.horizon)
+        calendar = known = None
+        if windows.calendar is not None:
+            calendar = torch.from_numpy(np.ascontiguousarray(windows.calendar[:, seen]))
+        if self._known and calendar is not None:
+            known = calendar_reals(calendar, self.spec.calendar, self._known)
+        values = torch.from_numpy(features_of(windows.values, self._features))
+        with _fitting():
+            made = self._pipeline.forecast(
+                values, known=known, codes=self._coded(windows, calendar), symbols=self._symbols(windows)
+            )
+        if self._gives_quantiles:
+            return Forecasts(made.values[self._targets[0].name].float().cpu().numpy())
+        return Forecasts(named_outputs(self._targets, made.values))
+
+    def _symbols(self, windows: Windows) -> torch.Tensor:
+        """Return codes of the symbols; 0 for one that training has not seen."""
+        known = self._vocabularies.get("symbol", {})
+        return torch.tensor([known.get(symbol, 0) for symbol in windows.symbols], dtype=torch.int64)
+
+    def _coded(self, windows: Windows, calendar: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        codes = {}
+        for name in self._codes:
+            if name == "symbol":
+                codes[name] = self._symbols(windows)
+            elif calendar is not None and name in self.spec.calendar:
+                codes[name] = calendar[..., self.spec.calendar.index(name)]
+            else:
+                raise PluginError(
+                    f"model {self._name}: nothing is known of its categorical {name!r}; expected symbol, or one of "
+                    f"{', '.join(CALENDAR)}"
+                )
+        return codes
+
+
+_MAKERS: Mapping[str, Callable[[_Loaded], Forecaster]] = {
+    "kronos": KronosForecaster,
+    "krnn": KRNNForecaster,
+    "price_transformer": PriceTransformerForecaster,
+    "tft": TFTForecaster,
+}
