@@ -22,6 +22,7 @@ from engine.events import (
     OrderReduced,
     OrderRejected,
     OrderTriggered,
+    OrderUnresolved,
     RequestRefused,
 )
 from engine.forecasting.handles import ForecastPanel, ModelForecasts
@@ -62,6 +63,7 @@ __all__ = [
     "OrderStatus",
     "OrderTriggered",
     "OrderType",
+    "OrderUnresolved",
     "Param",
     "PluginError",
     "RequestRefused",

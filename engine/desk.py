@@ -23,6 +23,7 @@ from engine.events import (
     OrderReduced,
     OrderRejected,
     OrderTriggered,
+    OrderUnresolved,
     RequestRefused,
 )
 from engine.instruments import Instrument
@@ -36,6 +37,7 @@ from engine.risk import Refusal, RiskGate, RiskView
 EVENT_KINDS: dict[type, str] = {
     OrderAccepted: "accepted",
     OrderRejected: "rejected",
+    OrderUnresolved: "unresolved",
     RequestRefused: "refused",
     OrderTriggered: "triggered",
     OrderReduced: "reduced",

@@ -91,6 +91,14 @@ class OrderRejected(NamedTuple):
     reason: str
 
 
+class OrderUnresolved(NamedTuple):
+    """Signals that nobody knows whether the venue has the order; it is asked, and the order never sent again."""
+
+    order: Order
+    time: int
+    reason: str
+
+
 class RequestRefused(NamedTuple):
     """Signals that our own checks refused a request; the venue never saw it."""
 
@@ -151,6 +159,7 @@ class OrderExpired(NamedTuple):
 OrderEvent = (
     OrderAccepted
     | OrderRejected
+    | OrderUnresolved
     | RequestRefused
     | OrderTriggered
     | OrderReduced

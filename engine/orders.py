@@ -70,6 +70,8 @@ class OrderStatus(Enum):
     CREATED = "created"
     REFUSED = "refused"
     IN_FLIGHT = "in_flight"
+    UNRESOLVED = "unresolved"
+    """Sent, and nobody knows whether the venue has it: the answer was lost. It is asked; in live trading alone."""
     ACCEPTED = "accepted"
     PARTIALLY_FILLED = "partially_filled"
     FILLED = "filled"
@@ -83,7 +85,10 @@ _S = OrderStatus
 TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
     _S.CREATED: frozenset({_S.REFUSED, _S.IN_FLIGHT}),
     # A venue's fill can overtake its acceptance.
-    _S.IN_FLIGHT: frozenset({_S.ACCEPTED, _S.REJECTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}),
+    _S.IN_FLIGHT: frozenset(
+        {_S.ACCEPTED, _S.REJECTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED, _S.UNRESOLVED}
+    ),
+    _S.UNRESOLVED: frozenset({_S.ACCEPTED, _S.REJECTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}),
     _S.ACCEPTED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED, _S.REJECTED}),
     _S.PARTIALLY_FILLED: frozenset({_S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}),
     _S.REFUSED: frozenset(),

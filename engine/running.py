@@ -20,6 +20,7 @@ from engine.events import (
     OrderReduced,
     OrderRejected,
     OrderTriggered,
+    OrderUnresolved,
     RequestRefused,
 )
 from engine.exchange import SimulatedExchange
@@ -42,6 +43,7 @@ COMPILING_PAYS = 100_000
 _ORDER_EVENTS = (
     OrderAccepted,
     OrderRejected,
+    OrderUnresolved,
     RequestRefused,
     OrderTriggered,
     OrderReduced,
