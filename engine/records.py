@@ -263,6 +263,41 @@ class ForecastSkillRow(NamedTuple):
     reason: str
 
 
+class SessionInputRow(NamedTuple):
+    """Something that entered a live session, in the order in which the engine took it: what `replay` runs again.
+
+    `kind` is the name of a class of engine.live.inputs in small letters; `body` its fields as JSON.
+    """
+
+    id: int
+    time: int
+    kind: str
+    body: str
+
+
+class OrderMessageRow(NamedTuple):
+    """A message about an order that was committed before it was sent to the venue: `kind` is new, cancel or amend, and
+    `terms` the engine.live.messages.OrderMessage as JSON."""
+
+    id: int
+    order_id: int
+    time: int
+    kind: str
+    client_order_id: str
+    terms: str
+
+
+class AlertRow(NamedTuple):
+    """Something that a person should know of a live session. `level` is info, warning or error; `source` which part
+    says it."""
+
+    id: int
+    time: int
+    level: str
+    source: str
+    text: str
+
+
 class Constant(NamedTuple):
     """A column that has one value throughout."""
 
@@ -322,6 +357,9 @@ class Batch:
     decision_forecasts: list[tuple[Any, ...]] = field(default_factory=list)
     forecast_scores: list[tuple[Any, ...]] = field(default_factory=list)
     forecast_skill: list[tuple[Any, ...]] = field(default_factory=list)
+    session_inputs: list[tuple[Any, ...]] = field(default_factory=list)
+    order_messages: list[tuple[Any, ...]] = field(default_factory=list)
+    alerts: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return sum(map(len, vars(self).values()))

@@ -38,6 +38,22 @@ class MemoryJournal:
         self._runs.append(self._open)
         return self._open.info.id
 
+    def resume(self, run_id: int) -> None:
+        """Go on with a run that was left.
+
+        Raises:
+            JournalError: there is no such run, another is open, or it has completed.
+        """
+        if self._open:
+            raise JournalError(f"run {self._open.info.id} has not ended; call end() before resume()")
+        if not 1 <= run_id <= len(self._runs):
+            raise JournalError(f"there is no run {run_id} to go on with")
+        run = self._runs[run_id - 1]
+        if run.info.status == "completed":
+            raise JournalError(f"run {run_id} has completed; start a new session")
+        run.info = replace(run.info, status="running", error="", finished_at=None)
+        self._open = run
+
     def write(self, batch: Batch) -> None:
         """Append rows.
 

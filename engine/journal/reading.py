@@ -15,6 +15,7 @@ from engine.errors import JournalError
 from engine.journal.process import ProcessMark
 from engine.records import (
     AccountEventRow,
+    AlertRow,
     DataStreamRow,
     DecisionForecastRow,
     DecisionRow,
@@ -25,19 +26,23 @@ from engine.records import (
     ForecastSkillRow,
     InputRow,
     OrderEventRow,
+    OrderMessageRow,
     OrderRow,
     RiskEventRow,
     RiskLiftRow,
     RunStart,
+    SessionInputRow,
 )
 
 Row = (
     DecisionRow | OrderRow | OrderEventRow | FillRow | AccountEventRow | EquityRow | RiskEventRow | RiskLiftRow
     | InputRow | DataStreamRow | ForecastRow | DecisionForecastRow | ForecastScoreRow | ForecastSkillRow
+    | SessionInputRow | OrderMessageRow | AlertRow
 )
 R = TypeVar(
     "R", DecisionRow, OrderRow, OrderEventRow, FillRow, AccountEventRow, EquityRow, RiskEventRow, RiskLiftRow, InputRow,
-    DataStreamRow, ForecastRow, DecisionForecastRow, ForecastScoreRow, ForecastSkillRow,
+    DataStreamRow, ForecastRow, DecisionForecastRow, ForecastScoreRow, ForecastSkillRow, SessionInputRow,
+    OrderMessageRow, AlertRow,
 )
 
 ROW_TYPES: dict[str, type[Row]] = {
@@ -55,6 +60,9 @@ ROW_TYPES: dict[str, type[Row]] = {
     "decision_forecasts": DecisionForecastRow,
     "forecast_scores": ForecastScoreRow,
     "forecast_skill": ForecastSkillRow,
+    "session_inputs": SessionInputRow,
+    "order_messages": OrderMessageRow,
+    "alerts": AlertRow,
 }
 """The tables of a run, in the order in which they are written: what is pointed at comes first."""
 
@@ -102,6 +110,9 @@ class RunRecord:
     decision_forecasts: tuple[DecisionForecastRow, ...] = ()
     forecast_scores: tuple[ForecastScoreRow, ...] = ()
     forecast_skill: tuple[ForecastSkillRow, ...] = ()
+    session_inputs: tuple[SessionInputRow, ...] = ()
+    order_messages: tuple[OrderMessageRow, ...] = ()
+    alerts: tuple[AlertRow, ...] = ()
 
     def columns(self, table: str) -> dict[str, npt.NDArray[Any]]:
         """Return a table as arrays by column name: int64, float64 (a missing price is NaN), bool, else objects."""

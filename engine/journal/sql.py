@@ -101,6 +101,22 @@ class SqlJournal:
         atexit.register(self.close)
         return self._run_id
 
+    def resume(self, run_id: int) -> None:
+        """Go on with a run that its process has left, as a live session does after a crash or a stop.
+
+        Raises:
+            JournalError: there is no such run, its process may still be there, or it has ended for good.
+        """
+        if self._run_id is not None:
+            raise JournalError(f"run {self._run_id} has not ended; call end() before resume()")
+        with self._reporting(f"go on with run {run_id}"):
+            if self._write_connection is None:
+                self._write_connection = self._writing.connect()
+            self._in_transaction(lambda connection: _take_over(connection, run_id))
+        self._run_id, self._broken = run_id, None
+        self._writer = Writer(self._in_transaction)
+        atexit.register(self.close)
+
     def write(self, batch: Batch) -> None:
         """Hand over rows; they are appended in one transaction, soon.
 
@@ -302,6 +318,29 @@ def _insert_run(connection: Connection, start: RunStart) -> int:
     key = connection.execute(row).inserted_primary_key
     assert key is not None
     return int(key[0])
+
+
+def _take_over(connection: Connection, run_id: int) -> None:
+    """Make a run this process's; two that try are told apart by the database's write lock."""
+    columns = (runs.c.status, runs.c.pid, runs.c.host, runs.c.boot, runs.c.pid_namespace, runs.c.process_started)
+    row = connection.execute(select(*columns).where(runs.c.id == run_id)).one_or_none()
+    if row is None:
+        raise JournalError(f"there is no run {run_id} to go on with")
+    status, *mark = row
+    before = ProcessMark(*mark)
+    if status == "running" and before != this_process() and not has_ended(before):
+        raise JournalError(
+            f"run {run_id} is still in the hands of process {before.pid} on {before.host}; stop that one first, or, if "
+            "its machine is gone for good, mark the run as crashed"
+        )
+    if status == "completed":
+        raise JournalError(f"run {run_id} has completed; start a new session")
+    process = this_process()
+    values = {
+        "status": "running", "error": "", "pid": process.pid, "host": process.host, "boot": process.boot,
+        "pid_namespace": process.namespace, "process_started": process.started, "finished_at": None,
+    }
+    _update_run(connection, run_id, values)
 
 
 def _update_run(connection: Connection, run_id: int, values: Mapping[str, Any], *, only_running: bool = False) -> None:

@@ -322,11 +322,43 @@ forecast_skill = _facts(
     ForeignKeyConstraint(["run_id"], ["runs.id"]),
 )
 
+session_inputs = _facts(
+    "session_inputs",
+    _needed("id", BigInteger),
+    _needed("time", BigInteger),
+    _needed("kind", Text),
+    _needed("body", Text),
+    ForeignKeyConstraint(["run_id"], ["runs.id"]),
+)
+
+order_messages = _facts(
+    "order_messages",
+    _needed("id", BigInteger),
+    _needed("order_id", BigInteger),
+    _needed("time", BigInteger),
+    _needed("kind", Text),
+    _needed("client_order_id", Text),
+    _needed("terms", Text),
+    _in_run("order_messages", "order_id", "orders"),
+    CheckConstraint("kind IN ('new', 'cancel', 'amend')", name="kind"),
+)
+
+alerts = _facts(
+    "alerts",
+    _needed("id", BigInteger),
+    _needed("time", BigInteger),
+    _needed("level", Text),
+    _needed("source", Text),
+    _needed("text", Text),
+    ForeignKeyConstraint(["run_id"], ["runs.id"]),
+    CheckConstraint("level IN ('info', 'warning', 'error')", name="level"),
+)
+
 FACTS: dict[str, Table] = {
     table.name: table
     for table in (
         decisions, orders, order_events, fills, account_events, equity, risk_events, risk_lifts, inputs, data_streams,
-        forecasts, decision_forecasts, forecast_scores, forecast_skill,
+        forecasts, decision_forecasts, forecast_scores, forecast_skill, session_inputs, order_messages, alerts,
     )
 }
 """The tables of a Batch, in the order in which they are written: what is pointed at comes first."""

@@ -16,6 +16,7 @@ from engine.journal.rebuild import rebuild
 from engine.journal.sql import SqlJournal
 from engine.journal.testing import START, bracket_batch, sample_batch, sample_end, sample_start, shared_postgres
 from engine.records import (
+    AlertRow,
     Batch,
     DataStreamRow,
     DecisionForecastRow,
@@ -24,7 +25,9 @@ from engine.records import (
     ForecastSkillRow,
     InputRow,
     OrderEventRow,
+    OrderMessageRow,
     RunEnd,
+    SessionInputRow,
 )
 
 AnyJournal = MemoryJournal | SqlJournal
@@ -112,6 +115,36 @@ def test_forecasts_and_what_came_of_them_are_read_back_and_told(journal: AnyJour
     assert "says expected_return 0.0123, samples 20" in told
     assert "came out at +0.5 by 2024-01-02T00:00Z, error +0.4877" in told
     assert why(journal, f"r{run_id}-1").forecasts == ()
+
+
+def test_what_enters_and_leaves_a_live_session_is_read_back(journal: AnyJournal) -> None:
+    batch = sample_batch(trades=2)
+    batch.session_inputs = [SessionInputRow(1, START, "bars_closed", '{"bars": []}')]
+    batch.order_messages = [OrderMessageRow(1, 2, START, "new", "bcabcdefgh00000002", "{}")]
+    batch.alerts = [AlertRow(1, START, "warning", "feed", "nothing heard for 30 s")]
+
+    record = load_run(journal, write_run(journal, batch))
+
+    for table in ("session_inputs", "order_messages", "alerts"):
+        assert list(getattr(record, table)) == getattr(batch, table)
+
+
+def test_a_run_that_was_left_is_gone_on_with(journal: AnyJournal) -> None:
+    run_id = journal.begin(sample_start())
+    journal.write(sample_batch(1, 2))
+    journal.end(sample_end(status="interrupted"))
+
+    journal.resume(run_id)
+    journal.write(sample_batch(3, 2))
+    journal.end(sample_end())
+
+    record = load_run(journal, run_id)
+    assert [fill.id for fill in record.fills] == [1, 2, 3, 4]
+    assert record.run.status == "completed"
+    with pytest.raises(JournalError, match=f"run {run_id} has completed; start a new session"):
+        journal.resume(run_id)
+    with pytest.raises(JournalError, match="there is no run 9 to go on with"):
+        journal.resume(9)
 
 
 def test_batches_are_appended_one_after_the_other(journal: AnyJournal) -> None:

@@ -32,7 +32,7 @@ down_revision = "{SCHEMA.head}"
 
 
 def upgrade():
-    op.create_table("alerts", sa.Column("id", sa.Integer, primary_key=True))
+    op.create_table("notes", sa.Column("id", sa.Integer, primary_key=True))
     with op.batch_alter_table("fills") as fills:
         fills.add_column(sa.Column("venue", sa.Text))
 '''
