@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from config.commands import forecasting
+from config.commands import forecasting, training
 from config.commands.forecast_store import forecasts
 from config.commands.models import models
 from config.commands.telling import command, told, write_json
@@ -263,6 +263,7 @@ def check(
 
 
 forecasting.register(app)
+training.register(app)
 
 
 # ── the journal ─────────────────────────────────────────────────────────────────────────────────────────────────────

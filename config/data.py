@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from config.settings import CATALOG, CatalogData, FileData, LayoutSettings, Settings, SyntheticData, section_from
+from config.settings import (
+    CATALOG,
+    CatalogData,
+    DataSettings,
+    FileData,
+    LayoutSettings,
+    Settings,
+    SyntheticData,
+    section_from,
+)
 from engine.bars import Bars, FloatArray, Timeframe, iso, nanoseconds
 from engine.errors import DataError, SettingsError
 from engine.instruments import infer_price_increment
@@ -42,11 +51,15 @@ def make_feed(settings: Settings) -> Feed:
     Raises:
         DataError: bars are missing or cannot be bars.
     """
-    data = settings.data
+    return feed_of(settings.data, settings.run.seed)
+
+
+def feed_of(data: DataSettings, seed: int) -> Feed:
+    """Return the feed that a section describes; `seed` is used for a made-up market that has none of its own."""
     feed: Feed
     match data:
         case SyntheticData():
-            feed = SyntheticFeed(make_market(data, settings.run.seed))
+            feed = SyntheticFeed(make_market(data, seed))
         case CatalogData():
             feed = Catalog(data.folder).feed(
                 data.symbols, data.timeframe, start=data.start, end=data.end, gap_policy=data.gap_policy,

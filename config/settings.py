@@ -870,6 +870,20 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         SettingsError: names the file (or the override), the key, the value and what was expected, one line a fault.
     """
+    given, origins = read_tables(path, overrides)
+    settings = settings_from(given, folder=path.parent, origin=str(path), origins=origins)
+    if not settings.run.name:
+        named = settings.run.model_copy(update={"name": path.stem})
+        settings = settings.model_copy(update={"run": named})
+    return settings
+
+
+def read_tables(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """Return what a TOML file and overrides say, and where the overridden keys come from.
+
+    Raises:
+        SettingsError: the file cannot be read or is no TOML.
+    """
     try:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "a pipe or a device"
@@ -888,11 +902,7 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
         keys, value = _parse_override(override)
         _put(given, keys, value, override)
         origins[keys] = f"--set {shortened(override)}"
-    settings = settings_from(given, folder=path.parent, origin=str(path), origins=origins)
-    if not settings.run.name:
-        named = settings.run.model_copy(update={"name": path.stem})
-        settings = settings.model_copy(update={"run": named})
-    return settings
+    return given, origins
 
 
 def settings_from(
@@ -906,10 +916,18 @@ def settings_from(
     Raises:
         SettingsError: as `load_settings`.
     """
+    return checked(Settings, given, folder=folder, origin=origin, origins=origins)
+
+
+def checked(
+    kind: type[S], given: Mapping[str, Any], *, folder: Path, origin: str,
+    origins: Mapping[tuple[str, ...], str] | None = None,
+) -> S:
+    """Return checked settings of a kind; see `settings_from`."""
     try:
-        return Settings.model_validate(given, context={"folder": folder})
+        return kind.model_validate(given, context={"folder": folder})
     except ValidationError as exc:
-        faults = without_followers([fault_of(error, given, Settings) for error in exc.errors(include_url=False)])
+        faults = without_followers([fault_of(error, given, kind) for error in exc.errors(include_url=False)])
     lines = []
     for fault in faults:
         owner = next((name for keys, name in (origins or {}).items() if fault.keys[: len(keys)] == keys), origin)

@@ -103,7 +103,12 @@ class Batches:
 
 def use_one_thread() -> None:
     """Let torch use one core: sums are then made in one order, and two processes do not wait for each other."""
-    torch.set_num_threads(1)
+    use_threads(1)
+
+
+def use_threads(count: int) -> None:
+    """Let torch use so many cores of the CPU."""
+    torch.set_num_threads(count)
 
 
 def parameter_count(module: torch.nn.Module) -> int:

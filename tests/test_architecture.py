@@ -35,6 +35,7 @@ LIBRARIES = {
     "strategies": {"numpy"},
     "models": {"numpy", "safetensors", "torch"},
     "models.kronos.loading": {"huggingface_hub", "torch"},
+    "models.training": {"lightning_fabric", "numpy", "safetensors", "torch"},
     "feeds": {"ccxt", "fsspec", "numpy", "pandas", "pyarrow"},
     "brokers": {"ccxt", "numpy"},
     "config": {"numpy", "pydantic", "pydantic_core", "rich"},

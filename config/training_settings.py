@@ -1,0 +1,144 @@
+"""Settings of `main.py train`: what a TOML file may say, checked before training. docs/training.md explains them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from config.settings import (
+    RUNS,
+    CostSettings,
+    DataSettings,
+    Place,
+    Section,
+    Span,
+    _instant,
+    checked,
+    read_tables,
+)
+
+
+def _cut(value: Any) -> Any:
+    """Take a share of the data's time, or a time."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 < value <= 1:
+            raise ValueError("expected a share of the data's time above 0 and up to 1, or a time such as 2024-06-01")
+        return float(value)
+    return _instant(value)
+
+
+Cut = Annotated[float | datetime, BeforeValidator(_cut)]
+
+
+class OptimiserSettings(Section):
+    """The optimiser; what is left out is the recipe's own."""
+
+    kind: Literal["adam", "adamw", "sgd"] | None = Field(None, description="which")
+    rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="the highest learning rate")
+    weight_decay: float | None = Field(None, ge=0, allow_inf_nan=False, description="how much weights shrink")
+    betas: tuple[float, float] | None = Field(None, description="Adam's; SGD takes the first for its momentum")
+
+
+class ScheduleSettings(Section):
+    """The learning rate over the run; what is left out is the recipe's own."""
+
+    kind: Literal["constant", "one_cycle", "cosine"] | None = Field(None, description="its shape")
+    warm_up: float | None = Field(None, ge=0, lt=1, description="share of all steps in which it rises")
+    first: float | None = Field(None, gt=0, le=1, description="share of the highest that `one_cycle` begins at")
+    last: float | None = Field(None, ge=0, le=1, description="share of the highest that the run ends at")
+    cycles_momentum: bool | None = Field(None, description="whether Adam's first beta goes the other way")
+
+
+class TrainSettings(Section):
+    """How the network is trained; what is left out is the recipe's own."""
+
+    name: str = Field("", description="what to call the run; the settings file's name if left out")
+    folder: Place = Field(RUNS, description="where its folder goes; runs/ in the checkout if left out")
+    seed: int = Field(0, ge=0, description="of everything random")
+    device: str = Field("auto", description="`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` or `mps`")
+    precision: Literal["32", "bf16"] = Field("32", description="`bf16` computes large products in bfloat16")
+    epochs: int | None = Field(None, ge=1, description="passes over the training rows")
+    batch: int | None = Field(None, ge=1, description="rows of a step, over all processes together")
+    accumulate: int = Field(1, ge=1, description="slices that a batch is computed in, for want of memory")
+    patience: int | None = Field(None, ge=0, description="epochs without a better score until it ends; 0 never")
+    clip_norm: float | None = Field(None, ge=0, description="largest norm of the gradients; 0 leaves them alone")
+    clip_value: float | None = Field(None, ge=0, description="largest of each gradient; 0 leaves them alone")
+    keep: int = Field(1, ge=1, description="best checkpoints kept, beside the last")
+    checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints within an epoch; 0 for none")
+    schedule_epochs: int = Field(0, ge=0, description="epochs that the schedule is laid out for; 0 for `epochs`")
+    stop_after: int = Field(0, ge=0, description="epochs of this sitting; 0 for all. `--resume` goes on")
+    threads: int = Field(
+        1, ge=0, description="of the CPU; 0 leaves it to torch. With 1, sums are made in one order on every machine")
+    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings, description="the optimiser")
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="the learning rate over the run")
+
+
+class SplitSettings(Section):
+    """Which bars train and which judge. Nothing after `end` is looked at."""
+
+    start: datetime | None = Field(None, description="first decision that trains; the first bar if left out")
+    valid: Cut = Field(0.7, description="when judging begins: a share of the data's time, or a time")
+    end: Cut = Field(0.85, description="when it ends; what comes after is for `evaluate` and backtests")
+    embargo: int = Field(0, ge=0, description="bars left out after training's last label")
+
+
+class LogSettings(Section):
+    """Where metrics go, beside metrics.jsonl."""
+
+    tensorboard: bool = Field(True, description="write event files below the run's folder")
+    mlflow: str = Field("", description="an MLflow server's address, or a folder's")
+    comet: str = Field("", description="a Comet project; its key is taken from COMET_API_KEY")
+
+
+class WarmStartSettings(Section):
+    """What `--warm-start` must find."""
+
+    least: float = Field(0.5, ge=0, le=1, description="share of the network that must be taken over")
+
+
+class KRNNSettings(Section):
+    """KRNN on Alpha360: sizes and labels."""
+
+    cnn_dim: int = Field(16, ge=1, description="channels of the convolution")
+    cnn_kernel_size: int = Field(3, ge=1, description="bars that it sees at once")
+    rnn_dim: int = Field(16, ge=1, description="units of each recurrent network")
+    rnn_dups: int = Field(2, ge=1, description="recurrent networks side by side")
+    rnn_layers: int = Field(1, ge=1, description="layers of each")
+    dropout: float = Field(0.0, ge=0, lt=1, description="between layers")
+    layout: Literal["field_major", "qlib_raw"] = Field(
+        "field_major", description="`qlib_raw` reads Alpha360 in the wrong order, as Qlib's own KRNN does")
+    lag: int = Field(1, ge=0, description="bars from the decision to the trade")
+    horizon: int = Field(1, ge=1, description="bars held")
+    price: Literal["close", "open"] = Field("close", description="what the label is traded at")
+    label: Literal["rank", "qlib_rank", "zscore", "scaled"] = Field(
+        "rank", description="what is learned of the returns at an instant; `scaled` for a single symbol")
+    batching: Literal["shuffled", "instants"] = Field("shuffled", description="rows, or whole cross-sections")
+
+
+class TrainingSettings(Section):
+    """Everything a training run is made of."""
+
+    train: TrainSettings = Field(default_factory=TrainSettings, description="how the network is trained")
+    data: DataSettings = Field(description="where the bars come from, as for a backtest")
+    split: SplitSettings = Field(default_factory=SplitSettings, description="which bars train and which judge")
+    timeframe: Span | None = Field(None, description="of the bars that are learned from; the first if left out")
+    log: LogSettings = Field(default_factory=LogSettings, description="where metrics go")
+    warm_start: WarmStartSettings = Field(default_factory=WarmStartSettings, description="what --warm-start must find")
+    costs: CostSettings = Field(default_factory=CostSettings, description="what trading costs, for the position head")
+    krnn: KRNNSettings = Field(default_factory=KRNNSettings, description="KRNN")
+
+
+def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings:
+    """Return the settings of a TOML file, some of them changed; the run's name is the file's if it has none.
+
+    Raises:
+        SettingsError: as config.settings.load_settings.
+    """
+    given, origins = read_tables(path, overrides)
+    settings = checked(TrainingSettings, given, folder=path.parent, origin=str(path), origins=origins)
+    if settings.train.name:
+        return settings
+    named = settings.train.model_copy(update={"name": path.stem})
+    return settings.model_copy(update={"train": named})

@@ -1,0 +1,114 @@
+"""What the loop asks of a recipe: a network, batches of rows, their loss, a judgement, and an artefact at the end.
+
+Each network has one recipe beside this file. The loop knows no network, a recipe no optimiser, device or process.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from models.artefact import Artefact
+
+
+class Moment(NamedTuple):
+    """Where training is: the epoch and the step (from 0), and the share of all steps that is done."""
+
+    epoch: int
+    step: int
+    through: float
+
+
+class Loss(NamedTuple):
+    """The mean loss over the rows of a batch, a scalar with a gradient; parts of it by name, for the records."""
+
+    value: Tensor
+    parts: Mapping[str, Tensor] = {}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The metric that checkpoints are chosen by, and which way is better."""
+
+    metric: str
+    is_higher_better: bool = False
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Return whether a score is better than the best so far; NaN never is."""
+        if value != value:
+            return False
+        return best is None or (value > best if self.is_higher_better else value < best)
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What an artefact's card says about its training.
+
+    Args:
+        trained_from, trained_until: UTC nanoseconds of the first open and the last close that training saw, validation
+            included, for it chose the checkpoint. trained_on: symbols.
+        source: the run it came from. metrics: of the checkpoint that was chosen.
+    """
+
+    trained_from: int
+    trained_until: int
+    trained_on: tuple[str, ...]
+    source: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Recipe(Protocol):
+    """One network's way to be trained.
+
+    `goal` is what checkpoints are chosen by. `tables` names the parameters whose rows belong to names, with the
+    vocabulary of each, so that a warm start finds them again: {"symbols.weight": {"BTC/USDT": 1}}.
+    """
+
+    @property
+    def goal(self) -> Goal: ...
+
+    @property
+    def tables(self) -> Mapping[str, Mapping[str, int]]: ...
+
+    def network(self) -> nn.Module:
+        """Return a fresh network, drawn from torch's generator as it stands."""
+
+    def to(self, device: torch.device) -> None:
+        """Move the data there."""
+
+    def batches(self, size: int, generator: torch.Generator) -> Sequence[Tensor]:
+        """Return an epoch's batches, int64 row numbers each; always as many."""
+
+    def loss(self, network: nn.Module, rows: Tensor, moment: Moment) -> Loss:
+        """Return the loss of some of a batch's rows, on the data's device. Random choices come from torch's global
+        generator, which the loop seeds for every step."""
+
+    def validate(self, network: nn.Module, moment: Moment) -> dict[str, float]:
+        """Return metrics of rows that training does not see; called in eval mode, without gradients."""
+
+    def export(self, network: nn.Module, folder: Path, facts: TrainingFacts) -> Artefact:
+        """Write the artefact."""
+
+
+def shuffled(count: int, size: int, generator: torch.Generator) -> list[Tensor]:
+    """Return batches of all rows in a random order; the last may be shorter."""
+    return list(torch.split(torch.randperm(count, generator=generator), size))
+
+
+def grouped(groups: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
+    """Return batches of whole groups in a random order, as many groups in each as come to about `size` rows.
+
+    Args:
+        groups: int64 [rows], ascending: which group each row belongs to (an instant, with daily batches).
+    """
+    _, counts = torch.unique_consecutive(groups, return_counts=True)
+    starts = counts.cumsum(0) - counts
+    together = max(1, round(size * len(counts) / max(len(groups), 1)))
+    order = torch.randperm(len(counts), generator=generator)
+    return [
+        torch.cat([torch.arange(int(starts[one]), int(starts[one] + counts[one])) for one in some])
+        for some in torch.split(order, together)
+    ]

@@ -1,0 +1,70 @@
+"""`main.py train` from settings to artefact: run folders, resume, warm start, refusals."""
+
+import json
+
+import pytest
+
+from config.settings import ROOT
+from config.training import run_training
+from config.training_settings import load_training
+from engine.errors import PluginError, SettingsError
+from models.artefact import load_artefact
+
+EXAMPLE = ROOT / "config" / "examples" / "training" / "krnn.toml"
+SMALL = ("data.bars=300", "train.epochs=2", "krnn.cnn_dim=4", "krnn.rnn_dim=4", "log.tensorboard=false")
+
+
+def settings(tmp_path, *changes):
+    return load_training(EXAMPLE, [*SMALL, f"train.folder={tmp_path}", *changes])
+
+
+def test_a_run_leaves_its_settings_metrics_checkpoints_and_artefact(tmp_path):
+    done = run_training("krnn", settings(tmp_path, "log.tensorboard=true"))
+
+    there = {path.name for path in done.folder.iterdir()}
+    assert there == {"settings.json", "run.json", "metrics.jsonl", "checkpoints", "artefact", "tensorboard"}
+    assert done.folder.name.startswith("krnn-")
+    said = json.loads((done.folder / "settings.json").read_text())
+    assert (said["kind"], said["train"]["epochs"], said["krnn"]["rnn_dim"]) == ("krnn", 2, 4)
+    card = load_artefact(done.artefact).card
+    assert card.trained_on == tuple(f"{letter * 3}/USDT" for letter in "ABCDEF")
+    assert card.trained_from is not None
+    assert card.trained_until is not None
+    assert card.source == f"trained here: {done.folder.name}"
+    assert done.is_finished
+
+
+def test_a_run_goes_on_to_the_artefact_it_would_have_made(tmp_path):
+    whole = run_training("krnn", settings(tmp_path / "a"))
+    first = run_training("krnn", settings(tmp_path / "b", "train.stop_after=1"))
+    second = run_training("krnn", settings(tmp_path / "b"), resume=first.folder.name)
+
+    assert (first.is_finished, second.folder) == (False, first.folder)
+    assert load_artefact(second.artefact).card.label == load_artefact(whole.artefact).card.label
+    ours, theirs = load_artefact(second.artefact).weights, load_artefact(whole.artefact).weights
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
+
+
+def test_a_run_does_not_go_on_with_other_settings_or_data(tmp_path):
+    first = run_training("krnn", settings(tmp_path, "train.stop_after=1"))
+
+    with pytest.raises(SettingsError, match=r"it began with train.seed = 0, now it is 3; set it back"):
+        run_training("krnn", settings(tmp_path, "train.seed=3"), resume=str(first.folder))
+    with pytest.raises(SettingsError, match=r"--resume none: there is no such run"):
+        run_training("krnn", settings(tmp_path), resume="none")
+
+
+def test_a_warm_start_takes_what_fits_or_refuses(tmp_path):
+    first = run_training("krnn", settings(tmp_path))
+    again = run_training("krnn", settings(tmp_path, "train.seed=1"), warm=first.artefact)
+
+    assert again.warm_start.startswith("warm start: 100% of the network")
+    with pytest.raises(PluginError, match=r"--warm-start .*: warm start: \d+% of the network"):
+        run_training("krnn", settings(tmp_path, "krnn.rnn_dim=12"), warm=first.artefact)
+
+
+def test_unknown_settings_are_refused_with_the_nearest_that_is(tmp_path):
+    with pytest.raises(SettingsError, match=r"unknown setting 'epoch' in \[train\]; did you mean 'epochs'"):
+        load_training(EXAMPLE, ["train.epoch=3"])
+    with pytest.raises(SettingsError, match=r"split.valid .*expected a share of the data's time above 0 and up to 1"):
+        load_training(EXAMPLE, ["split.valid=1.5"])
