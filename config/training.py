@@ -19,12 +19,12 @@ from engine.clock import WallClock
 from engine.errors import PluginError, SettingsError
 from models.artefact import library_versions, load_artefact
 from models.devices import use_threads
+from models.training.data.splits import Split
 from models.training.loop import Watcher, make_fabric, train
 from models.training.panel import Panel
 from models.training.plan import Plan
 from models.training.recipe import Recipe, TrainingFacts
 from models.training.records import Comet, MetricsFile, MLflow, TensorBoard
-from models.training.spans import Spans
 from models.training.warm_start import WarmStart, warm_start
 
 SETTINGS, CARD, ARTEFACT = "settings.json", "run.json", "artefact"
@@ -72,9 +72,9 @@ def run_training(
     bars = bars_of(feed)
     if bars is None:
         raise SettingsError("the data has more bars than fit into memory; train on fewer, or on longer bars")
-    panel = Panel.of(bars, settings.timeframe or "")
-    spans = make_spans(settings, panel)
-    recipe, defaults = RECIPES[kind](settings, panel, spans)
+    panel = Panel.of(bars, settings.timeframe or "", across_gaps=settings.data.calendar == "sessions")
+    split = make_split(settings, panel)
+    recipe, defaults = RECIPES[kind](settings, panel, split)
     plan = make_plan(settings, defaults)
     if resume is not None:
         folder = _resumed(resume, settings, kind, feed.fingerprint)
@@ -89,7 +89,7 @@ def run_training(
         begin=None if warm is None else lambda network: began.append(_warmed(network, recipe, warm, settings)),
     )
     facts = TrainingFacts(
-        int(panel.open_time.min()), min(spans.end, int(panel.close_time.max())), panel.symbols,
+        int(panel.open_time.min()), trained_until(split, panel), panel.symbols,
         f"trained here: {folder.name}", done.best.metrics,
     )
     artefact = folder / ARTEFACT
@@ -103,17 +103,23 @@ def run_training(
     )
 
 
-def make_spans(settings: TrainingSettings, panel: Panel) -> Spans:
+def make_split(settings: TrainingSettings, panel: Panel) -> Split:
     """Return which times train and which judge."""
     first, last = int(panel.open_time.min()), int(panel.close_time.max())
 
     def cut(value: float | datetime) -> int:
         return first + round((last - first) * value) if isinstance(value, float) else nanoseconds(value)
 
-    split = settings.split
-    start = first if split.start is None else nanoseconds(split.start)
+    given = settings.split
+    start = None if given.start is None else nanoseconds(given.start)
     length = Timeframe.parse(panel.timeframe).duration
-    return Spans(start, cut(split.valid), cut(split.end), split.embargo * length)
+    return Split.at(cut(given.valid), cut(given.end), start=start, embargo=given.embargo * length)
+
+
+def trained_until(split: Split, panel: Panel) -> int:
+    """Return the last close that training looked at, judging included."""
+    last = int(panel.close_time.max())
+    return last if split.valid.end is None else min(split.valid.end, last)
 
 
 def make_plan(settings: TrainingSettings, defaults: Plan) -> Plan:

@@ -18,12 +18,13 @@ from engine.errors import SettingsError
 from models.alpha360 import COLUMNS, FIELDS, LOOKBACK, RobustScaler, alpha360_of_windows
 from models.artefact import Artefact, ArtefactCard, library_versions, save_artefact
 from models.krnn import KRNN, KRNNConfiguration, card_configuration
+from models.training.data.splits import Split
+from models.training.data.windows import Column
 from models.training.metrics import ranking_metrics, ranks
 from models.training.panel import FIELDS as BAR_FIELDS
-from models.training.panel import Panel, gather
+from models.training.panel import Panel
 from models.training.plan import OptimiserPlan, Plan
 from models.training.recipe import Goal, Loss, Moment, TrainingFacts, grouped, shuffled
-from models.training.spans import Spans
 
 LabelKind = Literal["rank", "qlib_rank", "zscore", "scaled"]
 
@@ -68,14 +69,14 @@ class KRNNRecipe:
     goal = Goal("rank_ic", is_higher_better=True)
     tables: Mapping[str, Mapping[str, int]] = {}
 
-    def __init__(self, panel: Panel, spans: Spans, configuration: KRNNConfiguration, data: KRNNData) -> None:
+    def __init__(self, panel: Panel, split: Split, configuration: KRNNConfiguration, data: KRNNData) -> None:
         self.configuration, self._data, self._panel = configuration, data, panel
         rows = panel.rows(LOOKBACK, data.lag + data.horizon)
         price = panel.column(data.price)
         bought, sold = (panel.later(price, rows, bars) for bars in (data.lag, data.lag + data.horizon))
         returns = sold / bought - 1
         decided, known = panel.close_time[rows], panel.close_time[rows + data.lag + data.horizon]
-        trains, judges = spans.trains(decided, known), spans.judges(decided, known)
+        trains, judges = split.train.mask(decided, known), split.valid.mask(decided, known)
         for name, chosen in (("training", trains), ("judging", judges)):
             if not chosen.any():
                 raise SettingsError(f"krnn: no row is left for {name}: it needs {LOOKBACK} bars before and "
@@ -85,7 +86,7 @@ class KRNNRecipe:
         self._instants, self._valid_instants = decided[trains][order], decided[judges]
         self._came = returns[judges]
         self._labels = torch.from_numpy(labels(returns[trains][order], self._instants, data.label).astype(np.float32))
-        self._fields = torch.from_numpy(_fields(panel))
+        self._fields = Column(torch.from_numpy(_fields(panel)), LOOKBACK)
         self._scaler = RobustScaler.fit(self._matrix(self.rows[:: max(len(self.rows) // _FITTED, 1)]))
         self._median, self._scale = (_stepwise(part) for part in (self._scaler.median, self._scaler.scale))
 
@@ -125,7 +126,7 @@ class KRNNRecipe:
 
     def said(self, network: KRNN, rows: IntArray) -> FloatArray:
         """Return the scores of rows of the panel, float64."""
-        ends = torch.from_numpy(rows).to(self._fields.device)
+        ends = torch.from_numpy(rows).to(self._median.device)
         with torch.no_grad():
             parts = [self._scores(network, some).double().cpu() for some in torch.split(ends, _JUDGED_AT_ONCE)]
         return np.asarray(torch.cat(parts).numpy())
@@ -140,7 +141,7 @@ class KRNNRecipe:
     def inputs(self, ends: Tensor) -> Tensor:
         """Return what the network reads at rows of the panel, float32 [N, 60, 6]: relative to the current bar, scaled,
         clipped."""
-        windows = gather(self._fields, ends, LOOKBACK)
+        windows = self._fields.gather(ends)
         now = windows[:, -1]
         base = now[:, :1].expand(-1, len(FIELDS)).clone()
         base[:, -1] = _volume_base(windows[..., -1])

@@ -1,14 +1,12 @@
 """Bars of several symbols in one array, so that a window is a gather: rows of a symbol lie together, oldest first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from engine.bars import Bars, FloatArray, IntArray
+from engine.bars import Bars, FloatArray, IntArray, Timeframe
 from engine.errors import DataError, SettingsError
+from models.training.data.windows import Segments
 
 FIELDS = ("open", "high", "low", "close", "volume")
 
@@ -20,7 +18,8 @@ class Panel:
     Args:
         values: float64 [rows, 5], the numbers of FIELDS as a forecaster gets them: rounded to float32 once.
         open_time, close_time: int64 [rows]; symbol: int64 [rows], the place in `symbols`.
-        first: int64 [rows], the row at which the row's symbol begins; last: the row after its last.
+        first: int64 [rows], the row at which the row's symbol begins.
+        across_gaps: whether a window may have a gap in it: of markets that close, every one has.
     """
 
     symbols: tuple[str, ...]
@@ -30,13 +29,13 @@ class Panel:
     close_time: IntArray
     symbol: IntArray
     first: IntArray
-    last: IntArray
+    across_gaps: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
 
     @classmethod
-    def of(cls, bars: Bars, timeframe: str = "") -> "Panel":
+    def of(cls, bars: Bars, timeframe: str = "", *, across_gaps: bool = False) -> "Panel":
         """Return the panel of bars.
 
         Args:
@@ -57,7 +56,7 @@ class Panel:
         panel = cls(
             tuple(stream.symbol for stream in streams), wanted, values.astype(np.float32).astype(np.float64),
             np.concatenate([part.open_time for part in parts]), np.concatenate([part.close_time for part in parts]),
-            np.repeat(np.arange(len(parts)), counts), np.repeat(ends - counts, counts), np.repeat(ends, counts),
+            np.repeat(np.arange(len(parts)), counts), np.repeat(ends - counts, counts), across_gaps,
         )
         panel._check()
         return panel
@@ -77,23 +76,10 @@ class Panel:
 
     def rows(self, lookback: int, ahead: int) -> IntArray:
         """Return the rows that have `lookback` bars up to and including themselves, and `ahead` bars after, of their
-        own symbol."""
-        every = np.arange(len(self))
-        return every[(every - self.first >= lookback - 1) & (every + ahead < self.last)]
+        own symbol and not across a gap."""
+        durations = np.full(len(self.symbols), Timeframe.parse(self.timeframe).duration)
+        return Segments(self.symbol, self.close_time, durations, self.across_gaps).ends(lookback, ahead)
 
     def later(self, values: FloatArray, rows: IntArray, bars: int) -> FloatArray:
         """Return values so many bars after each row; every row has them (see `rows`)."""
         return values[rows + bars]
-
-
-def gather(values: Tensor, ends: Tensor, length: int) -> Tensor:
-    """Return the windows that end at given rows, [N, length, …], by one gather on the values' device."""
-    back = torch.arange(1 - length, 1, device=ends.device)
-    return values[ends[:, None] + back]
-
-
-def seen(panel: Panel, rows: Sequence[IntArray]) -> tuple[tuple[str, ...], int, int]:
-    """Return the symbols of some rows, and the first open and the last close among them."""
-    every = np.concatenate(rows)
-    symbols = tuple(panel.symbols[place] for place in np.unique(panel.symbol[every]))
-    return symbols, int(panel.open_time[every].min()), int(panel.close_time[every].max())

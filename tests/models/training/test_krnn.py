@@ -14,11 +14,11 @@ from models.alpha360 import alpha360_of_windows, rank_labels
 from models.artefact import load_artefact
 from models.forecasters import load_forecaster
 from models.krnn import KRNNConfiguration
+from models.training.data.splits import Split
 from models.training.krnn import DEFAULTS, KRNNData, KRNNRecipe, labels
 from models.training.loop import train
 from models.training.panel import Panel
 from models.training.recipe import TrainingFacts
-from models.training.spans import Spans
 
 SIZES = KRNNConfiguration(cnn_dim=4, rnn_dim=4, rnn_dups=2, rnn_layers=1)
 NAMES = ("A/USDT", "B/USDT", "C/USDT", "D/USDT")
@@ -30,19 +30,19 @@ def panel() -> Panel:
 
 
 @pytest.fixture(scope="module")
-def spans(panel) -> Spans:
+def split(panel) -> Split:
     first = int(panel.open_time.min())
-    return Spans(first, first + 250 * HOUR, first + 330 * HOUR, 5 * HOUR)
+    return Split.at(first + 250 * HOUR, first + 330 * HOUR, embargo=5 * HOUR)
 
 
-def recipe_of(panel, spans, **data) -> KRNNRecipe:
-    made = KRNNRecipe(panel, spans, SIZES, KRNNData(**data))
+def recipe_of(panel, split, **data) -> KRNNRecipe:
+    made = KRNNRecipe(panel, split, SIZES, KRNNData(**data))
     made.to(torch.device("cpu"))
     return made
 
 
-def test_what_the_network_reads_is_alpha360_scaled(panel, spans):
-    recipe = recipe_of(panel, spans)
+def test_what_the_network_reads_is_alpha360_scaled(panel, split):
+    recipe = recipe_of(panel, split)
     rows = recipe.rows[::50]
     windows = np.stack([panel.values[row - 59 : row + 1] for row in rows])
     fields = {name: windows[..., place] for place, name in enumerate(("open", "high", "low", "close", "volume"))}
@@ -52,10 +52,10 @@ def test_what_the_network_reads_is_alpha360_scaled(panel, spans):
     np.testing.assert_array_equal(found.numpy(), flat)
 
 
-def test_bars_without_volume_are_read_as_the_forecaster_reads_them(panel, spans):
+def test_bars_without_volume_are_read_as_the_forecaster_reads_them(panel, split):
     values = panel.values.copy()
     values[np.random.default_rng(0).random(len(values)) < 0.6, 4] = 0
-    recipe = recipe_of(replace(panel, values=values), spans)
+    recipe = recipe_of(replace(panel, values=values), split)
     rows = recipe.rows[::7]
     np.testing.assert_allclose(
         recipe.inputs(torch.from_numpy(rows)).transpose(1, 2).reshape(len(rows), -1).numpy(),
@@ -71,32 +71,32 @@ def test_labels_are_ranks_within_an_instant(kind, centred):
     np.testing.assert_allclose(labels(returns, instants, kind), rank_labels(returns, instants, centred=centred))
 
 
-def test_rows_end_within_their_span_and_an_embargo_lies_between(panel, spans):
-    recipe = recipe_of(panel, spans, lag=1, horizon=3)
+def test_rows_end_within_their_span_and_an_embargo_lies_between(panel, split):
+    recipe = recipe_of(panel, split, lag=1, horizon=3)
 
-    assert panel.close_time[recipe.rows + 4].max() <= spans.valid
-    assert panel.close_time[recipe.valid_rows].min() >= spans.valid + 5 * HOUR
-    assert panel.close_time[recipe.valid_rows + 4].max() <= spans.end
+    assert panel.close_time[recipe.rows + 4].max() <= split.train.end
+    assert panel.close_time[recipe.valid_rows].min() >= split.valid.start + 5 * HOUR
+    assert panel.close_time[recipe.valid_rows + 4].max() <= split.valid.end
     assert ((recipe.rows - panel.first[recipe.rows]) >= 59).all()
 
 
-def test_what_comes_after_training_changes_labels_at_its_end_alone(panel, spans):
+def test_what_comes_after_training_changes_labels_at_its_end_alone(panel, split):
     """Bars that close after the last training label's end are poisoned: nothing that training sees may change."""
-    later = panel.close_time > spans.valid
+    later = panel.close_time > split.train.end
     values = panel.values.copy()
     values[later] *= 3
-    before, after = recipe_of(panel, spans), recipe_of(replace(panel, values=values), spans)
+    before, after = recipe_of(panel, split), recipe_of(replace(panel, values=values), split)
 
     assert torch.equal(before._labels, after._labels)
     every = torch.from_numpy(before.rows)
     assert torch.equal(before.inputs(every), after.inputs(every))
     earlier = panel.values.copy()
-    earlier[panel.close_time == spans.valid, 3] *= 1 + np.arange(4) / 10
-    assert not torch.equal(before._labels, recipe_of(replace(panel, values=earlier), spans)._labels)
+    earlier[panel.close_time == split.train.end, 3] *= 1 + np.arange(4) / 10
+    assert not torch.equal(before._labels, recipe_of(replace(panel, values=earlier), split)._labels)
 
 
-def test_the_artefact_says_what_was_learned(panel, spans, tmp_path):
-    recipe = recipe_of(panel, spans)
+def test_the_artefact_says_what_was_learned(panel, split, tmp_path):
+    recipe = recipe_of(panel, split)
     done = train(recipe, replace(DEFAULTS, epochs=1, batch=200), tmp_path / "run")
     facts = TrainingFacts(1, 2, panel.symbols, "here", done.best.metrics)
     recipe.export(done.network, tmp_path / "artefact", facts)
@@ -117,12 +117,12 @@ class _Windows:
         self.values = values
 
 
-def test_what_cannot_be_learned_is_refused_before_training(panel, spans):
+def test_what_cannot_be_learned_is_refused_before_training(panel, split):
     with pytest.raises(SettingsError, match=r"no row is left for training: it needs 60 bars before and 2 after"):
-        recipe_of(panel, Spans(spans.start, spans.start + 20 * HOUR, spans.end))
+        recipe_of(panel, Split.at(int(panel.open_time.min()) + 20 * HOUR, split.valid.end))
     alone = Panel.of(join(list(SyntheticFeed(SyntheticMarket(("A/USDT",), "1h", 400)).chunks())))
     with pytest.raises(SettingsError, match=r"label 'rank' compares symbols, and there is one at a time"):
-        recipe_of(alone, spans)
+        recipe_of(alone, split)
     values = panel.values.copy()
     values[405, 3] = np.nan
     with pytest.raises(DataError, match=r"B/USDT: bar 5 is .*nan.*; expected finite numbers"):
