@@ -23,9 +23,10 @@ from engine.errors import JournalError, PluginError, SettingsError, nearest_name
 from engine.journal.lineage import load_run
 from engine.journal.reading import RunRecord
 from engine.journal.sql import SqlJournal
-from engine.records import RiskEventRow, RiskLiftRow
+from engine.records import CommandRow, RiskEventRow
 from engine.risk import RiskGate, RiskRule
 from engine.risk.flow import AllowedInstruments, MaxOpenOrders, OrderRate, PriceBand, ReduceOnly, VolumeShare
+from engine.risk.live import FRESH, ClockSkew, FeedLag, ForecastAge, StaleData
 from engine.risk.losses import NEXT_DAY, CoolDown, DailyLoss, Drawdown
 from engine.risk.rule import duration_of
 from engine.risk.sizes import MaxLeverage, MaxOrderNotional, MaxPosition, MaxPositionNotional
@@ -98,8 +99,19 @@ def _watching(settings: RiskSettings) -> Iterator[RiskRule]:
             pause.losses, duration_of(pause.pause), per_symbol=pause.per == "symbol", action=pause.action)
 
 
+    for rule, limits in (
+        (StaleData, settings.stale_data), (FeedLag, settings.feed_lag), (ClockSkew, settings.clock_skew)
+    ):
+        if limits is not None:
+            yield rule(limits.seconds, action=limits.action, lift_after=_wait_of(limits.lift_after))
+    age = settings.forecast_age
+    if age is not None:
+        yield ForecastAge(duration_of(age.limit), action=age.action, lift_after=_wait_of(age.lift_after))
+
+
 def _wait_of(text: str) -> int | None:
-    return None if text == "never" else NEXT_DAY if text == "next_day" else duration_of(text)
+    words = {"never": None, "next_day": NEXT_DAY, "fresh": FRESH}
+    return words[text] if text in words else duration_of(text)
 
 
 def _own_rule(settings: RuleSettings, folders: Sequence[Path]) -> RiskRule:
@@ -215,8 +227,7 @@ class RiskState:
     """What the journal says of a run's gate.
 
     Args:
-        limits: rule → its limits, from the assumption card; halts: in force; wishes: lifts asked for that the run has
-            not answered.
+        limits: rule → its limits, from the assumption card; halts: in force; wishes: lifts that were asked for.
         refused: how many orders each rule has refused; empty while the run goes on.
     """
 
@@ -227,7 +238,7 @@ class RiskState:
     limits: dict[str, Any]
     events: tuple[RiskEventRow, ...]
     halts: tuple[RiskEventRow, ...]
-    wishes: tuple[RiskLiftRow, ...]
+    wishes: tuple[CommandRow, ...]
     refused: dict[str, int]
 
 
@@ -250,13 +261,13 @@ def risk_state(journal: SqlJournal, run_id: int | None = None) -> RiskState:
     Raises:
         JournalError: there is no such run.
     """
-    record = load_run(journal, run_id, ("risk_events", "risk_lifts"))
+    record = load_run(journal, run_id, ("risk_events", "commands"))
     run = record.run
     card = run.start.assumptions.get("risk", {})
     refused = {str(rule): int(count) for rule, count in run.result.get("refused_by", {}).items()}
     return RiskState(
         run.id, run.start.strategy, run.start.kind, run.status, card, record.risk_events, _in_force(record),
-        record.risk_lifts, refused,
+        tuple(command for command in record.commands if command.kind == "lift"), refused,
     )
 
 
@@ -285,7 +296,7 @@ def ask_lift(
         asked = " ".join(filter(None, (rule, symbol))) or "anything"
         hint = nearest_name(rule, [halt.rule for halt in _in_force(record)])
         raise JournalError(f"run {run.id} has no halt of {asked} to lift; in force: {there}{hint}")
-    journal.add_risk_lift(run.id, time.time_ns(), rule, symbol, why, getpass.getuser())
+    journal.add_command(run.id, CommandRow(0, time.time_ns(), "lift", symbol, rule, why, getpass.getuser()))
     return tuple(meant)
 
 

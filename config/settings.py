@@ -589,6 +589,16 @@ def _wait(value: str) -> str:
     return value if value in ("never", "next_day") else _timeframe(value)
 
 
+def _fresh(value: str) -> str:
+    return value if value in ("never", "fresh") else _timeframe(value)
+
+
+def _not_by_day(value: str) -> str:
+    if value == "next_day":
+        raise ValueError('expected a span such as "1d", or "never"; days begin for daily_loss alone')
+    return value
+
+
 def _as_tables(value: Any) -> Any:
     """Take a rule's bare name for a table that has nothing else."""
     if isinstance(value, str | Mapping):
@@ -656,12 +666,7 @@ class DrawdownSettings(Section):
     action: Action = Field("refuse", description=_ACTION)
     lift_after: Wait = Field("never", description=_LIFT_AFTER)
 
-    @field_validator("lift_after")
-    @classmethod
-    def _check(cls, value: str) -> str:
-        if value == "next_day":
-            raise ValueError('expected a span such as "1d", or "never"; days begin for daily_loss alone')
-        return value
+    _check_wait = field_validator("lift_after")(_not_by_day)
 
 
 class CoolDownSettings(Section):
@@ -671,6 +676,26 @@ class CoolDownSettings(Section):
     pause: Span = Field(description="for how long nothing may be opened")
     per: Literal["symbol", "account"] = Field("symbol", description="what is counted, and paused, by itself")
     action: Action = Field("refuse", description=_ACTION)
+
+
+class FeedLimitSettings(Section):
+    """What is allowed of a live feed, in seconds; beyond it trading halts."""
+
+    seconds: float = Field(gt=0, allow_inf_nan=False, description="the most that is allowed")
+    action: Action = Field("refuse", description=_ACTION)
+    lift_after: Annotated[str, AfterValidator(_fresh)] = Field(
+        "never", description=f"{_LIFT_AFTER}, or `fresh`: once the feed says that all is well again")
+
+
+class ForecastAgeSettings(Section):
+    """How old the forecast behind a position may become; then trading in it halts."""
+
+    limit: Span = Field(
+        description="from the bars that it was made of to the close at which it is looked at, before that close's own")
+    action: Action = Field("refuse", description=_ACTION)
+    lift_after: Wait = Field("never", description=_LIFT_AFTER)
+
+    _check_wait = field_validator("lift_after")(_not_by_day)
 
 
 class RuleSettings(Section):
@@ -707,6 +732,14 @@ class RiskSettings(Section):
     drawdown: DrawdownSettings | None = Field(
         None, description="most that equity may fall below its highest close; then trading halts")
     cool_down: CoolDownSettings | None = Field(None, description="a pause after losing trades in a row")
+    stale_data: FeedLimitSettings | None = Field(
+        None, description="how long a live feed may say nothing of a symbol; then trading halts")
+    feed_lag: FeedLimitSettings | None = Field(
+        None, description="how late a live feed's bars may come; then trading halts")
+    clock_skew: FeedLimitSettings | None = Field(
+        None, description="how far our clock may be from the venue's, either way; then trading halts")
+    forecast_age: ForecastAgeSettings | None = Field(
+        None, description="how old the forecast behind a position may become; then trading in it halts")
     rules: Annotated[tuple[RuleSettings, ...], BeforeValidator(_as_tables)] = Field(
         (), description='rules of your own, by name or as tables: `rules = ["my_rules:MyRule"]`, or `[[risk.rules]]`')
     folders: Places = Field((), description="folders with files of such rules")

@@ -136,17 +136,19 @@ class RiskEventRow(NamedTuple):
     actor: str
 
 
-class RiskLiftRow(NamedTuple):
-    """A person's wish that halts be lifted, written by another process than the run's; the run reads it, and leaves a
-    RiskEventRow when it complies.
+class CommandRow(NamedTuple):
+    """What a person asks of a session that goes on, written by another process; the session reads it, and what it does
+    about it is among its risk events and decisions.
 
-    `time` is the wall clock's, UTC ns; `rule` and `symbol` say which halts, empty for all.
+    `kind` is "halt", "lift", "flatten", "cancel_all" or "stop"; `time` the wall clock's, UTC ns; `symbol` empty for the
+    whole account; `rule` names the halt to lift, empty for all.
     """
 
     id: int
     time: int
-    rule: str
+    kind: str
     symbol: str
+    rule: str
     why: str
     actor: str
 
@@ -350,7 +352,7 @@ class Batch:
     account_events: list[tuple[Any, ...]] = field(default_factory=list)
     equity: list[tuple[Any, ...]] = field(default_factory=list)
     risk_events: list[tuple[Any, ...]] = field(default_factory=list)
-    risk_lifts: list[tuple[Any, ...]] = field(default_factory=list)
+    commands: list[tuple[Any, ...]] = field(default_factory=list)
     inputs: list[tuple[Any, ...]] = field(default_factory=list)
     data_streams: list[tuple[Any, ...]] = field(default_factory=list)
     forecasts: list[tuple[Any, ...]] = field(default_factory=list)

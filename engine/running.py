@@ -161,6 +161,7 @@ def wire(parts: Parts) -> Running:
             feed, strategy, parts.forecasters, parts.forecast_terms, recorder, moment
         )
         recorder.behind = running.book.behind
+        gate.view.forecast_times = running.book.times_behind
     return running
 
 

@@ -475,6 +475,11 @@ class ForecastBook:
         found = (declared.latest.get(symbol) for declared in self._declared.values())
         return tuple(forecast.id for forecast in found if forecast is not None)
 
+    def times_behind(self, symbol: str) -> tuple[int, ...]:
+        """Return when the bars closed that the last forecasts of a symbol were made of, one for each model."""
+        found = (declared.latest.get(symbol) for declared in self._declared.values())
+        return tuple(forecast.as_of for forecast in found if forecast is not None)
+
     def scaled(self, symbol: str, exposure: float, why: str) -> tuple[float, str]:
         """Return a target as far as the skill of the models behind it allows, and why."""
         if not self._terms.skill:

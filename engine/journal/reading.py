@@ -16,6 +16,7 @@ from engine.journal.process import ProcessMark
 from engine.records import (
     AccountEventRow,
     AlertRow,
+    CommandRow,
     DataStreamRow,
     DecisionForecastRow,
     DecisionRow,
@@ -29,18 +30,17 @@ from engine.records import (
     OrderMessageRow,
     OrderRow,
     RiskEventRow,
-    RiskLiftRow,
     RunStart,
     SessionInputRow,
 )
 
 Row = (
-    DecisionRow | OrderRow | OrderEventRow | FillRow | AccountEventRow | EquityRow | RiskEventRow | RiskLiftRow
+    DecisionRow | OrderRow | OrderEventRow | FillRow | AccountEventRow | EquityRow | RiskEventRow | CommandRow
     | InputRow | DataStreamRow | ForecastRow | DecisionForecastRow | ForecastScoreRow | ForecastSkillRow
     | SessionInputRow | OrderMessageRow | AlertRow
 )
 R = TypeVar(
-    "R", DecisionRow, OrderRow, OrderEventRow, FillRow, AccountEventRow, EquityRow, RiskEventRow, RiskLiftRow, InputRow,
+    "R", DecisionRow, OrderRow, OrderEventRow, FillRow, AccountEventRow, EquityRow, RiskEventRow, CommandRow, InputRow,
     DataStreamRow, ForecastRow, DecisionForecastRow, ForecastScoreRow, ForecastSkillRow, SessionInputRow,
     OrderMessageRow, AlertRow,
 )
@@ -53,7 +53,7 @@ ROW_TYPES: dict[str, type[Row]] = {
     "account_events": AccountEventRow,
     "equity": EquityRow,
     "risk_events": RiskEventRow,
-    "risk_lifts": RiskLiftRow,
+    "commands": CommandRow,
     "inputs": InputRow,
     "data_streams": DataStreamRow,
     "forecasts": ForecastRow,
@@ -103,7 +103,7 @@ class RunRecord:
     account_events: tuple[AccountEventRow, ...] = ()
     equity: tuple[EquityRow, ...] = ()
     risk_events: tuple[RiskEventRow, ...] = ()
-    risk_lifts: tuple[RiskLiftRow, ...] = ()
+    commands: tuple[CommandRow, ...] = ()
     inputs: tuple[InputRow, ...] = ()
     data_streams: tuple[DataStreamRow, ...] = ()
     forecasts: tuple[ForecastRow, ...] = ()
@@ -134,7 +134,7 @@ class JournalReader(Protocol):
 
     def rows_between(self, row_type: type[R], run_id: int, first: int, last: int) -> list[R]:
         """Return the rows whose id lies in first … last, both included, in order. Decisions, orders,
-        fills and forecasts only."""
+        fills, forecasts and commands only."""
 
     def rows_where(self, row_type: type[R], run_id: int, column: str, value: int) -> list[R]:
         """Return the rows that point to something: by order_id, parent_id or oco_group; by decision_id

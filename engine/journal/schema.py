@@ -25,7 +25,7 @@ class Schema:
     folder: Path
 
 
-SCHEMA = Schema("0005", Path(__file__).parent / "migrations")
+SCHEMA = Schema("0006", Path(__file__).parent / "migrations")
 
 
 def revision_of(connection: Connection) -> str | None:

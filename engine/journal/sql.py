@@ -23,9 +23,9 @@ from engine.journal.process import ProcessMark, has_ended, this_process
 from engine.journal.reading import JournalReader
 from engine.journal.schema import SCHEMA, Schema, bring_up_to_date
 from engine.journal.sql_reader import GONE, SqlReader
-from engine.journal.tables import FACTS, risk_lifts, runs
+from engine.journal.tables import FACTS, commands, runs
 from engine.journal.writer import Writer
-from engine.records import Batch, Columns, RunEnd, RunStart
+from engine.records import Batch, Columns, CommandRow, RunEnd, RunStart
 
 Job = Callable[[Connection], None]
 Answer = TypeVar("Answer")
@@ -177,24 +177,25 @@ class SqlJournal:
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._shut(error)
 
-    def add_risk_lift(self, run_id: int, asked_at: int, rule: str, symbol: str, why: str, actor: str) -> None:
-        """Write down a person's wish that halts of a run be lifted; the run may be another process's, or have ended.
+    def add_command(self, run_id: int, command: CommandRow) -> int:
+        """Write down what a person asks of a run, which may be another process's, or have ended; return its number.
 
         Args:
-            asked_at: wall clock, UTC nanoseconds; rule, symbol: which halts, empty for all.
+            command: its id is given here, whatever it says.
         Raises:
             JournalError: the database does not take it.
         """
 
-        def append() -> None:
+        def append() -> int:
             with self._writing.begin() as connection:
-                number = func.coalesce(func.max(risk_lifts.c.id), 0)
-                last = connection.execute(select(number).where(risk_lifts.c.run_id == run_id)).scalar_one()
-                values = {"time": asked_at, "rule": rule, "symbol": symbol, "why": why, "actor": actor}
-                connection.execute(insert(risk_lifts).values(run_id=run_id, id=last + 1, **values))
+                number = func.coalesce(func.max(commands.c.id), 0)
+                last = connection.execute(select(number).where(commands.c.run_id == run_id)).scalar_one()
+                values = {**command._asdict(), "id": int(last) + 1}
+                connection.execute(insert(commands).values(run_id=run_id, **values))
+            return int(last) + 1
 
         with self._reporting(f"add to run {run_id}"):
-            self._retry(append)
+            return self._retry(append)
 
     def mark_crashed(self, run_id: int) -> None:
         """Mark a run that still says running, because its machine or container is gone for good: only you can know.

@@ -213,17 +213,19 @@ risk_events = _facts(
     CheckConstraint("kind IN ('halt', 'lift')", name="kind"),
 )
 
-risk_lifts = _facts(
-    "risk_lifts",
+commands = _facts(
+    "commands",
     _needed("id", BigInteger),
     _needed("time", BigInteger),
-    _needed("rule", Text),
+    _needed("kind", Text),
     _needed("symbol", Text),
+    _needed("rule", Text),
     _needed("why", Text),
     _needed("actor", Text),
     ForeignKeyConstraint(["run_id"], ["runs.id"]),
+    CheckConstraint("kind IN ('halt', 'lift', 'flatten', 'cancel_all', 'stop')", name="kind"),
 )
-"""Written beside a run, by whoever lifts its halts: numbered apart from what the run itself writes."""
+"""Written beside a run, by whoever operates it: numbered apart from what the run itself writes."""
 
 inputs = _facts(
     "inputs",
@@ -357,7 +359,7 @@ alerts = _facts(
 FACTS: dict[str, Table] = {
     table.name: table
     for table in (
-        decisions, orders, order_events, fills, account_events, equity, risk_events, risk_lifts, inputs, data_streams,
+        decisions, orders, order_events, fills, account_events, equity, risk_events, commands, inputs, data_streams,
         forecasts, decision_forecasts, forecast_scores, forecast_skill, session_inputs, order_messages, alerts,
     )
 }

@@ -39,7 +39,8 @@ class ClockTold(NamedTuple):
 class Commanded(NamedTuple):
     """A person's wish, from another process: halt, lift, flatten, cancel_all or stop.
 
-    `symbol` is empty for the whole account; `rule` names the halt to lift, empty for all.
+    `symbol` is empty for the whole account; `rule` names the halt to lift, empty for all. `number` is that of the row
+    in the journal's `commands`, 0 for what did not come from there.
     """
 
     time: int
@@ -48,6 +49,7 @@ class Commanded(NamedTuple):
     actor: str
     symbol: str = ""
     rule: str = ""
+    number: int = 0
 
 
 class FeedTold(NamedTuple):

@@ -7,14 +7,19 @@ from typing import Any
 from engine.bars import iso
 from engine.errors import SettingsError, nearest_name
 from engine.events import Fill
+from engine.live.inputs import FeedTold
 from engine.orders import Order
-from engine.risk.facts import AccountClose, Breach, Halt, Lift, Refusal
+from engine.risk.facts import ACTIONS, REFUSE, AccountClose, Breach, Halt, Lift, Refusal
 from engine.risk.filters import VenueFilters
-from engine.risk.rule import Asked, RiskRule
+from engine.risk.rule import Asked, RiskRule, check_action
 from engine.risk.view import RiskView
 
 SCHEDULE = "schedule"
 """By whom a halt is lifted whose time has come."""
+FEED = "feed"
+"""By whom a halt is lifted that lasted until the data were as they should be."""
+OPERATOR = "operator"
+"""The rule that a person's halts are of."""
 
 
 class RiskGate:
@@ -40,6 +45,7 @@ class RiskGate:
         self._told_fill = _overriding(rules, "on_fill")
         self._told_bar = _overriding(rules, "on_bar")
         self._told_close = _overriding(rules, "on_close")
+        self._told_feed = _overriding(rules, "on_feed")
         self._last_close = AccountClose(0, 0.0)
         self._view: RiskView | None = None
         self.when_sent_while_halted: Callable[[Order], None] = lambda order: None
@@ -149,6 +155,38 @@ class RiskGate:
             ]
         return facts
 
+    def on_feed(self, told: FeedTold) -> list[Halt | Lift]:
+        """Let the rules hear what a live feed says of its data, and return the lifts and halts that follow."""
+        close = self._last_close._replace(time=told.time)
+        facts: list[Halt | Lift] = []
+        for rule in self._told_feed:
+            halt = self.halts.get((rule.name, told.symbol))
+            if halt is not None and rule.ends(told):
+                facts.append(self._end(halt, close, told.reason or f"the feed is well again: {told.kind}", FEED))
+            facts += [
+                self._halt(rule, breach, told.time) for breach in rule.on_feed(told, self.view)
+                if (rule.name, breach.symbol) not in self.halts
+            ]
+        return facts
+
+    def halt(self, why: str, by: str, *, time: int, action: str = REFUSE, symbol: str = "") -> list[Halt]:
+        """Halt trading because a person wants it; nothing new if that is so already and asks for no more.
+
+        Args:
+            why, by: the reason and the person, for the record. time: UTC nanoseconds of the event clock.
+        Raises:
+            SettingsError: there is no such action, or no reason is given.
+        """
+        check_action(OPERATOR, action)
+        if not why.strip():
+            raise SettingsError("a halt needs a reason, for the record")
+        before = self.halts.get((OPERATOR, symbol))
+        if before is not None and ACTIONS.index(before.action) >= ACTIONS.index(action):
+            return []
+        halt = Halt(time, OPERATOR, symbol, 0.0, 0.0, f"{why} (by {by})", action)
+        self.halts[OPERATOR, symbol] = halt
+        return [halt]
+
     def _halt(self, rule: RiskRule, breach: Breach, time: int) -> Halt:
         lift_at = breach.lift_at
         if lift_at is None and rule.lift_after is not None and rule.lift_after >= 0:
@@ -189,7 +227,7 @@ class RiskGate:
 
     def card(self) -> dict[str, Any]:
         """Return every rule's limits, for the assumption card; empty without rules."""
-        watching = set(self._told_close)
+        watching = {*self._told_close, *self._told_feed}
         return {
             rule.name: {**rule.card(), **(rule.halt_card() if rule in watching else {})} for rule in self._rules
         }

@@ -16,13 +16,15 @@ NEXT_DAY = -1
 """A `lift_after` of DailyLoss: until the day is over."""
 
 
-class _Halting(RiskRule):
+class Halting(RiskRule):
+    """A rule whose halts do, and end, as settings say."""
+
     def __init__(self, action: str = REFUSE, lift_after: int | None = None) -> None:
         self.action = check_action(self.name, action)
         self.lift_after = lift_after
 
 
-class DailyLoss(_Halting):
+class DailyLoss(Halting):
     """Most that may be lost in a day, realised and unrealised, against the equity at which the day opened.
 
     The day's opening equity is that of the last close at or before the hour at which days begin.
@@ -89,7 +91,7 @@ class DailyLoss(_Halting):
         self._day, self._opening, self._last = state["day"], state["opening"], state["last"]
 
 
-class Drawdown(_Halting):
+class Drawdown(Halting):
     """Most that equity may fall below its highest close so far.
 
     Args:
@@ -128,7 +130,7 @@ class Drawdown(_Halting):
         self._highest = state["highest"]
 
 
-class CoolDown(_Halting):
+class CoolDown(Halting):
     """A pause after losing trades in a row. A trade runs from flat to flat (or to the other side), fees included; one
     that ends at exactly 0 is no loss.
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from engine.bars import Timeframe
 from engine.errors import SettingsError
 from engine.events import Fill
+from engine.live.inputs import FeedTold
 from engine.orders import Order, Side
 from engine.parameters import checked_parameters
 from engine.risk.facts import ACTIONS, REFUSE, AccountClose, Breach
@@ -107,6 +108,14 @@ class RiskRule:
         """Return what is too large now. Called at every instant at which bars close, after their fills and before the
         strategy; and once more if orders fill at that very close. A halt in force is not made a second time."""
         return []
+
+    def on_feed(self, told: FeedTold, view: RiskView) -> list[Breach]:
+        """Return what is wrong with what decisions rest on. Called in live trading, when the feed says something."""
+        return []
+
+    def ends(self, told: FeedTold) -> bool:
+        """Return whether what the feed says ends a halt of this rule, of the same symbol, by itself."""
+        return False
 
     def on_lift(self, symbol: str, close: AccountClose) -> None:
         """Start anew from here, or the halt that was lifted would be back at the next close."""

@@ -1,6 +1,6 @@
 """What the gate may look at: books, working orders, last closes, the time. Nothing here changes anything."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from engine.instruments import Instrument
@@ -36,6 +36,8 @@ class RiskView:
         self.portfolio = portfolio
         self.working = working
         self._now = now
+        self.forecast_times: Callable[[str], Sequence[int]] = lambda symbol: ()
+        """Returns when the bars closed that the last forecasts of a symbol were made of, one for each model."""
 
     @property
     def time(self) -> int:

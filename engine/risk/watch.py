@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from engine.bars import Bar
+from engine.live.inputs import FeedTold
 from engine.orders import Order, OrderStatus
 from engine.portfolio import Portfolio
 from engine.recorder import Recorder
@@ -125,9 +126,26 @@ class RiskWatch:
         self._note(lifts)
         return lifts
 
+    def on_feed(self, told: FeedTold) -> None:
+        """Let the gate hear what a live feed says of its data, and do what follows."""
+        self._act(self._gate.on_feed(told))
+
+    def halt(self, why: str, by: str, *, time: int, action: str = REFUSE, symbol: str = "") -> list[Halt]:
+        """Halt because a person wants it, see RiskGate.halt, record it and do what it asks for."""
+        halts = self._gate.halt(why, by, time=time, action=action, symbol=symbol)
+        self._act(halts)
+        return halts
+
+    @property
+    def equity(self) -> float:
+        """Cash + market value at the last closes seen."""
+        return self._equity.value()
+
     def _look(self, time: int) -> None:
         self._fills_seen = self._recorder.fill_count
-        facts = self._gate.on_close(AccountClose(time, self._equity.value()))
+        self._act(self._gate.on_close(AccountClose(time, self._equity.value())))
+
+    def _act(self, facts: Sequence[Halt | Lift]) -> None:
         self._note(facts)
         for fact in facts:
             if isinstance(fact, Halt) and fact.action != REFUSE:

@@ -137,3 +137,14 @@ def test_a_journal_of_a_newer_version_is_refused_by_every_command(tmp_path: Path
     refusal = f"its tables are at revision 9999, which is newer than this version's {SCHEMA.head}; update Barcast"
     for command in (("runs",), ("why", "1"), ("report",), ("compare", "1", "2"), ("rerun", "1")):
         assert refusal in barcast(*command, "--journal", path, expect=2)
+
+
+def test_lifts_that_were_asked_for_in_an_old_journal_are_commands_now(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    SqlJournal(path, schema=Schema("0005", SCHEMA.folder)).close()
+    with sqlite3.connect(path) as connection:
+        insert(connection, "runs", {"id": 1, **RUN})
+        lift = {"id": 1, "time": START, "rule": "drawdown", "symbol": "", "why": "bad print", "actor": "ann"}
+        insert(connection, "risk_lifts", {"run_id": 1, **lift})
+    told = json.loads(barcast("risk", "show", "1", "--json", "--journal", path))
+    assert told["wishes"] == [[1, START, "lift", "", "drawdown", "bad print", "ann"]]

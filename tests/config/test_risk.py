@@ -70,6 +70,10 @@ EVERY = {
     "daily_loss": {"fraction": 0.03, "action": "flatten", "lift_after": "next_day"},
     "drawdown": {"fraction": 0.2, "lift_after": "30d"},
     "cool_down": {"losses": 3, "pause": "4h", "per": "account"},
+    "stale_data": {"seconds": 30, "lift_after": "fresh"},
+    "feed_lag": {"seconds": 2.5, "action": "cancel"},
+    "clock_skew": {"seconds": 0.5},
+    "forecast_age": {"limit": "2h", "lift_after": "1d"},
 }
 
 
@@ -88,6 +92,10 @@ def test_every_setting_is_a_rule_and_on_the_card() -> None:
         "daily_loss": {"fraction": 0.03, "hour": 0, "action": "flatten", "lift_after": "next_day"},
         "drawdown": {"fraction": 0.2, "action": "refuse", "lift_after": "2.592e+06 s"},
         "cool_down": {"losses": 3, "per": "account", "action": "refuse", "lift_after": "14400 s"},
+        "stale_data": {"seconds": 30.0, "action": "refuse", "lift_after": "fresh"},
+        "feed_lag": {"seconds": 2.5, "action": "cancel", "lift_after": "never"},
+        "clock_skew": {"seconds": 0.5, "action": "refuse", "lift_after": "never"},
+        "forecast_age": {"limit": "7200 s", "action": "refuse", "lift_after": "86400 s"},
     }
     assert named_symbols(made(EVERY)) == [("risk.allow", "A/USDT"), ("risk.max_position", "A/USDT")]
 
