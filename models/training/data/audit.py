@@ -1,0 +1,84 @@
+"""What was left out of the training data and why: a table that is read before training starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.errors import DataError
+
+ADVICE = {
+    "warm-up": "its first rows have no features yet",
+    "not finite": "a feature is NaN or infinite after its warm-up",
+    "past too short": "fewer than `lookback` rows before it without a gap",
+    "future too short": "its horizon reaches a gap or the data's end",
+    "no target": "no target is known there",
+}
+"""Reasons, in the order in which a row is asked; the first that applies counts."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Rows of a group that end no window, for one reason; `detail` names columns or lengths."""
+
+    group: str
+    reason: str
+    rows: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Rows of each group, how many of them end a window, and what became of the others.
+
+    Args:
+        rows, windows: by group. needed: rows that one window takes, warm-up, lookback and horizon together.
+        notes: what else should be known: categories that training has not seen.
+    """
+
+    rows: dict[str, int]
+    windows: dict[str, int]
+    dropped: tuple[Dropped, ...]
+    needed: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def empty_groups(self) -> tuple[str, ...]:
+        """Groups without a window."""
+        return tuple(group for group, count in self.windows.items() if not count)
+
+    def check(self, policy: str = "skip") -> None:
+        """Refuse what cannot be trained on.
+
+        Args:
+            policy: "error": a group without windows is refused; "skip": only if no group has any.
+        Raises:
+            DataError: naming the groups, their rows and what is needed, and the table.
+        """
+        empty = self.empty_groups
+        if empty and (policy == "error" or len(empty) == len(self.windows)):
+            short = ", ".join(f"{group} ({self.rows[group]:,} rows)" for group in empty[:5])
+            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+            raise DataError(
+                f"no window can be cut from {short}{more}; a window takes {self.needed:,} rows without a gap: give "
+                f"more bars, a shorter lookback or features of less memory\n{self}"
+            )
+
+    def as_rows(self) -> list[tuple[str, str, str, str]]:
+        """Return the table: group, rows, what became of them, detail."""
+        table = []
+        for group, rows in self.rows.items():
+            table.append((group, f"{rows:,}", f"{self.windows[group]:,} windows", ""))
+            for one in self.dropped:
+                if one.group == group:
+                    detail = one.detail or ADVICE.get(one.reason, "")
+                    table.append(("", f"{one.rows:,}", f"left out: {one.reason}", detail))
+        return [*table, *(("", "", "note", note) for note in self.notes)]
+
+    def __str__(self) -> str:
+        return aligned([("group", "rows", "become", "why"), *self.as_rows()])
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """Return a table as text, its columns under each other."""
+    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    return "\n".join(lines)
