@@ -299,13 +299,14 @@ class OrderDesk:
                 handler(event)
 
     def forced_order(
-        self, symbol: str, side: Side, lots: int, ticks: int, time: int, bar_close_time: int, why: str
+        self, symbol: str, side: Side, lots: int, ticks: int, time: int, bar_close_time: int, why: str,
+        action: str = "liquidate",
     ) -> Order:
         """Make and journal a market order that the venue gives in our name, with the engine's decision behind it. No
         risk rule is asked, and it is not sent: the venue has it."""
         instrument = self._portfolio.instruments[symbol]
         price = instrument.float_price(ticks)
-        decision = self._recorder.decision(time, symbol, bar_close_time, price, "liquidate", why, "engine")
+        decision = self._recorder.decision(time, symbol, bar_close_time, price, action, why, "engine")
         number = self._next_order_id
         self._next_order_id = number + 1
         order = Order(number, decision, instrument, side, OrderType.MARKET, lots, time, ticks, reduce_only=True)

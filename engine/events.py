@@ -62,7 +62,9 @@ class CashMoved(NamedTuple):
     """Money that moved other than by a fill, already booked.
 
     `kind` is "funding", "interest", "borrow", "liquidation_fee" or "insurance" (what the venue takes over of a loss
-    beyond the margin); `units` of the account's currency, signed; `symbol` what it is about, "" for the account.
+    beyond the margin); live also "dust" (a fee in base asset against whole increments), "fee" (in a third currency),
+    "transfer" and "difference" (the venue's books were found to differ from ours). `units` of the account's currency,
+    signed; `symbol` what it is about, "" for the account.
     """
 
     time: int

@@ -125,9 +125,10 @@ class ForcedOrders(Protocol):
     """Makes the orders that a venue gives in our name, with their provenance."""
 
     def forced_order(
-        self, symbol: str, side: Side, lots: int, ticks: int, time: int, bar_close_time: int, why: str
+        self, symbol: str, side: Side, lots: int, ticks: int, time: int, bar_close_time: int, why: str,
+        action: str = "liquidate",
     ) -> Order:
-        """Return a market order, journalled with the decision of the engine that it comes from."""
+        """Return a market order, journalled with the decision of the engine (`action`) that it comes from."""
 
 
 class Detail(Protocol):

@@ -167,7 +167,8 @@ class NumberedOrders:
         self._count = 0
 
     def forced_order(
-        self, symbol: str, side: Side, lots: int, ticks: int, time: int, bar_close_time: int, why: str
+        self, symbol: str, side: Side, lots: int, ticks: int, time: int, bar_close_time: int, why: str,
+        action: str = "liquidate",
     ) -> Order:
         self._count += 1
         instrument = self._portfolio.instruments[symbol]

@@ -253,6 +253,13 @@ class Order:
         # From any state that is not final either step is in the table (a test holds it): no look-up here.
         self.status = OrderStatus.FILLED if filled == self.lots else OrderStatus.PARTIALLY_FILLED
 
+    def record_late_fill(self, lots: int) -> None:
+        """Count an execution that a venue told of after the order's end: what happened there wins over what we knew."""
+        assert self.status in FINAL, "an order that is open takes fills by record_fill"
+        self.filled_lots += lots
+        if self.filled_lots >= self.lots:
+            self.status = OrderStatus.FILLED
+
     def __repr__(self) -> str:
         price = "".join(
             f" {name} {value}" for name, value in (("limit", self.limit), ("stop", self.stop)) if value is not None

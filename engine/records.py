@@ -94,7 +94,9 @@ class AccountEventRow(NamedTuple):
     """Money that moved other than by a fill. `amount` is signed: negative for what was paid.
 
     `kind` is deposit, funding, interest (on borrowed cash), borrow (of what is sold short), liquidation_fee or
-    insurance (what the venue took over of a loss beyond the margin).
+    insurance (what the venue took over of a loss beyond the margin); in live trading also dust (a fee in base asset
+    against whole increments), fee (in a third currency), transfer, and difference (reconciliation found that the
+    venue's books differ from ours; they were made equal to the venue's).
     """
 
     id: int

@@ -20,7 +20,10 @@ class ReportKind(StrEnum):
     """One execution; `lots`, `ticks`, `fee`, `trade_id` say which. The same trade id twice is one execution."""
     TRIGGERED = "triggered"
     CANCELLED = "cancelled"
+    """`lots`: what it had filled by then, in all (0 where the venue does not say): the order ends once our books have
+    as much, for executions may be told of later than the end."""
     EXPIRED = "expired"
+    """As CANCELLED."""
     AMENDED = "amended"
     """`lots`, `ticks` (limit) and `stop_ticks` are the new terms."""
     CHANGE_REFUSED = "change_refused"
@@ -28,10 +31,11 @@ class ReportKind(StrEnum):
     UNRESOLVED = "unresolved"
     """The answer was lost or ambiguous: nobody knows whether the venue has the order. It is asked, never sent again."""
     CASH = "cash"
-    """Money moved other than by a fill (funding, a deposit): `amount` of `currency`, signed; `note` says what."""
+    """Money moved other than by a fill: `amount` of `currency`, signed. `reason` is its kind ("funding", "interest",
+    "transfer"), `note` says more."""
     DIFFERENCE = "difference"
     """Reconciliation found that the venue's books and ours differ; `note` explains. `symbol` with `lots` (venue minus
-    ours) for a position, `currency` with `amount` (venue minus ours) for cash."""
+    ours) for a position, valued at `ticks`, `currency` with `amount` (venue minus ours) for cash."""
 
 
 class Report(NamedTuple):

@@ -19,6 +19,7 @@ from engine.orders import FINAL
 from engine.portfolio import Portfolio
 from engine.semantics import Switches
 from engine.testing import make_bars
+from tests.engine.live.bar_venue import AnsweredBroker
 
 BTC = Instrument("BTC", quantity_increment=Decimal("0.001"))
 ETH = Instrument("ETH", quantity_increment=Decimal("0.001"))
@@ -29,6 +30,7 @@ BROKERS: dict[str, Callable[[Portfolio], Broker]] = {
     "simulated, whole bars": lambda portfolio: simulated_broker(
         portfolio, Switches(path="queue", limit_touch="touch", volume_cap=None)
     ),
+    "live, a venue that answers at once": AnsweredBroker,
 }
 
 
