@@ -14,7 +14,7 @@ from engine.forecasting.book import ForecastBook
 from engine.forecasting.handles import ModelForecasts
 from engine.forecasts import Forecast
 from engine.indicators import Incremental, IndicatorSpec, check_causal, warm_up
-from engine.interfaces import Broker, Feed
+from engine.interfaces import Broker, Feed, KeepsHistory
 from engine.lines import Line
 from engine.moment import Moment
 from engine.orders import Order, OrderRequest
@@ -176,6 +176,8 @@ class EngineContext:
     def history(self, stream: Stream, field: str, count: int) -> FloatArray:
         column = self._feed.column(stream, field)
         if column is None:
+            if isinstance(self._feed, KeepsHistory):
+                return self._feed.history(stream, field, count)
             raise PluginError("history() of a live feed is not kept; declare an indicator, or keep what you need")
         end = self.bars_closed(stream)
         view = column[max(0, end - count) : end]

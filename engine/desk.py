@@ -97,6 +97,8 @@ class OrderDesk:
         self._messages: dict[str, int] = {}
         self._headroom = headroom
         self._checks_brackets = checks_brackets
+        self.refuses: Refusal | None = None
+        """Why nothing is sent now, whatever the gate says: a live session's data are late or stale."""
         self._next_order_id = 1
         self._target_orders: dict[str, Order] = {}
         self._actions: dict[float, str] = {}
@@ -346,7 +348,8 @@ class OrderDesk:
             fault: why it is refused whatever the gate says.
         """
         recorder, risk = self._recorder, self._risk
-        refusal = fault or risk.refusal(order)  # asked first: what it lets pass may have become reduce-only
+        # Asked before the order is noted: what the gate lets pass may have become reduce-only.
+        refusal = fault or self.refuses or risk.refusal(order)
         recorder.order(order)
         if refusal is not None:
             order.status = OrderStatus.REFUSED

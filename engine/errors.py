@@ -7,6 +7,7 @@ EngineError
 │   └── StrategyError     a strategy raised; the message names the bar and the line
 ├── OrderError            an order was asked to do what its state does not allow
 ├── JournalError          the record of a run cannot be written or read
+│   └── DivergenceError   what was recorded does not come about again; names the first row that differs
 └── VenueError            an exchange refused or misbehaved
     └── VenueUnavailable  worth retrying; no other error is
 
@@ -42,6 +43,10 @@ class OrderError(EngineError):
 
 class JournalError(EngineError):
     """The record of a run cannot be written or read."""
+
+
+class DivergenceError(JournalError):
+    """A run that was recorded does not come about again from its inputs. `args[0]` is the Divergence."""
 
 
 class VenueError(EngineError):

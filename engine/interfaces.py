@@ -55,6 +55,14 @@ class Feed(Protocol):
         """
 
 
+@runtime_checkable
+class KeepsHistory(Protocol):
+    """A live feed that keeps the bars that closed."""
+
+    def history(self, stream: Stream, field: str, count: int) -> FloatArray:
+        """Return the last values of a column of a stream, oldest first, at most `count`; read-only."""
+
+
 class Broker(Protocol):
     """Takes orders and says what became of them."""
 

@@ -65,6 +65,8 @@ class Recorder:
         self._link_count = 0
         self._score_count = 0
         self._skill_count = 0
+        self._input_count = 0
+        self._alert_count = 0
         self.behind: Callable[[str], Sequence[int]] | None = None
         """Returns the ids of the forecasts that a decision on a symbol rests on; None where there are no forecasts."""
 
@@ -228,6 +230,22 @@ class Recorder:
         else:
             row = (number, fact.time, "lift", fact.rule, fact.symbol, None, None, "", None, fact.why, fact.by)
         self._batch.risk_events.append(row)
+
+    # ── of a live session ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def session_input(self, time: int, kind: str, body: str) -> None:
+        """Note something that entered the session, before it is dealt with."""
+        self._input_count = number = self._input_count + 1
+        self._batch.session_inputs.append((number, time, kind, body))
+
+    def order_message(self, row: tuple[Any, ...]) -> None:
+        """Note a message to the venue, before it is sent."""
+        self._batch.order_messages.append(row)
+
+    def alert(self, time: int, level: str, source: str, text: str) -> None:
+        """Note something that a person should know."""
+        self._alert_count = number = self._alert_count + 1
+        self._batch.alerts.append((number, time, level, source, text))
 
     def equity(self, rows: list[tuple[Any, ...]]) -> None:
         """Note valuations."""

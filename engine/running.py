@@ -127,7 +127,8 @@ def wire(parts: Parts) -> Running:
     for stream in feed.streams:
         if stream.symbol not in portfolio.instruments:
             raise SettingsError(f"the feed has {stream.symbol}, but no instrument of that name was given")
-    is_single = len(feed.streams) == 1 and not overrides(strategy, "on_timer") and not parts.forecasters
+    is_single = len(feed.streams) == 1 and feed.row_count is not None
+    is_single = is_single and not overrides(strategy, "on_timer") and not parts.forecasters
     moment: Moment = SingleMoment(feed.streams[0].symbol) if is_single else ManyMoment([s.symbol for s in feed.streams])
     gate = parts.risk or RiskGate()
     bus = _subscribed(strategy, gate)

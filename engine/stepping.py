@@ -154,6 +154,22 @@ class InstantStepper:
         self._running.guard.call("", lambda: self._step(bars))
         self._rows_done += len(bars)
 
+    def observe(self, bars: Bars) -> None:
+        """Let lines and histories grow by bars from before the first decision; the strategy is not told."""
+        rows = _Rows(bars, ready=False)
+        times, starts = _instants(bars)
+        places = bars.stream.tolist() if bars.stream is not None else [0] * len(bars)
+        closes = bars.close.tolist()
+        for time, start, end in zip(times, starts, [*starts[1:], len(bars)], strict=True):
+            self._move_to(time, places, closes, rows, start, end)
+            if any(self._growing):
+                self._grow_lines(bars, places, start, end)
+            if self._running.book is not None:
+                self._running.book.observe(bars, start, end, asks=False)
+            for row in range(start, end):
+                self._told[places[row]] += 1
+        self._rows_done += len(bars)
+
     def _step(self, bars: Bars) -> None:
         running = self._running
         clock, broker, on_slice = running.clock, running.broker, running.strategy.on_slice

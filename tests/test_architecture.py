@@ -31,6 +31,7 @@ LIBRARIES = {
     "engine.jump": {"numpy", "numba"},
     "engine.kernel": {"numpy", "numba"},
     "engine.journal": {"alembic", "numpy", "orjson", "psycopg", "sqlalchemy"},
+    "engine.live.coding": {"orjson"},
     "engine.analysis": {"jinja2", "numpy", "pandas", "plotly", "quantstats", "rich", "vectorbt"},
     "strategies": {"numpy"},
     "models": {"numpy", "safetensors", "torch"},

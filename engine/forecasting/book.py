@@ -6,7 +6,7 @@ checked, journalled, delivered at the first instant at which it is available, an
 """
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -52,6 +52,9 @@ class ForecastTerms:
     is_ahead: bool = True
     skill: Mapping[str, SkillRule] = field(default_factory=dict)
     told: Told | None = None
+    timed: Callable[[str, int, int], int] | None = None
+    """Live: given a model, the close of its bars and the nanoseconds that it took, returns those that count. A session
+    records them; one that is replayed returns what was recorded."""
 
 
 @dataclass
@@ -259,8 +262,12 @@ class ForecastBook:
         """When the next forecasts become available; None if none are on their way."""
         return self._waiting[0].available_at if self._waiting else None
 
-    def observe(self, bars: Bars, start: int, end: int) -> None:
-        """Take in the bars of one instant of a live feed, and ask for what is due at it: one batch a model."""
+    def observe(self, bars: Bars, start: int, end: int, *, asks: bool = True) -> None:
+        """Take in the bars of one instant of a live feed, and ask for what is due at it: one batch a model.
+
+        Args:
+            asks: False for bars from before the first decision, which only fill windows.
+        """
         if not self._is_live or not self._declared:
             return
         if self._first is None:
@@ -275,6 +282,8 @@ class ForecastBook:
                 history.append(bars, row)
         as_of = int(bars.close_time[start])
         self._ledger.note(as_of)
+        if not asks:
+            return
         for declared in self._declared.values():
             requests = self._due_now(declared, closed, as_of)
             if requests:
@@ -302,7 +311,11 @@ class ForecastBook:
         assert computer is not None
         before = computer.work.seconds
         answers = computer.answers(requests)
-        return answers, round((computer.work.seconds - before) * 1e9) if self._is_live else 0
+        if not self._is_live:
+            return answers, 0
+        took = round((computer.work.seconds - before) * 1e9)
+        timed = self._terms.timed
+        return answers, took if timed is None else timed(declared.handle.model, requests[-1].as_of, took)
 
     def take_next(self, before: int, *, inclusive: bool) -> bool:
         """Deliver the next forecasts that are available before (or at) an instant; return whether there were any.

@@ -1,0 +1,299 @@
+"""A live session: takes inputs, records them, lets the engine deal with them, commits, and only then sends.
+
+    input ─▶ recorded ─▶ core (strategy, risk gate, books) ─▶ one transaction: input, decisions, orders, messages
+                                                              └─▶ committed ─▶ messages to the venue
+
+What is not committed was not sent, so a process that dies at any moment leaves a journal that says no less than the
+venue knows. Start-up is recovery: the recorded inputs run through the same engine again, whose rows must be those in
+the journal; then the venue is asked what became of the orders; and only then anything is decided.
+"""
+
+import time as wall_time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from engine.bars import Stream
+from engine.errors import EngineError, JournalError
+from engine.journal.reading import JournalReader, Readable, no_such_run
+from engine.live.coding import decoded, encoded, encoded_message
+from engine.live.core import LiveBroker, LiveCore
+from engine.live.inputs import ClockTold, Commanded, ForecastsTimed, Input, VenueTold
+from engine.live.messages import OrderMessage
+from engine.live.ports import InputSource, Known, VenueLink
+from engine.live.rows import RowCheck
+from engine.records import Batch, RunEnd, RunStart, SessionInputRow
+
+GROUP = 256
+"""Inputs that are committed together at most, while more of them wait."""
+GRACE = 2_000_000_000
+"""Nanoseconds after a timer is due in which the bars of its instant may still come; they go first."""
+
+Checkpoint = Callable[[str], None]
+"""Told where in the order path the session is; a test kills the process there."""
+
+
+class SessionJournal(Protocol):
+    """What a session needs of a journal."""
+
+    def begin(self, start: RunStart) -> int: ...
+    def resume(self, run_id: int) -> None: ...
+    def write(self, batch: Batch) -> None: ...
+    def flush(self) -> None: ...
+    def end(self, end: RunEnd) -> None: ...
+
+
+class Recording:
+    """Where the rows of the engine go: into the journal, or, while a session recovers, against what is there.
+
+    Satisfies engine.interfaces.Journal.
+    """
+
+    def __init__(self, journal: SessionJournal) -> None:
+        self.journal = journal
+        self.check: RowCheck | None = None
+
+    def begin(self, start: RunStart) -> int:
+        return self.journal.begin(start)
+
+    def write(self, batch: Batch) -> None:
+        if self.check is not None:
+            self.check.compare(batch)
+        else:
+            self.journal.write(batch)
+
+    def end(self, end: RunEnd) -> None:
+        self.journal.end(end)
+
+
+class Timings:
+    """How long models took: measured while a session runs, and recorded; what was recorded while it is run again."""
+
+    def __init__(self) -> None:
+        self.recorded: dict[tuple[str, int], list[int]] = {}
+        """By model and close of its bars, in order, while recorded inputs are run again."""
+        self.note: Callable[[ForecastsTimed], None] = lambda timed: None
+        self.is_recorded = False
+
+    def __call__(self, model: str, as_of: int, took: int) -> int:
+        if self.is_recorded:
+            known = self.recorded.get((model, as_of))
+            took = known.pop(0) if known else took
+        self.note(ForecastsTimed(as_of, model, as_of, took))
+        return took
+
+
+class RunAgain(NamedTuple):
+    """What was run again: so many inputs, whose `rows` rows all came out as they were recorded."""
+
+    run_id: int
+    inputs: int
+    rows: int
+
+
+class Session:
+    """One session, from its start to its end; several processes may have it, one after the other.
+
+    Args:
+        core: its parts write to `recording`; link: None where the broker fills from bars.
+        timings: what the forecasts of the core are timed by; None where there are none.
+        now: our clock, UTC ns. checkpoint: told where the session is.
+    """
+
+    def __init__(
+        self, core: LiveCore, recording: Recording, *, link: VenueLink | None = None, timings: Timings | None = None,
+        now: Callable[[], int] = wall_time.time_ns, checkpoint: Checkpoint = lambda place: None,
+    ) -> None:
+        self.core = core
+        self.run_id: int | None = None
+        self.inputs_taken = 0
+        self.is_over = False
+        self.messages_sent = 0
+        self._recording = recording
+        self._link = link
+        self._timings = timings or Timings()
+        self._timings.note = self._note
+        self._now = now
+        self._checkpoint = checkpoint
+        self._bars = 0
+
+    # ── beginnings ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, start: RunStart) -> int:
+        """Open a new run, let the strategy start, and return the run's number."""
+        self.core.start(start.started_at)
+        lines = self.core.running.lines.names()
+        self.run_id = self._recording.begin(replace(start, lines=lines))
+        self._commit()
+        return self.run_id
+
+    def resume(self, run_id: int, journal: Readable) -> int:
+        """Go on with a run: run its recorded inputs through the engine again, and hold its rows equal to those in the
+        journal; return how many inputs there were.
+
+        Raises:
+            DivergenceError: the engine decides otherwise now: its code, settings or models are not those of the run.
+            JournalError: the run cannot be gone on with.
+        """
+        self._recording.journal.resume(run_id)
+        with journal.snapshot() as reader:
+            again = self.run_again(run_id, reader)
+        self.run_id = run_id
+        self._checkpoint("recovered from the journal")
+        return again.inputs
+
+    def run_again(self, run_id: int, reader: JournalReader) -> "RunAgain":
+        """Run the recorded inputs of a session through the engine, and hold each of its rows equal to the recorded one.
+
+        Raises:
+            DivergenceError: at the first row that differs. JournalError: there is no such session.
+        """
+        run = reader.run(run_id)
+        if run is None:
+            raise no_such_run(run_id, reader)
+        rows = reader.rows(SessionInputRow, run_id)
+        if not rows:
+            raise JournalError(f"run {run_id} is a {run.start.kind} without recorded inputs; only sessions have them")
+        self._timings.recorded = recorded_timings(rows)
+        self._timings.is_recorded = True
+        self._recording.check = check = RowCheck(reader, run_id)
+        self.core.start(run.start.started_at)
+        for given in recorded_inputs(rows):
+            self._deal_with(given)
+            self.core.messages()  # they were committed; whether they were sent, the venue is asked
+            self.core.running.recorder.flush()
+        check.finish()
+        self._recording.check = None
+        self._timings.is_recorded = False
+        return RunAgain(run_id, len(rows), check.compared)
+
+    def reconcile(self) -> int:
+        """Ask the venue about every order and the account, and take what it says as inputs; return how many reports
+        there were.
+
+        Raises:
+            VenueUnavailable: it does not answer; nothing may be decided until it does.
+        """
+        if self._link is None:
+            return 0
+        self._checkpoint("before reconciling")
+        reports = self._link.reconcile(self.known())
+        self._checkpoint("reconciled, before the reports")
+        self.take([VenueTold(report.received_at, report) for report in reports])
+        return len(reports)
+
+    def known(self) -> Known:
+        """Return what our books say."""
+        broker = self.core.running.broker
+        assert isinstance(broker, LiveBroker), "a link goes with a broker that deals with a venue"
+        return broker.known()
+
+    # ── while it runs ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, source: InputSource, *, beat: Callable[[], Sequence[Input]] = lambda: (), pause: float = 0.5) -> None:
+        """Take inputs until one of them says stop.
+
+        Args:
+            beat: called about every `pause` seconds; what it returns (commands heard, say) is taken as inputs.
+        Raises:
+            EngineError: the journal, the strategy or the edge has failed. What was committed stays, and what was not
+                was not sent.
+        """
+        heard = wall_time.monotonic()
+        while not self.is_over:
+            given = source.take(self._patience(pause))
+            group = [] if given is None else [given]
+            while len(group) < GROUP and given is not None and (given := source.take(0.0)) is not None:
+                group.append(given)
+            if wall_time.monotonic() - heard >= pause:
+                heard = wall_time.monotonic()
+                group.extend(beat())
+            self.take([*group, *self._timers()])
+
+    def take(self, group: Sequence[Input]) -> None:
+        """Deal with inputs in turn; commit; send. Messages leave as soon as the input that caused them is committed."""
+        for given in group:
+            self._checkpoint("before an input")
+            self._deal_with(given)
+            self._checkpoint("an input dealt with")
+            messages = self.core.messages()
+            if messages:
+                self._commit(messages)
+                self._send(messages)
+            if isinstance(given, Commanded) and given.kind == "stop":
+                self.is_over = True
+        if group:
+            self._commit()
+
+    def end(self, status: str = "completed", error: str = "") -> None:
+        """Close the run: the strategy hears of it, and nothing it asks for then is sent.
+
+        A session that is to be gone on with ends as "interrupted".
+        """
+        if status == "completed":
+            self.core.stop()
+        self._commit()
+        result = {"fills": self.core.running.recorder.fill_count, "inputs": self.inputs_taken}
+        self._recording.end(RunEnd(status, self._now(), self._bars, error, result))
+
+    def _deal_with(self, given: Input) -> None:
+        self._note(given)
+        self._bars += len(getattr(given, "bars", ()))
+        self.core.take(given)
+
+    def _note(self, given: Input) -> None:
+        self.inputs_taken += 1
+        self.core.running.recorder.session_input(given.time, *encoded(given))
+
+    def _commit(self, messages: Sequence[OrderMessage] = ()) -> None:
+        """Write everything up to here, and wait until it is safe on the disk."""
+        recorder = self.core.running.recorder
+        for message in messages:
+            recorder.order_message(
+                (message.id, message.order_id, message.time, message.kind, message.client_order_id,
+                 encoded_message(message))
+            )
+        self._checkpoint("before a commit")
+        recorder.flush()
+        self._recording.journal.flush()
+        self._checkpoint("committed")
+
+    def _send(self, messages: Sequence[OrderMessage]) -> None:
+        if self._link is None:
+            raise EngineError("the broker has messages, and the session no link to send them by")
+        self._checkpoint("before sending")
+        self._link.send(messages)
+        self.messages_sent += len(messages)
+        self._checkpoint("sent")
+
+    def _timers(self) -> list[Input]:
+        """Return the tick that a timer waits for whose bars have not come in time."""
+        due, now = self.core.next_due, self._now()
+        return [ClockTold(due)] if due is not None and now >= due + GRACE else []
+
+    def _patience(self, pause: float) -> float:
+        due = self.core.next_due
+        return pause if due is None else min(pause, max((due + GRACE - self._now()) / 1e9, 0.0))
+
+    @property
+    def last_closed(self) -> dict[Stream, int]:
+        """When the last bar of each stream closed that was taken, UTC ns: a feed goes on from there."""
+        return dict(self.core.feed.last_closed)
+
+
+def recorded_inputs(rows: Sequence[SessionInputRow]) -> list[Input]:
+    """Return the inputs of a session in their order; what was measured while one was dealt with is left out."""
+    inputs = [decoded(row.kind, row.body) for row in rows]
+    return [given for given in inputs if not isinstance(given, ForecastsTimed)]
+
+
+def recorded_timings(rows: Sequence[SessionInputRow]) -> dict[tuple[str, int], list[int]]:
+    """Return how long models took, by model and close of the bars, in order."""
+    found: dict[tuple[str, int], list[int]] = {}
+    for row in rows:
+        if row.kind == "forecasts_timed":
+            timed = decoded(row.kind, row.body)
+            assert isinstance(timed, ForecastsTimed)
+            found.setdefault((timed.model, timed.as_of), []).append(timed.latency)
+    return found
+
