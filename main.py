@@ -71,6 +71,9 @@ def backtest(
     profile: Annotated[
         str | None, typer.Option(metavar="NAME", help="Fill as another engine does: --set fills.profile=NAME.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Where models run: auto, cpu, cuda, cuda:1 or mps.")
+    ] = None,
     journal: Journal = None,
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record the run.")] = False,
     bounds: Annotated[
@@ -86,9 +89,11 @@ def backtest(
     inside: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a strategy over historical bars."""
-    from config.settings import journal_url
+    from config.settings import device_changes, journal_url, load_settings
 
     overrides = list(changes or ())
+    if device:
+        overrides += device_changes(load_settings(config, overrides), device)
     if profile:
         overrides.append(f"fills.profile={json.dumps(profile)}")
     if report:

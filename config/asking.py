@@ -16,6 +16,7 @@ from engine.forecasting import contamination
 from engine.forecasting.book import check_spec
 from engine.forecasting.computing import Answer, Computer
 from engine.forecasting.history import History, known_histories
+from engine.forecasting.repair import repaired
 from engine.forecasting.scores import log_return, score
 from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import Forecast, Forecaster
@@ -164,9 +165,13 @@ class _Asked:
             "gap": cutter.has_hole(request),
             "filled": cutter.is_filled(request),
         }
+        values = answer.values
+        if spec.repairs and not flags["nan"]:
+            values, repairs = repaired(values)
+            flags["repaired"] = bool(repairs.count)
         return Forecast(
             0, spec, history.stream.symbol, request.as_of, request.as_of, cutter.horizon_end(request.as_of),
-            float(history.closes(request.row, request.row + 1)[0]), answer.values,
+            float(history.closes(request.row, request.row + 1)[0]), values,
             frozenset(name for name, is_set in flags.items() if is_set),
         )
 

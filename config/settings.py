@@ -4,6 +4,7 @@ Money is in the account's currency, prices in quote currency, rates are fraction
 are UTC. Relative paths are relative to the settings file. Secrets are never settings: they come from the environment.
 """
 
+import json
 import os
 import re
 import tomllib
@@ -936,6 +937,14 @@ def read_tables(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], d
         _put(given, keys, value, override)
         origins[keys] = f"--set {shortened(override)}"
     return given, origins
+
+
+def device_changes(settings: Settings, device: str) -> list[str]:
+    """Return the overrides that put every model of some settings on a device; none where there is no artefact."""
+    return [
+        f"models.{json.dumps(name)}.device={json.dumps(device)}"
+        for name, model in settings.models.items() if model.artefact is not None
+    ]
 
 
 def settings_from(

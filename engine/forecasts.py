@@ -53,6 +53,10 @@ class ForecastSpec:
         future_stamps: when the bars ahead come: "24/7", one after another, or "weekdays", not on Saturday and Sunday.
         is_deterministic: whether answers follow from the window alone: its seeds are then all 0, and another seed of
             the run asks nothing anew.
+        repairs: whether bars of PATHS that cannot be (a high below the close, a volume below 0) are made possible
+            before anyone sees them; the store keeps what the model said, and a forecast so changed has a flag.
+        about: what a user should know of its numbers or its cost, in words: that they are not exact, that they are
+            dear. Told with every result.
     """
 
     name: str
@@ -74,6 +78,8 @@ class ForecastSpec:
     clock: str = "UTC"
     future_stamps: str = "24/7"
     is_deterministic: bool = False
+    repairs: bool = False
+    about: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -145,8 +151,8 @@ class Forecast:
 
     `as_of` is the close of the last bar it was made from, `available_at` when it could be used (as_of + the model's
     latency), `horizon_end` when the last bar it speaks of closes; UTC nanoseconds. `values` has the spec's shape.
-    `last_close` is the close at `as_of`. `flags` names what is wrong with it ("nan", "constant", "contaminated");
-    one that is "nan" or "constant" is never delivered to on_forecast.
+    `last_close` is the close at `as_of`. `flags` names what is odd about it ("nan", "constant", "contaminated", "gap",
+    "filled", "repaired"); one that is "nan" or "constant" is never delivered to on_forecast.
     """
 
     id: int

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from models.artefact import Artefact, load_artefact
 from models.devices import Batches, Device, choose_device, is_out_of_memory
 from models.krnn import KRNN, Layout, load_krnn
 from models.kronos.configuration import ModelSizes, TokenizerSizes
+from models.kronos.generation import Overflow, plan
 from models.kronos.loading import fill
 from models.kronos.network import Kronos
 from models.kronos.pipeline import KronosPipeline
@@ -148,6 +149,8 @@ class KronosOptions:
         samples: paths of each window. temperature, top_k, top_p: see models.kronos.sampling.
         clock: the wall clock of the calendar; upstream's files are on the exchange's own.
         future_stamps: when bars ahead come: "24/7" or "weekdays". dtype: of the large matrices.
+        overflow: what happens when lookback and horizon are more than the network sees at once: "exact", "budget" or
+            "chunked"; see models.kronos.generation.
         repairs: whether bars that cannot be (a high below the close, a negative volume) are made possible.
     """
 
@@ -160,7 +163,8 @@ class KronosOptions:
     clock: str = "UTC"
     future_stamps: str = "24/7"
     dtype: str = "float32"
-    repairs: bool = True
+    overflow: Overflow = "exact"
+    repairs: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("horizon", 1), ("lookback", 0), ("samples", 1)):
@@ -169,6 +173,10 @@ class KronosOptions:
                 raise SettingsError(f"kronos: {name} is {value!r}; expected a whole number of {least} or more")
         if self.dtype not in ("float32", "bfloat16"):
             raise SettingsError(f"kronos: dtype is {self.dtype!r}; expected float32 or bfloat16")
+        if self.overflow not in get_args(Overflow):
+            raise SettingsError(f"kronos: overflow is {self.overflow!r}; expected {', '.join(get_args(Overflow))}")
+        if not isinstance(self.repairs, bool):
+            raise SettingsError(f"kronos: repairs is {self.repairs!r}; expected true or false")
 
 
 class KronosForecaster:
@@ -186,13 +194,14 @@ class KronosForecaster:
         device = loaded.device.name
         self._pipeline = KronosPipeline(
             tokenizer.to(device), network.to(device), context, clip=artefact.card.conventions.get("clip", 5.0),
-            dtype=getattr(torch, options.dtype), repairs=options.repairs,
+            dtype=getattr(torch, options.dtype), overflow=options.overflow,
         )
         self._sampling = Sampling(options.temperature, options.top_k, options.top_p)
         self.spec = loaded.spec(
             ForecastKind.PATHS, "kronos", "blocks.py", "packing.py", lookback=lookback, horizon=options.horizon,
             inputs=("open", "high", "low", "close", "volume", "amount"), samples=options.samples, dtype=options.dtype,
-            calendar=CALENDAR, clock=options.clock, future_stamps=options.future_stamps,
+            calendar=CALENDAR, clock=options.clock, future_stamps=options.future_stamps, repairs=options.repairs,
+            about=_told_of(options, lookback, context),
         )
         rows = self._bytes_a_row(sizes["model"]) * options.samples
         self._batches = Batches(max(1, int(_memory(loaded.device) // rows)))
@@ -215,6 +224,20 @@ class KronosForecaster:
 
         with _fitting():
             return Forecasts(np.concatenate(list(self._batches.run(paths, len(windows)))))
+
+
+def _told_of(options: KronosOptions, lookback: int, context: int) -> str:
+    """Return what a user should know of the forecasts: what they cost, and whether they are the original's."""
+    told = []
+    if lookback + options.horizon - 1 > context:
+        told.append(plan(lookback, options.horizon, options.samples, context, options.overflow).words)
+        if options.overflow == "budget":
+            told.append(f"the lookback of {lookback} bars is cut to what the context of {context} leaves")
+        elif options.overflow == "chunked":
+            told.append("other numbers than the original's: overflow is chunked")
+    if options.dtype != "float32":
+        told.append(f"{options.dtype} weights: not exact")
+    return "; ".join(told)
 
 
 def _memory(device: Device) -> float:

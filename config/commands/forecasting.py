@@ -24,6 +24,9 @@ def forecast(
     at: Annotated[str | None, typer.Option(metavar="TIME", help="When; the last bar of the data if left out.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Of which; the first of the data if left out.")] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME", help="Which, if the settings have several.")] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Where the model runs: auto, cpu, cuda, cuda:1 or mps.")
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Where to draw it; runs/forecast.html if left out.")
     ] = None,
@@ -34,7 +37,7 @@ def forecast(
 ) -> None:
     """Ask a model for one forecast; print it, and draw it beside what came of it."""
     from config.asking import ask
-    from config.settings import RUNS, check_writable, load_settings
+    from config.settings import RUNS, check_writable, device_changes, load_settings
     from config.terminal import screen
     from engine.analysis.forecast_page import write_forecast
     from engine.analysis.forecast_text import as_json, print_forecast
@@ -43,7 +46,10 @@ def forecast(
     for path in (page, Path(json_path) if json_path not in (None, "-") else None):
         if path is not None:
             check_writable(path)
-    view = ask(load_settings(config, changes or []), model=model, symbol=symbol, at=at)
+    settings = load_settings(config, changes or [])
+    if device:
+        settings = load_settings(config, [*(changes or []), *device_changes(settings, device)])
+    view = ask(settings, model=model, symbol=symbol, at=at)
     write_forecast(view, page)
     if json_path is not None:
         write_json(as_json(view), json_path)

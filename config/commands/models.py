@@ -22,7 +22,8 @@ def verify(
 ) -> None:
     """Rebuild the network of each folder, run every tensor the folder has, and say how far off each is.
 
-    Ends with status 1 if a tensor is out, 2 if a folder cannot be read.
+    Ends with status 1 if a tensor is out, or a network's folder is damaged or does not fit together; with 2 if what was
+    named is no network's folder.
     """
     from config.models import verify as verified
     from config.terminal import errors, screen, verified_line
@@ -39,22 +40,26 @@ def verify(
                 errors.print(f"error: {one.fault}", style="red", soft_wrap=True)
         ok, count = sum(one.is_ok for one in found), sum(len(one.checks) for one in found)
         screen.print(f"{count:,} tensors in {len(found)} folders; {ok} of {len(found)} folders are right")
-    if any(one.fault for one in found):
-        raise typer.Exit(2)
-    if not all(one.is_ok for one in found):
+    if any(one.kind and not one.is_ok for one in found):
         raise typer.Exit(1)
+    if not all(one.is_ok for one in found):
+        raise typer.Exit(2)
 
 
 @command(models, "list")
 def list_artefacts(
-    folder: Annotated[Path, typer.Option(metavar="DIR", help="Where to look; runs/ and its folders.")] = Path("runs"),
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to look; runs/ in the checkout if left out.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the artefacts below a folder."""
     from config.models import artefacts_in
     from config.models import show as shown
+    from config.settings import RUNS
     from config.terminal import artefact_table, screen
 
+    folder = folder or RUNS
     found = [shown(one) for one in artefacts_in(folder)]
     if as_json:
         write_json([dataclasses.asdict(one) for one in found], "-")

@@ -76,6 +76,10 @@ def _of_model(name: str, model: Mapping[str, Any]) -> list[str]:
     flagged = "".join(f", {count:,} {flag}" for flag, count in model["flagged"].items())
     computed = f"{model['computed']:,} computed in {model['calls']:,} calls, {model['stored']:,} from the store"
     lines = [f"{name}: {model['delivered']:,} forecasts ({computed}{flagged})"]
+    if model.get("about"):
+        lines.append(f"  {model['about']}")
+    if model.get("repaired"):
+        lines.append(f"  {model['repaired']:,} values of forecast bars could not be, and were made possible")
     record = model["skill"]
     said = [f"{record['scored']:,} scored"]
     for key, words, show in (

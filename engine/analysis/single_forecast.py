@@ -174,6 +174,8 @@ def facts(view: ForecastView) -> dict[str, str]:
         "Window": f"{view.window[:16]}, seed {view.seed}",
         "Computed on": f"{spec.device}, {spec.dtype}",
     }
+    if spec.about:
+        found["Note"] = spec.about
     return found if score is None else found | _scored(score)
 
 

@@ -19,6 +19,7 @@ from engine.forecasting.computing import BATCH, Ahead, Answer, Computer, Told
 from engine.forecasting.handles import ForecastPanel, ModelForecasts
 from engine.forecasting.history import GrowingHistory, History, check_inputs, known_histories
 from engine.forecasting.ledger import Ledger
+from engine.forecasting.repair import repaired
 from engine.forecasting.rows import forecast_row, score_row, skill_row
 from engine.forecasting.scores import Score
 from engine.forecasting.skill import SkillRule, SkillState, SkillWatch, summary_of
@@ -74,6 +75,8 @@ class _Declared:
     scores: list[Score] = field(default_factory=list)
     flagged: dict[str, int] = field(default_factory=dict)
     delivered: int = 0
+    repaired: int = 0
+    """Values of forecast bars that could not be, made possible."""
     computer: Computer | None = None
     ahead: Ahead | None = None
     due: list[list[Request]] = field(default_factory=list)
@@ -413,10 +416,15 @@ class ForecastBook:
             flags.add("gap")
         if cutter.is_filled(request):
             flags.add("filled")
+        values = answer.values
+        if spec.repairs and fault != "nan":
+            values, repairs = repaired(values)
+            declared.repaired += repairs.count
+            flags |= {"repaired"} if repairs.count else set()
         return Forecast(
             self._forecast_count, spec, history.stream.symbol, request.as_of, available_at,
             cutter.horizon_end(request.as_of), float(history.closes(request.row, request.row + 1)[0]),
-            _frozen(answer.values), frozenset(flags),
+            _frozen(values), frozenset(flags),
         )
 
     # ── what the strategy asks ──────────────────────────────────────────────────────────────────────────────────────
@@ -556,6 +564,7 @@ class ForecastBook:
             "model_hash": spec.model_hash, "kind": spec.kind.value, "every": declared.every, "horizon": spec.horizon,
             "trained_until": spec.trained_until, "trained_on": list(spec.trained_on), "device": spec.device,
             "delivered": declared.delivered, "flagged": dict(sorted(declared.flagged.items())),
+            "repaired": declared.repaired, "about": spec.about,
             "computed": work.computed, "stored": work.stored, "calls": work.calls, "model_seconds": work.seconds,
             "skill": summary_of(scores), "skill_before": summary_of(seen), "skill_after": summary_of(clean),
             "scale": declared.watch.scale,
@@ -580,6 +589,8 @@ def check_spec(spec: ForecastSpec) -> None:
         raise PluginError(
             f"forecaster {spec.name}: levels of its quantiles are {levels}; expected ascending ones between 0 and 1"
         )
+    if spec.repairs and spec.kind is not ForecastKind.PATHS:
+        raise PluginError(f"forecaster {spec.name}: repairs are of bars, and it gives {spec.kind}; leave them out")
     if spec.kind in (ForecastKind.PROBABILITY, ForecastKind.MULTI) and not spec.outputs:
         raise PluginError(f"forecaster {spec.name}: a {spec.kind} forecast needs names of its outputs")
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from engine.bars import IntArray
 from engine.errors import PluginError
+from engine.forecasting.repair import Repairs, repaired
 from models.kronos.decoder import FusedKronos
 from models.kronos.generation import Generation, Overflow
 from models.kronos.network import Kronos
-from models.kronos.preparation import CLIP, Float32Array, Normalised, Repairs, normalise, repaired
+from models.kronos.preparation import CLIP, Float32Array, Normalised, normalise
 from models.kronos.sampling import Draw, OwnChance, Sampling
 from models.kronos.tokenizer import KronosTokenizer
 

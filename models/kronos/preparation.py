@@ -92,24 +92,3 @@ def stamps_of(times: IntArray, clock: tzinfo = UTC) -> IntArray:
 
 def _fields(moment: datetime) -> tuple[int, int, int, int, int]:
     return moment.minute, moment.hour, moment.weekday(), moment.day, moment.month
-
-
-@dataclass(frozen=True)
-class Repairs:
-    """How many values of forecast bars could not be and were changed: highs below or lows above the body, volumes and
-    amounts below 0."""
-
-    highs: int = 0
-    lows: int = 0
-    volumes: int = 0
-
-
-def repaired(paths: Float32Array) -> tuple[Float32Array, Repairs]:
-    """Return paths [..., 6] whose bars could be: high the highest, low the lowest, volume and amount not below 0."""
-    out = paths.copy()
-    body = out[..., [0, 3]]
-    high, low = np.maximum(out[..., 1], body.max(-1)), np.minimum(out[..., 2], body.min(-1))
-    counts = Repairs(int((high != out[..., 1]).sum()), int((low != out[..., 2]).sum()), int((out[..., 4:] < 0).sum()))
-    out[..., 1], out[..., 2] = high, low
-    out[..., 4:] = np.maximum(out[..., 4:], 0)
-    return out, counts

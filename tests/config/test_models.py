@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from main import app
@@ -70,11 +70,39 @@ def test_verify_goes_on_after_a_folder_it_cannot_read(tmp_path):
 
     done = run("verify", broken, foreign, right, tmp_path / "nowhere")
 
-    assert done.exit_code == 2
+    assert done.exit_code == 1  # a network's folder is among those that are wrong
+    assert run("verify", foreign, right).exit_code == 2
     assert "cannot be read as safetensors" in done.output
     assert "of no known kind" in done.output
     assert "nowhere is not a folder" in done.output
     assert "1 of 4 folders are right" in done.output
+
+
+@pytest.mark.parametrize("file", ["state_dict", "input", "output"])
+def test_verify_finds_any_number_that_was_changed(tmp_path, file):
+    folder = golden_krnn(tmp_path / "golden")
+    path = folder / f"{file}.safetensors"
+    tensors = load_file(path)
+    name = max(tensors, key=lambda one: tensors[one].numel())
+    tensors[name].view(-1)[0] += 0.5
+    save_file(tensors, path)
+
+    assert run("verify", folder).exit_code == 1
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda tensors: tensors.pop("out_fc.weight"),
+    lambda tensors: tensors.update({"out_fc.weight": torch.zeros(1, 3)}),
+    lambda tensors: tensors.update({"foreign": torch.zeros(1)}),
+], ids=["missing", "of another shape", "foreign"])  # fmt: skip
+def test_verify_fails_where_weights_do_not_fit(tmp_path, spoil):
+    folder = golden_krnn(tmp_path / "golden")
+    path = folder / "state_dict.safetensors"
+    tensors = load_file(path)
+    spoil(tensors)
+    save_file(tensors, path)
+
+    assert run("verify", folder).exit_code == 1
 
 
 def test_a_state_dict_of_qlib_becomes_an_artefact(tmp_path, state_dict):

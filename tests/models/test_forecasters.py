@@ -42,10 +42,14 @@ def bars(count: int = 90, seed: int = 2) -> Bars:
     return make_bars(np.round(np.column_stack([open_, high, low, close, volume]), 4).tolist(), timeframe="1h")
 
 
-def kronos(folder: Path) -> Path:
+def kronos(folder: Path, *, is_upside_down: bool = False) -> Path:
+    """Write a small Kronos; upside down, its highs lie below its lows and its volumes below 0."""
     sizes = ModelSizes(5, 5, 2, 32, 2, 64, 0.0, 0.0, 0.0, 0.0, True)
     coder = TokenizerSizes(6, 32, 2, 64, 2, 2, 0.0, 0.0, 0.0, 5, 5, 0.05, 1.0, 1.1, 0.05, 5)
     network, tokenizer = Kronos(sizes), KronosTokenizer(coder)
+    if is_upside_down:
+        with torch.no_grad():
+            tokenizer.head.bias.copy_(torch.tensor([0.0, -1.0, 1.0, 0.0, -5.0, 0.0]))
     card = ArtefactCard("kronos", {"model": asdict(sizes), "tokenizer": asdict(coder), "max_context": 32})
     save_artefact(folder, card, dict(network.state_dict()), tokenizer=dict(tokenizer.state_dict()))
     return folder
@@ -141,6 +145,38 @@ def test_kronos_gives_paths_in_the_units_of_the_bars(tmp_path: Path) -> None:
     assert 50 < float(first.values[..., 3].mean()) < 200
     assert len(np.unique(first.values[:, -1, 3])) > 1  # chance is at work
     assert "contaminated" in first.flags  # nobody knows what it was trained on
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({}, ""),
+    ({"lookback": 31}, "31 tokens of history, 3 steps, of which 1 run the whole window anew, for it is full"),
+    ({"lookback": 31, "overflow": "budget"}, "the lookback of 31 bars is cut to what the context of 32 leaves"),
+    ({"lookback": 31, "overflow": "chunked"}, "other numbers than the original's: overflow is chunked"),
+    ({"dtype": "bfloat16"}, "bfloat16 weights: not exact"),
+])  # fmt: skip
+def test_what_is_dear_or_not_exact_is_told(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    told = loaded("kronos", kronos(tmp_path / "a"), **options).spec.about
+
+    assert words in told
+    assert bool(told) is bool(words)
+
+
+def test_bars_that_cannot_be_are_left_as_they_are_unless_repairs_are_asked_for(tmp_path: Path) -> None:
+    folder = kronos(tmp_path / "a", is_upside_down=True)
+
+    def impossible(one: Forecast) -> bool:
+        body = one.values[..., [0, 3]]
+        return bool(
+            (one.values[..., 1] < body.max(-1)).any() or (one.values[..., 2] > body.min(-1)).any()
+            or (one.values[..., 4:] < 0).any()
+        )
+
+    as_said, repaired = (seen_of(loaded("kronos", folder, repairs=wanted), bars(40)) for wanted in (False, True))
+
+    assert any(map(impossible, as_said))
+    assert not any("repaired" in one.flags for one in as_said)
+    assert not any(map(impossible, repaired))
+    assert [impossible(one) for one in as_said] == ["repaired" in one.flags for one in repaired]
 
 
 def test_chance_belongs_to_the_window_and_not_to_its_batch(tmp_path: Path) -> None:
@@ -242,6 +278,8 @@ def test_what_does_not_fit_memory_is_told_as_such(tmp_path: Path) -> None:
     ("kronos", {"horizn": 3}, "model model: unknown option 'horizn'; there are .*; did you mean 'horizon'"),
     ("kronos", {"samples": 0}, "kronos: samples is 0; expected a whole number of 1 or more"),
     ("kronos", {"dtype": "int4"}, "kronos: dtype is 'int4'; expected float32 or bfloat16"),
+    ("kronos", {"overflow": "roll"}, "kronos: overflow is 'roll'; expected exact, budget, chunked"),
+    ("kronos", {"repairs": 1}, "kronos: repairs is 1; expected true or false"),
     ("krnn", {"samples": 2}, "unknown option 'samples'; a krnn has none"),
 ])  # fmt: skip
 def test_options_that_there_are_not_are_refused(

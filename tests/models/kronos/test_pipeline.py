@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 
 from engine.bars import nanoseconds
 from engine.errors import PluginError
+from engine.forecasting.repair import repaired
 from models.kronos.configuration import MODELS, TOKENIZERS
 from models.kronos.loading import load_model, load_tokenizer
 from models.kronos.network import Kronos
 from models.kronos.pipeline import KronosPipeline
-from models.kronos.preparation import normalise, repaired, stamps_of, with_amount
+from models.kronos.preparation import normalise, stamps_of, with_amount
 from models.kronos.tokenizer import KronosTokenizer
 from models.verification import verify_folder
 
