@@ -149,7 +149,7 @@ class _Asked:
             PanelRow(one.symbol, one.strength, self._realised(other, one))
             for other, one in zip(requests, forecasts, strict=True) if "nan" not in one.flags
         ]
-        due = np.concatenate([ahead.time, self.cutter.ahead(request.as_of)[len(ahead) :]])
+        due = np.concatenate([ahead.time, self.cutter.ahead(request)[len(ahead) :]])
         stamp = contamination.stamp([spec], request.as_of, request.as_of, [forecast.symbol])
         return ForecastView(
             forecast, before, ahead, due, tuple(sorted(panel, key=lambda row: -row.strength)) if len(panel) > 1 else (),
@@ -170,7 +170,7 @@ class _Asked:
             values, repairs = repaired(values)
             flags["repaired"] = bool(repairs.count)
         return Forecast(
-            0, spec, history.stream.symbol, request.as_of, request.as_of, cutter.horizon_end(request.as_of),
+            0, spec, history.stream.symbol, request.as_of, request.as_of, cutter.horizon_end(request),
             float(history.closes(request.row, request.row + 1)[0]), values,
             frozenset(name for name, is_set in flags.items() if is_set),
         )

@@ -8,6 +8,9 @@ from typing import Any
 from config.settings import RUNS
 from engine.bars import iso
 from engine.errors import EngineError, PluginError
+from engine.forecasting.exchanges import check_exchange, clock_of
+from engine.forecasting.sessions import ALWAYS, WEEKDAYS
+from engine.forecasting.windows import check_clock
 from models.artefact import CARD, Artefact, load_artefact, read_card
 from models.devices import use_one_thread
 from models.krnn import Layout
@@ -113,23 +116,39 @@ def write_examples(to: Path | None) -> list[Shown]:
 
 def import_from(
     kind: str, source: str, to: Path, *, tokenizer: str | None, max_context: int | None, layout: Layout,
-    scaler: Path | None, timeframe: str, configuration: Path | None,
+    scaler: Path | None, timeframe: str, configuration: Path | None, clock: str | None, future_stamps: str | None,
 ) -> Shown:
     """Write an artefact of a foreign checkpoint; return what it is.
 
+    Args:
+        clock, future_stamps: recorded in it, as in a forecaster's spec.
     Raises:
         PluginError: it cannot be loaded, or something that its kind needs was not given.
     """
     from models.importing import import_krnn, import_kronos, import_tft
 
+    conventions = _conventions(clock, future_stamps)
+
     if kind == "kronos":
         if tokenizer is None:
             raise PluginError("kronos has two networks; name the tokenizer's folder or Hub id, too: --tokenizer")
-        import_kronos(source, tokenizer, to, max_context=max_context)
+        import_kronos(source, tokenizer, to, max_context=max_context, conventions=conventions)
     elif kind == "krnn":
-        import_krnn(Path(source), to, layout=layout, scaler=scaler, timeframe=timeframe)
+        import_krnn(
+            Path(source), to, layout=layout, scaler=scaler, timeframe=timeframe, conventions=conventions
+        )
     else:
         if configuration is None:
             raise PluginError("a TFT's sizes are not in its weights; name the JSON that has them: --config")
-        import_tft(Path(source), configuration, to)
+        import_tft(Path(source), configuration, to, conventions=conventions)
     return show(to)
+
+
+def _conventions(clock: str | None, future_stamps: str | None) -> dict[str, str]:
+    if future_stamps not in (None, ALWAYS, WEEKDAYS):
+        check_exchange(future_stamps, "import")
+        clock = clock or clock_of(future_stamps)
+    if clock is not None:
+        check_clock(clock, "import")
+    given = {"clock": clock, "future_stamps": future_stamps}
+    return {name: value for name, value in given.items() if value is not None}

@@ -50,7 +50,8 @@ class ForecastSpec:
         device, dtype: where and in what it computes: results may differ in the last bits between classes of device.
         calendar: names of the integer calendar columns of bars and of the stamps ahead ("minute", "hour", "weekday",
             "day", "month"); empty if the model asks for none. clock: the wall clock they are read from, a zone name.
-        future_stamps: when the bars ahead come: "24/7", one after another, or "weekdays", not on Saturday and Sunday.
+        future_stamps: when the bars ahead come: "24/7", one after another; "weekdays", not on Saturday and Sunday; or
+            in the sessions of an exchange, by its code, such as XNYS.
         is_deterministic: whether answers follow from the window alone: its seeds are then all 0, and another seed of
             the run asks nothing anew.
         repairs: whether bars of PATHS that cannot be (a high below the close, a volume below 0) are made possible

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from engine.errors import PluginError, SettingsError, nearest_name
+from engine.forecasting.exchanges import check_exchange, clock_of
+from engine.forecasting.sessions import ALWAYS, WEEKDAYS
 from engine.forecasts import Float32Array, Forecaster, ForecastKind, Forecasts, ForecastSpec, Windows
 from models.alpha360 import LOOKBACK, RobustScaler, VolumeRule, VwapRule, alpha360_of_windows
 from models.artefact import Artefact, load_artefact
@@ -82,16 +84,25 @@ class _Loaded:
     device: Device
     options: Options
 
-    def spec(self, kind: ForecastKind, *sources: str, **values: Any) -> ForecastSpec:
+    def spec(
+        self, kind: ForecastKind, *sources: str, clock: str = "", future_stamps: str = "", **values: Any
+    ) -> ForecastSpec:
         """Return a spec with what all have in common.
 
         Args:
             sources: files and folders of models/ whose code decides the numbers.
+            clock, future_stamps: as settings ask for them; else the artefact's conventions; else the exchange's own
+                clock, or UTC, and bars one after another.
         """
         card = self.artefact.card
+        stamps = future_stamps or card.conventions.get("future_stamps", ALWAYS)
+        if stamps not in (ALWAYS, WEEKDAYS):
+            check_exchange(stamps, self.name)
+            clock = clock or card.conventions.get("clock", "") or clock_of(stamps)
         return ForecastSpec(
             self.name, kind, self.timeframe, model_hash=self._hash(sources), trained_from=card.trained_from,
-            trained_until=card.trained_until, trained_on=card.trained_on, device=self.device.name, **values,
+            trained_until=card.trained_until, trained_on=card.trained_on, device=self.device.name,
+            clock=clock or card.conventions.get("clock", "UTC"), future_stamps=stamps, **values,
         )
 
     def _hash(self, sources: Sequence[str]) -> str:
@@ -147,8 +158,9 @@ class KronosOptions:
     Args:
         horizon: bars ahead; lookback: bars of a window, the network's context less the horizon if left out.
         samples: paths of each window. temperature, top_k, top_p: see models.kronos.sampling.
-        clock: the wall clock of the calendar; upstream's files are on the exchange's own.
-        future_stamps: when bars ahead come: "24/7" or "weekdays". dtype: of the large matrices.
+        clock: the wall clock of the calendar; upstream's files are on the exchange's own. future_stamps: when bars
+            ahead come: "24/7", "weekdays", or the code of an exchange. Both are the artefact's if left out.
+        dtype: of the large matrices.
         overflow: what happens when lookback and horizon are more than the network sees at once: "exact", "budget" or
             "chunked"; see models.kronos.generation.
         repairs: whether bars that cannot be (a high below the close, a negative volume) are made possible.
@@ -160,8 +172,8 @@ class KronosOptions:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 0.9
-    clock: str = "UTC"
-    future_stamps: str = "24/7"
+    clock: str = ""
+    future_stamps: str = ""
     dtype: str = "float32"
     overflow: Overflow = "exact"
     repairs: bool = False
@@ -384,7 +396,7 @@ class TFTForecaster:
             ForecastKind.QUANTILES if self._gives_quantiles else ForecastKind.MULTI, "tft",
             lookback=card.lookback + BEFORE, horizon=horizon, inputs=FIELDS, is_deterministic=True,
             calendar=tuple(name for name in CALENDAR if name in columns),
-            clock=card.conventions.get("clock", "UTC"), **values,
+            **values,
         )
 
     def forecast(self, windows: Windows) -> Forecasts:

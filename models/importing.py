@@ -39,7 +39,13 @@ def read_state_dict(path: Path) -> Tensors:
     return dict(content)
 
 
-def import_kronos(model: str, tokenizer: str, folder: Path, *, max_context: int | None = None) -> Artefact:
+Conventions = Mapping[str, Any]
+"""Further choices that decide numbers: `clock` and `future_stamps`, as in a forecaster's spec."""
+
+
+def import_kronos(
+    model: str, tokenizer: str, folder: Path, *, max_context: int | None = None, conventions: Conventions | None = None
+) -> Artefact:
     """Write an artefact of a published predictor and its tokenizer.
 
     Args:
@@ -59,7 +65,7 @@ def import_kronos(model: str, tokenizer: str, folder: Path, *, max_context: int 
         "kronos",
         {"model": vars(network.sizes), "tokenizer": vars(coder.sizes), "max_context": max_context},
         inputs=BAR_FIELDS,
-        conventions={"calendar": "open times on the exchange's wall clock", "clip": 5.0},
+        conventions={"calendar": "open times on the exchange's wall clock", "clip": 5.0, **(conventions or {})},
         libraries=library_versions(),
         source=f"{model} + {tokenizer}",
     )
@@ -71,7 +77,8 @@ def _shed(tensors: Tensors) -> Tensors:
 
 
 def import_krnn(
-    path: Path, folder: Path, *, layout: Layout, scaler: Path | None = None, timeframe: str = "1d", lag: int = 1
+    path: Path, folder: Path, *, layout: Layout, scaler: Path | None = None, timeframe: str = "1d", lag: int = 1,
+    conventions: Conventions | None = None,
 ) -> Artefact:
     """Write an artefact of a KRNN that Qlib trained.
 
@@ -101,14 +108,16 @@ def import_krnn(
         horizon=1,
         label={"kind": "rank of forward return", "lag": lag, "horizon": 1},
         scalers=scalers,
-        conventions={"vwap": "typical", "volume": "qlib"},
+        conventions={"vwap": "typical", "volume": "qlib", **(conventions or {})},
         libraries=library_versions(),
         source=str(path),
     )
     return save_artefact(folder, card, network.state_dict(), **more)
 
 
-def import_tft(path: Path, configuration: Path, folder: Path) -> Artefact:
+def import_tft(
+    path: Path, configuration: Path, folder: Path, *, conventions: Conventions | None = None
+) -> Artefact:
     """Write an artefact of a TFT that pytorch-forecasting (v1) trained.
 
     Args:
@@ -128,6 +137,7 @@ def import_tft(path: Path, configuration: Path, folder: Path) -> Artefact:
         parameters,
         inputs=tuple(parameters.get("x_reals", ())),
         lookback=parameters.get("max_encoder_length", 0),
+        conventions=dict(conventions or {}),
         libraries=library_versions(),
         source=str(path),
     )

@@ -26,6 +26,7 @@ MAY_IMPORT = {
 # What a module may import beside the standard library and us; the longest name that fits decides.
 LIBRARIES = {
     "engine": {"numpy"},
+    "engine.forecasting.exchanges": {"exchange_calendars", "numpy", "pandas"},
     "engine.indicators": {"numpy", "talib"},
     "engine.indicator_talib": {"numpy", "talib"},
     "engine.jump": {"numpy", "numba"},
@@ -48,7 +49,9 @@ LIBRARIES = {
 # Imported inside functions only, so that a command which does not need them does not wait for them. What is itself
 # loaded only then may say so at its top: networks, and the migrations that alembic runs.
 SLOW_OF_OURS = {"engine.kernel"}
-DEFERRED = {"alembic", "ccxt", "fsspec", "pandas", "plotly", "pyarrow", "quantstats", "torch", "vectorbt"}
+DEFERRED = {
+    "alembic", "ccxt", "exchange_calendars", "fsspec", "pandas", "plotly", "pyarrow", "quantstats", "torch", "vectorbt",
+}
 
 
 class Import(NamedTuple):

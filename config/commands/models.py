@@ -118,6 +118,12 @@ def import_checkpoint(
     scaler: Annotated[Path | None, typer.Option(help="KRNN: safetensors with its scaler's median and scale.")] = None,
     timeframe: Annotated[str, typer.Option(help="KRNN: of the bars it was trained on.")] = "1d",
     configuration: Annotated[Path | None, typer.Option("--config", help="TFT: JSON of its hyper-parameters.")] = None,
+    clock: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="The wall clock of its calendar, such as Asia/Shanghai.")
+    ] = None,
+    future_stamps: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="When bars ahead come: 24/7, weekdays, or an exchange: XNYS.")
+    ] = None,
 ) -> None:
     """Make an artefact of a foreign checkpoint."""
     from config.models import import_from
@@ -125,6 +131,6 @@ def import_checkpoint(
 
     one = import_from(
         kind, source, to, tokenizer=tokenizer, max_context=max_context, layout=layout, scaler=scaler,
-        timeframe=timeframe, configuration=configuration,
+        timeframe=timeframe, configuration=configuration, clock=clock, future_stamps=future_stamps,
     )
     screen.print(*artefact_lines(one), sep="\n")

@@ -423,7 +423,7 @@ class ForecastBook:
             flags |= {"repaired"} if repairs.count else set()
         return Forecast(
             self._forecast_count, spec, history.stream.symbol, request.as_of, available_at,
-            cutter.horizon_end(request.as_of), float(history.closes(request.row, request.row + 1)[0]),
+            cutter.horizon_end(request), float(history.closes(request.row, request.row + 1)[0]),
             _frozen(values), frozenset(flags),
         )
 

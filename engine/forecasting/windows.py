@@ -13,15 +13,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from engine.bars import DAY, IntArray, Timeframe, utc
+from engine.bars import IntArray, Timeframe, utc
 from engine.errors import PluginError
+from engine.forecasting.exchanges import ahead_of
 from engine.forecasting.history import History, KnownHistory
 from engine.forecasts import Float32Array, ForecastSpec, Windows
 
 CALENDAR = ("minute", "hour", "weekday", "day", "month")
-FUTURES = ("24/7", "weekdays")
-"""When bars ahead open: one after another, or likewise but not on Saturday and Sunday (UTC)."""
-
 _KEY_FORMAT = 1
 """Goes into every key; raised when the same request would be shown to a model in another way."""
 
@@ -63,6 +61,7 @@ class WindowCutter:
         self._duration = Timeframe.parse(spec.timeframe).duration
         self._identity = identity_of(spec)
         _check_calendar(spec)
+        self._ahead = ahead_of(spec.future_stamps, self._duration, spec.name)
         self._clock = None if spec.clock == "UTC" else ZoneInfo(spec.clock)
 
     # ── identity ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -117,15 +116,16 @@ class WindowCutter:
     def _calendar(self, requests: Sequence[Request]) -> IntArray:
         """Return int64 [N, lookback + horizon, K]: stamps are the bars' open times, as in most files."""
         spec = self.spec
-        ahead = np.arange(spec.horizon, dtype=np.int64) * self._duration
         stamps = np.empty((len(requests), spec.lookback + spec.horizon), np.int64)
         for place, request in enumerate(requests):
-            history = self.histories[request.place]
-            stamps[place, : spec.lookback] = history.open_times(request.row + 1 - spec.lookback, request.row + 1)
-            stamps[place, spec.lookback :] = request.as_of + ahead
-            if spec.future_stamps == "weekdays":
-                stamps[place, spec.lookback :] = _on_weekdays(request.as_of, spec.horizon, self._duration)
+            stamps[place, : spec.lookback] = known = self._opened(request)
+            stamps[place, spec.lookback :] = self._ahead.opens(known, request.as_of, spec.horizon)
         return self._fields(stamps)
+
+    def _opened(self, request: Request) -> IntArray:
+        """Return when the bars of a window opened."""
+        history = self.histories[request.place]
+        return history.open_times(request.row + 1 - self.spec.lookback, request.row + 1)
 
     def _fields(self, stamps: IntArray) -> IntArray:
         if self._clock is not None:
@@ -146,26 +146,17 @@ class WindowCutter:
         }
         return np.stack([known[name] for name in self.spec.calendar], axis=-1).astype(np.int64)
 
-    def horizon_end(self, as_of: int) -> int:
+    def horizon_end(self, request: Request) -> int:
         """Return when the last bar that a forecast speaks of is due to close, UTC ns."""
-        if self.spec.future_stamps == "weekdays" and self.spec.horizon:
-            return int(_on_weekdays(as_of, self.spec.horizon, self._duration)[-1]) + self._duration
-        return as_of + self.spec.horizon * self._duration
+        return int(self.ahead(request)[-1])
 
-    def ahead(self, as_of: int) -> IntArray:
+    def ahead(self, request: Request) -> IntArray:
         """Return when the bars that a forecast speaks of are due to close, int64 [horizon], UTC ns."""
-        if self.spec.future_stamps == "weekdays":
-            return _on_weekdays(as_of, self.spec.horizon, self._duration) + self._duration
-        return as_of + (1 + np.arange(self.spec.horizon, dtype=np.int64)) * self._duration
+        return self._ahead.opens(self._opened(request), request.as_of, self.spec.horizon) + self._duration
 
     def has_hole(self, request: Request) -> bool:
-        """Return whether bars are missing within a window of a market that never closes."""
-        if self.spec.future_stamps != "24/7":
-            return False
-        history, lookback = self.histories[request.place], self.spec.lookback
-        first, last = request.row + 1 - lookback, request.row
-        span = int(history.close_times(last, last + 1)[0] - history.close_times(first, first + 1)[0])
-        return span > (lookback - 1) * self._duration
+        """Return whether bars are missing within a window, as far as it is known when there should be any."""
+        return self._ahead.missing(self._opened(request)) > 0
 
     def is_filled(self, request: Request) -> bool:
         """Return whether a gap policy made up any of a window's bars."""
@@ -206,30 +197,25 @@ def due_rows(close_time: IntArray, lookback: int, interval: int | None, before: 
     return np.flatnonzero(due).astype(np.int64)
 
 
-def _on_weekdays(start: int, count: int, duration: int) -> IntArray:
-    stamps: list[int] = []
-    time = start
-    while len(stamps) < count:
-        if (time // DAY + 3) % 7 < 5:
-            stamps.append(time)
-        time += duration
-    return np.array(stamps, np.int64)
-
-
 def _check_calendar(spec: ForecastSpec) -> None:
     for name in spec.calendar:
         if name not in CALENDAR:
             raise PluginError(
                 f"forecaster {spec.name} asks for the calendar column {name!r}; expected some of {', '.join(CALENDAR)}"
             )
-    if spec.future_stamps not in FUTURES:
-        raise PluginError(
-            f"forecaster {spec.name} has future_stamps {spec.future_stamps!r}; expected one of {', '.join(FUTURES)}"
-        )
+    check_clock(spec.clock, spec.name)
+
+
+def check_clock(clock: str, whose: str) -> None:
+    """Refuse a wall clock that there is not.
+
+    Raises:
+        PluginError: naming it.
+    """
     try:
-        ZoneInfo(spec.clock)
+        ZoneInfo(clock)
     except (ZoneInfoNotFoundError, ValueError) as exc:
         raise PluginError(
-            f"forecaster {spec.name} reads its calendar on the clock {spec.clock!r}, which is no time zone; expected "
-            "UTC or a name such as America/New_York"
+            f"forecaster {whose} reads its calendar on the clock {clock!r}, which is no time zone; expected UTC or a "
+            "name such as America/New_York"
         ) from exc

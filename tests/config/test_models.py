@@ -140,6 +140,12 @@ def test_a_predictor_and_its_tokenizer_become_an_artefact(tmp_path):
     done = run(*source, "--tokenizer", tmp_path / "tok", "--max-context", 64)
     assert done.exit_code == 0, done.output
     assert load_artefact(tmp_path / "art").card.configuration["max_context"] == 64
+    known = (*source, "--tokenizer", tmp_path / "tok", "--max-context", 64)
+    assert run(*known, "--future-stamps", "XSHG").exit_code == 0
+    conventions = load_artefact(tmp_path / "art").card.conventions
+    assert (conventions["future_stamps"], conventions["clock"]) == ("XSHG", "Asia/Shanghai")
+    assert "future_stamps 'XSGH'; expected 24/7" in run(*known, "--future-stamps", "XSGH").output
+    assert "the clock 'Mars', which is no time zone" in run(*known, "--clock", "Mars").output
 
 
 @pytest.mark.parametrize(

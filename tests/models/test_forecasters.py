@@ -15,7 +15,7 @@ from engine.forecasting.book import ForecastTerms
 from engine.forecasts import ForecastKind, Forecasts, Windows
 from engine.testing import NEW_YEAR_2024, make_bars, run_bars
 from models.alpha360 import alpha360, alpha360_of_windows, with_vwap
-from models.artefact import ArtefactCard, save_artefact
+from models.artefact import ArtefactCard, load_artefact, save_artefact
 from models.forecasters import load_forecaster
 from models.krnn import KRNN, KRNNConfiguration, card_configuration
 from models.kronos.configuration import ModelSizes, TokenizerSizes
@@ -287,6 +287,26 @@ def test_options_that_there_are_not_are_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         loaded(name, MAKERS[name](tmp_path / "a"), **options)
+
+
+@pytest.mark.parametrize(("conventions", "options", "expected"), [
+    ({}, {}, ("UTC", "24/7")),
+    ({"clock": "Asia/Tokyo"}, {}, ("Asia/Tokyo", "24/7")),
+    ({"future_stamps": "XNYS"}, {}, ("America/New_York", "XNYS")),
+    ({"future_stamps": "XNYS", "clock": "UTC"}, {}, ("UTC", "XNYS")),
+    ({"future_stamps": "XNYS"}, {"future_stamps": "XSHG", "clock": "UTC"}, ("UTC", "XSHG")),
+    ({"future_stamps": "XNYS"}, {"future_stamps": "weekdays"}, ("UTC", "weekdays")),
+])  # fmt: skip
+def test_clock_and_calendar_are_the_artefacts_unless_settings_say_otherwise(
+    conventions: dict[str, Any], options: dict[str, Any], expected: tuple[str, str], tmp_path: Path
+) -> None:
+    artefact = load_artefact(kronos(tmp_path / "a"))
+    card = replace(artefact.card, conventions=conventions)
+    save_artefact(tmp_path / "a", card, dict(artefact.weights), tokenizer=dict(artefact.tensors["tokenizer"]))
+
+    spec = loaded("kronos", tmp_path / "a", **options).spec
+
+    assert (spec.clock, spec.future_stamps) == expected
 
 
 def test_a_timeframe_must_be_known_and_the_artefacts_own(tmp_path: Path) -> None:

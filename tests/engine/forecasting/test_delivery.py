@@ -383,7 +383,8 @@ class Declares(Strategy):
     (Declares("model"), replace(HOURLY, lookback=0), "lookback is 0; expected 1 or more"),
     (Declares("model"), replace(HOURLY, calendar=("year",)), "calendar column 'year'; expected some of minute"),
     (Declares("model"), replace(HOURLY, clock="Mars"), "the clock 'Mars', which is no time zone"),
-    (Declares("model"), replace(HOURLY, future_stamps="XNYS"), "future_stamps 'XNYS'; expected one of 24/7, weekdays"),
+    (Declares("model"), replace(HOURLY, future_stamps="XNY"), "future_stamps 'XNY'; expected 24/7, weekdays, or"),
+    (Declares("model"), replace(HOURLY, repairs=True), "repairs are of bars, and it gives return; leave them out"),
     (Declares("model"), replace(HOURLY, kind=ForecastKind.QUANTILES, levels=(0.9, 0.1)), "expected ascending ones"),
     (Declares("model"), replace(HOURLY, kind=ForecastKind.MULTI), "needs names of its outputs"),
 ])  # fmt: skip
