@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from config.data import make_feed
 from config.forecasts import forecast_terms, make_forecasters
-from config.settings import Instant, Settings
+from config.setting_types import Instant
+from config.settings import Settings
 from engine.analysis.single_forecast import ForecastView, PanelRow, PricePath
 from engine.bars import Stream, iso
 from engine.errors import SettingsError, nearest_name

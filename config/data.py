@@ -18,6 +18,7 @@ from config.settings import (
     LayoutSettings,
     Settings,
     SyntheticData,
+    VenueData,
     section_from,
 )
 from engine.bars import Bars, FloatArray, Timeframe, iso, nanoseconds
@@ -64,6 +65,11 @@ def feed_of(data: DataSettings, seed: int) -> Feed:
             feed = Catalog(data.folder).feed(
                 data.symbols, data.timeframe, start=data.start, end=data.end, gap_policy=data.gap_policy,
                 calendar=data.calendar,
+            )
+        case VenueData():
+            raise SettingsError(
+                'data.source is "venue", whose bars are yet to come; run it with `paper`, or `fetch` them and set '
+                'data.source = "catalog"'
             )
         case FileData():
             feed = MemoryFeed(_bars_of_files(data), gap_policy=data.gap_policy, calendar=data.calendar or "24/7")

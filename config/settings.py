@@ -10,16 +10,13 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -29,6 +26,33 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from config.faults import fault_of, shortened, without_followers
+from config.live_settings import LiveSettings
+from config.setting_types import (
+    BasisPoints,
+    Column,
+    Instant,
+    Leverage,
+    Names,
+    NotNegative,
+    Place,
+    Places,
+    Positive,
+    PositiveShare,
+    Rate,
+    S,
+    Section,
+    Span,
+    Spans,
+    YearlyRate,
+    amount,
+    as_tuple,
+    bounds_choice,
+    cap_of_volume,
+    cash_amounts,
+    finer,
+    resolved,
+    timeframe_name,
+)
 from engine.bars import Timeframe
 from engine.errors import SettingsError
 from engine.semantics import CHOICES, PROFILES, Switches, profile
@@ -41,119 +65,6 @@ DEFAULT_JOURNAL = f"sqlite:///{RUNS}/journal.db"
 FORECAST_STORE = RUNS / "forecasts.db"
 CATALOG = ROOT / "data" / "catalog"
 """Where imported bars are kept by default."""
-
-
-# ── kinds of values ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str | Path) else value
-
-
-def _timeframe(text: str) -> str:
-    try:
-        return Timeframe.parse(text).name
-    except SettingsError as exc:
-        raise ValueError(str(exc)) from exc
-
-
-def _instant(value: Any) -> Any:
-    """Take a TOML date as its midnight UTC, and refuse a time that does not say where it is."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value) if len(value) > 10 else date.fromisoformat(value)
-        except ValueError:
-            raise ValueError("expected a time such as 2024-01-31 or 2024-01-31T09:30:00Z") from None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError(f"it has no timezone; expected {value.isoformat()}Z, or an offset")
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            raise ValueError("expected a time whose UTC lies in the years 1 to 9999") from None
-    return value
-
-
-def _cash(value: Any) -> Any:
-    """Return one amount or a table of them, checked here so that a fault is told once and not for each kind."""
-    try:
-        amounts = [_amount(amount) for amount in (value.values() if isinstance(value, Mapping) else (value,))]
-    except (ArithmeticError, ValueError):
-        raise ValueError("expected an amount, 0 or more, or a table of them such as { USDT = 10000 }") from None
-    if not any(amounts):
-        raise ValueError("expected an amount above 0 in at least one currency")
-    return dict(zip(value, amounts, strict=True)) if isinstance(value, Mapping) else amounts[0]
-
-
-def _amount(value: Any) -> Decimal:
-    amount = Decimal(str(value))
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise ValueError
-    return amount
-
-
-def _volume_cap(value: Any) -> Any:
-    if value is None or value == "none" or (isinstance(value, int | float) and 0 < value <= 1):
-        return value
-    raise ValueError('expected a share above 0 and up to 1, or "none"')
-
-
-def _bounds(value: Any) -> Any:
-    if isinstance(value, bool) or value == "auto":
-        return value
-    raise ValueError('expected true, false, or "auto"')
-
-
-def _beside_the_file(value: Path | str, info: ValidationInfo) -> Path:
-    """Return the path, relative ones taken from the settings file's folder."""
-    folder = (info.context or {}).get("folder", Path.cwd())
-    return _resolved(value, folder)
-
-
-def _resolved(path: Path | str, folder: Path) -> Path:
-    try:
-        return Path(folder, Path(path).expanduser()).resolve()
-    except (RuntimeError, OSError) as exc:  # ~ of a user there is not, links in a circle
-        raise ValueError(f"expected a path that leads somewhere: {exc}") from exc
-
-
-def _finer(value: Any, info: ValidationInfo) -> Any:
-    """Return a timeframe as it is, and files as paths from the settings file's folder."""
-    if isinstance(value, str):
-        try:
-            return Timeframe.parse(value).name
-        except SettingsError:
-            value = (value,)
-    if value is None or not isinstance(value, list | tuple):
-        return value
-    return tuple(_beside_the_file(path, info) for path in value)
-
-
-Column = str | int
-Place = Annotated[Path, AfterValidator(_beside_the_file)]
-Instant = Annotated[datetime, BeforeValidator(_instant)]
-Span = Annotated[str, AfterValidator(_timeframe)]
-Spans = Annotated[tuple[Span, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Places = Annotated[tuple[Place, ...], BeforeValidator(_as_tuple)]
-Rate = Annotated[Decimal, Field(gt=Decimal("-0.1"), lt=Decimal("0.1"))]
-BasisPoints = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]
-NotNegative = Annotated[Decimal, Field(ge=0)]
-Positive = Annotated[Decimal, Field(gt=0)]
-PositiveShare = Annotated[Decimal, Field(gt=0, lt=1)]
-YearlyRate = Annotated[Decimal, Field(ge=0, le=10)]
-Leverage = Annotated[Decimal, Field(ge=1, le=1000)]
-
-
-S = TypeVar("S", bound="Section")
-
-
-class Section(BaseModel):
-    """A table of settings: frozen, and nothing unknown in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
 
 # ── [run] ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,12 +87,12 @@ class _Data(Section):
     timeframe: Spans = Field(
         ("1m",), description='length of a bar (`"5m"`), or several (`["1m", "1h"]`), the first being the one that is '
         "meant where a strategy names none")
-    resample: Annotated[tuple[Span, ...], BeforeValidator(_as_tuple)] = Field(
+    resample: Annotated[tuple[Span, ...], BeforeValidator(as_tuple)] = Field(
         (), description="longer timeframes to make out of the first and to publish beside it")
     start: Instant | None = Field(
         None, description="first open time, inclusive (UTC); 2024-01-01 if left out for a synthetic market")
     end: Instant | None = Field(None, description="last close time, inclusive (UTC)")
-    detail: Annotated[str | tuple[Path, ...] | None, BeforeValidator(_finer)] = Field(
+    detail: Annotated[str | tuple[Path, ...] | None, BeforeValidator(finer)] = Field(
         None, description='finer bars that tell what happened inside the others, for `fills.path = "detail"` and '
         'bounds: a timeframe of the catalog (`"1m"`), or files')
     gap_policy: Literal["error", "mark", "forward_fill"] = Field(
@@ -235,6 +146,20 @@ class CatalogData(_Data):
     folder: Place = Field(CATALOG, description="where the catalog is")
 
 
+class VenueData(_Data):
+    """Bars of a crypto exchange as they close, for `paper`."""
+
+    source: Literal["venue"]
+    venue: str = Field(description="which exchange, as ccxt calls it: `binance`, `okx`, `bybit`, `kraken`, …")
+    symbols: Names = Field(min_length=1, description="which symbols to follow, as ccxt writes them: `BTC/USDT`")
+    history: int = Field(
+        500, ge=0, le=100_000, description="bars of each symbol from before the start, for indicators and forecasts")
+    api_urls: dict[str, Any] | None = Field(
+        None, description="instead of the exchange's own addresses (`urls.api` of ccxt), those of a venue on this "
+        "machine; no other is taken")
+    options: dict[str, Any] = Field(default_factory=dict, description="further options of ccxt's")
+
+
 class LayoutSettings(Section):
     """How a file is laid out, as far as it cannot be read off the file itself."""
 
@@ -264,7 +189,7 @@ class FileData(_Data):
     paths: Places = Field(min_length=1, description="files, folders of files, or patterns such as `bars/*.csv`")
     symbols: Names = Field(
         (), description="the symbol of each file in turn, or one for all of them; taken from their names if left out")
-    timeframe: Annotated[tuple[Span, ...], BeforeValidator(_as_tuple)] = Field(
+    timeframe: Annotated[tuple[Span, ...], BeforeValidator(as_tuple)] = Field(
         (), description='length of a bar (`"5m"`); taken from the names or rows of the files if left out')
     layout: LayoutSettings = Field(default_factory=LayoutSettings, description="how the files are laid out")
     sort: bool = Field(False, description="put rows into time order instead of refusing them")
@@ -272,7 +197,7 @@ class FileData(_Data):
         "error", description="refuse a file with impossible rows, or leave them out")
 
 
-DataSettings = Annotated[SyntheticData | CatalogData | FileData, Field(discriminator="source")]
+DataSettings = Annotated[SyntheticData | CatalogData | FileData | VenueData, Field(discriminator="source")]
 
 
 # ── [strategy] ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -322,7 +247,7 @@ class AccountSettings(_MarginTerms):
         "cash", description="`cash`: what is bought is paid for; `margin`: a part of it is put up, and perpetuals may "
         "be held (docs/accounts.md)")
 
-    cash: Annotated[Decimal | dict[str, Decimal], BeforeValidator(_cash)] = Field(
+    cash: Annotated[Decimal | dict[str, Decimal], BeforeValidator(cash_amounts)] = Field(
         Decimal(10_000), description="opening balance: a number, or one per currency (`{ USDT = 10000, EUR = 0 }`), "
         "the first being the one that results are reported in")
     currency: str = Field(
@@ -538,7 +463,7 @@ class FillSettings(Section):
     trail_reference: str | None = Field(None, description="what a trailing stop follows")
     stop_limit_same_bar: str | None = Field(None, description="whether a triggered stop-limit may fill in the same bar")
     netting: str | None = Field(None, description="what an order that closes is set against")
-    volume_cap: Annotated[float | Literal["none"] | None, BeforeValidator(_volume_cap)] = Field(
+    volume_cap: Annotated[float | Literal["none"] | None, BeforeValidator(cap_of_volume)] = Field(
         None, description="largest share of a bar's volume that our fills take, the rest is carried over; "
         '`"none"` for no cap')
     children_reduce_only: bool | None = Field(
@@ -549,7 +474,7 @@ class FillSettings(Section):
     touch_probability: float | None = Field(
         None, ge=0, le=1, description='chance of a fill at a touch, for `limit_touch = "probability"`')
     seed: int | None = Field(None, ge=0, description="for what is drawn at random; `run.seed` if left out")
-    bounds: Annotated[bool | Literal["auto"], BeforeValidator(_bounds)] = Field(
+    bounds: Annotated[bool | Literal["auto"], BeforeValidator(bounds_choice)] = Field(
         "auto", description="whether to work out how bad and how good the result may be where bars leave open what "
         'filled first (docs/bounds.md); `"auto"` does in runs of up to 250,000 bars')
 
@@ -579,7 +504,7 @@ class FillSettings(Section):
 def _limits(value: Any) -> Any:
     """Return one limit or a table of them, checked here so that a fault is told once and not for each kind."""
     try:
-        limits = [_amount(limit) for limit in (value.values() if isinstance(value, Mapping) else (value,))]
+        limits = [amount(limit) for limit in (value.values() if isinstance(value, Mapping) else (value,))]
     except (ArithmeticError, ValueError):
         expected = 'expected a number, 0 or more, or a table such as { default = 2, "BTC/USDT" = 0.5 }'
         raise ValueError(expected) from None
@@ -587,11 +512,11 @@ def _limits(value: Any) -> Any:
 
 
 def _wait(value: str) -> str:
-    return value if value in ("never", "next_day") else _timeframe(value)
+    return value if value in ("never", "next_day") else timeframe_name(value)
 
 
 def _fresh(value: str) -> str:
-    return value if value in ("never", "fresh") else _timeframe(value)
+    return value if value in ("never", "fresh") else timeframe_name(value)
 
 
 def _not_by_day(value: str) -> str:
@@ -850,6 +775,7 @@ class Settings(Section):
         "docs/forecasting.md")
     forecasts: ForecastSettings = Field(
         default_factory=ForecastSettings, description="how the forecasts of models are made and kept")
+    live: LiveSettings = Field(default_factory=LiveSettings, description="how `paper` runs a live session")
     journal: JournalSettings = Field(default_factory=JournalSettings, description="the record of the run, in SQL")
     report: ReportSettings = Field(default_factory=ReportSettings, description="the HTML report")
 
@@ -888,7 +814,7 @@ def journal_url(text: str, folder: Path) -> str:
     """
     if "://" not in text:
         try:
-            return f"sqlite:///{_resolved(text, folder)}"
+            return f"sqlite:///{resolved(text, folder)}"
         except ValueError as exc:
             raise SettingsError(f"journal {shortened(text)!r}: {exc}") from exc
     file = re.fullmatch(r"sqlite(?:\+\w+)?:///(?!/|:memory:|$)(.*)", text)

@@ -7,17 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from config.settings import (
-    RUNS,
-    CostSettings,
-    DataSettings,
-    Place,
-    Section,
-    Span,
-    _instant,
-    checked,
-    read_tables,
-)
+from config.setting_types import Place, Section, Span, instant_of
+from config.settings import RUNS, CostSettings, DataSettings, checked, read_tables
 
 
 def _cut(value: Any) -> Any:
@@ -26,7 +17,7 @@ def _cut(value: Any) -> Any:
         if not 0 < value <= 1:
             raise ValueError("expected a share of the data's time above 0 and up to 1, or a time such as 2024-06-01")
         return float(value)
-    return _instant(value)
+    return instant_of(value)
 
 
 Cut = Annotated[float | datetime, BeforeValidator(_cut)]

@@ -1,0 +1,54 @@
+"""Settings of live sessions: the venue the bars come from (`[data] source = "venue"`), and how a session is run
+(`[live]`)."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from config.setting_types import Place, Section, Span
+
+BROKERS = ("paper", "simulated", "sandbox")
+
+
+class FeedSettings(Section):
+    """What is asked of a live feed."""
+
+    grace_seconds: float = Field(
+        2.0, gt=0, le=600, description="how long after its close a bar is waited for, before the venue is asked "
+        "for it")
+    stale_after: float = Field(
+        60.0, gt=0, le=86_400, description="seconds of silence after which data count as stale, and nothing is decided")
+    connections: int = Field(4, ge=1, le=64, description="most connections to the venue at once")
+    trades: bool = Field(True, description="whether trades are followed; the paper broker needs them")
+    books: bool = Field(True, description="whether order books are followed; the paper broker needs them")
+    book_levels: int = Field(20, ge=1, le=1000, description="levels of the book that are looked at")
+
+
+class LiveSettings(Section):
+    """How a live session is run."""
+
+    broker: Literal["paper", "simulated", "sandbox"] = Field(
+        "paper", description="who fills orders: `paper` by the live book and trades; `simulated` by the bars, as a "
+        "backtest does; `sandbox` the venue's own test network, never real money")
+    late_after: Span = Field(
+        "1m", description="how long after a bar's close it may be acted on; later ones are seen, and not traded on")
+    latency_milliseconds: float = Field(
+        50.0, ge=0, le=60_000, description="of the paper broker: how long an order takes to the venue")
+    reconcile_every: Span = Field("5m", description="how often the venue is asked what our books should say")
+    kill_switch: Place | None = Field(
+        None, description="a file whose presence halts trading; if its first line begins with `flatten`, positions are "
+        "closed too")
+    heartbeat_seconds: float = Field(5.0, gt=0, le=600, description="how often the status file is written")
+    metrics_port: int | None = Field(
+        None, ge=1024, le=65_535, description="where Prometheus may ask for metrics, on this machine alone; nowhere if "
+        "left out")
+    notify: tuple[str, ...] = Field(
+        (), description="names of environment variables that hold addresses to notify (docs/paper.md); the addresses "
+        "themselves are secrets and do not belong here")
+    daily_report: Place | None = Field(None, description="a folder for a report each day; none if left out")
+    feed: FeedSettings = Field(default_factory=FeedSettings, description="what is asked of the feed")
+
+    @field_validator("notify", mode="before")
+    @classmethod
+    def _as_names(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
