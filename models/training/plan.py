@@ -6,7 +6,7 @@ Schedules are functions of the step alone, so that a run that goes on after a st
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -81,10 +81,16 @@ class OptimiserPlan:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         if not trained:
             raise SettingsError("nothing would be trained: every parameter is frozen; unfreeze some, or use LoRA")
+        # What is no weight (the learned variances of losses) says so of itself and does not shrink.
+        undecayed = [parameter for parameter in trained if getattr(parameter, "is_undecayed", False)]
+        kept = {id(parameter) for parameter in undecayed}
+        groups: list[dict[str, Any]] = [{"params": [one for one in trained if id(one) not in kept]}]
+        if undecayed:
+            groups.append({"params": undecayed, "weight_decay": 0.0})
         if self.kind == "sgd":
-            return torch.optim.SGD(trained, self.rate, momentum=self.betas[0], weight_decay=self.weight_decay)
+            return torch.optim.SGD(groups, self.rate, momentum=self.betas[0], weight_decay=self.weight_decay)
         made = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return made(trained, self.rate, self.betas, weight_decay=self.weight_decay)
+        return made(groups, self.rate, self.betas, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
