@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from config.setting_types import Place, Section, Span, instant_of
 from config.settings import RUNS, CostSettings, DataSettings, checked, read_tables
@@ -21,6 +21,15 @@ def _cut(value: Any) -> Any:
 
 
 Cut = Annotated[float | datetime, BeforeValidator(_cut)]
+
+
+def _source(value: Any, info: ValidationInfo) -> Any:
+    """Take a folder beside the settings file for a path, anything else for a Hub id."""
+    folder = (info.context or {}).get("folder", Path.cwd())
+    return str((folder / value).resolve()) if isinstance(value, str) and value and (folder / value).is_dir() else value
+
+
+Source = Annotated[str, BeforeValidator(_source)]
 
 
 class OptimiserSettings(Section):
@@ -108,6 +117,49 @@ class KRNNSettings(Section):
     batching: Literal["shuffled", "instants"] = Field("shuffled", description="rows, or whole cross-sections")
 
 
+class _WindowSettings(Section):
+    lookback: int = Field(90, ge=2, description="bars that a window is normalised on")
+    horizon: int = Field(10, ge=1, description="bars ahead that it is trained for")
+    samples: int = Field(0, ge=0, description="windows drawn in an epoch; 0 for all")
+    judged: int = Field(400, ge=1, description="windows that judge, evenly spread")
+    clock: str = Field("UTC", description="the wall clock of the calendar, a zone such as Asia/Shanghai")
+
+
+class KronosTokenizerSettings(_WindowSettings):
+    """Kronos' tokenizer: sizes (tiny, for the CPU) and windows."""
+
+    pretrained: Source = Field("", description="a tokenizer to begin with: folder, Hub id, artefact; sizes are its")
+    d_model: int = Field(32, ge=1, description="width")
+    n_heads: int = Field(4, ge=1, description="heads")
+    ff_dim: int = Field(64, ge=1, description="width of the feed-forward layers")
+    n_enc_layers: int = Field(2, ge=1, description="blocks of the encoder, plus one")
+    n_dec_layers: int = Field(2, ge=1, description="blocks of the decoder, plus one")
+    s1_bits: int = Field(6, ge=1, description="bits of the coarse half")
+    s2_bits: int = Field(6, ge=1, description="bits of the fine half")
+    group_size: int = Field(4, ge=1, description="of a buffer in the files; a divisor of the bits")
+    beta: float = Field(0.05, description="weight of commitment")
+    gamma0: float = Field(1.0, description="weight of undecided bits")
+    gamma: float = Field(1.1, description="weight of the codebook's entropy")
+    zeta: float = Field(0.05, description="weight of both")
+
+
+class KronosSettings(_WindowSettings):
+    """Kronos' predictor: sizes (tiny, for the CPU) and windows."""
+
+    tokenizer: Source = Field("", description="required: a folder, a Hub id, or an artefact of a tokenizer or a kronos")
+    pretrained: Source = Field("", description="a predictor to begin with: folder, Hub id, artefact; sizes are its")
+    tuning: Literal["all", "head", "lora"] = Field("all", description="what of a pretrained predictor is trained")
+    rank: int = Field(8, ge=1, description="of LoRA's matrices")
+    teacher: bool = Field(False, description="predict s2 with the s1 that came, not with one that is drawn")
+    max_context: int = Field(512, ge=2, description="tokens that it is used with")
+    n_layers: int = Field(2, ge=1, description="blocks")
+    d_model: int = Field(64, ge=1, description="width")
+    n_heads: int = Field(4, ge=1, description="heads")
+    ff_dim: int = Field(128, ge=1, description="width of the feed-forward layers")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of all kinds")
+    learn_te: bool = Field(True, description="whether the calendar's tables are trained")
+
+
 class TrainingSettings(Section):
     """Everything a training run is made of."""
 
@@ -119,6 +171,9 @@ class TrainingSettings(Section):
     warm_start: WarmStartSettings = Field(default_factory=WarmStartSettings, description="what --warm-start must find")
     costs: CostSettings = Field(default_factory=CostSettings, description="what trading costs, for the position head")
     krnn: KRNNSettings = Field(default_factory=KRNNSettings, description="KRNN")
+    kronos_tokenizer: KronosTokenizerSettings = Field(
+        default_factory=KronosTokenizerSettings, description="Kronos' tokenizer")
+    kronos: KronosSettings = Field(default_factory=KronosSettings, description="Kronos' predictor")
 
 
 def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings:

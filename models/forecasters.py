@@ -202,7 +202,7 @@ class KronosForecaster:
         fill(network, dict(artefact.weights), f"model {loaded.name}")
         fill(tokenizer, dict(artefact.tensors["tokenizer"]), f"model {loaded.name}: its tokenizer")
         context = int(sizes["max_context"])
-        lookback = options.lookback or min(400, max(context - options.horizon, 1))
+        lookback = options.lookback or artefact.card.lookback or min(400, max(context - options.horizon, 1))
         device = loaded.device.name
         self._pipeline = KronosPipeline(
             tokenizer.to(device), network.to(device), context, clip=artefact.card.conventions.get("clip", 5.0),

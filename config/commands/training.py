@@ -7,7 +7,7 @@ import typer
 
 from config.commands.telling import told, write_json
 
-Kind = Literal["krnn"]
+Kind = Literal["krnn", "kronos-tokenizer", "kronos"]
 
 
 def register(app: typer.Typer) -> None:
