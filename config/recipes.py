@@ -1,14 +1,27 @@
 """Which recipe trains what: settings, bars and spans to a recipe and the plan that is its own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from config.settings import (
+    CostSettings,
+    FixedSlippageSettings,
+    MakerTakerFeeSettings,
+    NoSlippageSettings,
+    TieredFeeSettings,
+)
 from config.training_settings import KronosSettings, KronosTokenizerSettings, TrainingSettings
 from engine.errors import SettingsError
+from models.artefact import load_artefact
 from models.krnn import KRNNConfiguration
 from models.kronos.configuration import ModelSizes, TokenizerSizes
-from models.training import krnn, kronos
+from models.position.head import HeadSizes, Serving
+from models.position.objective import Weights
+from models.position.price_transformer import PRESETS, PriceSizes
+from models.training import krnn, kronos, position, price
 from models.training.data.splits import Split
 from models.training.panel import Panel
 from models.training.plan import Plan
@@ -62,4 +75,56 @@ def _windows(of: KronosTokenizerSettings | KronosSettings, panel: Panel, split: 
     )
 
 
-RECIPES: Mapping[str, Maker] = {"krnn": _krnn, "kronos-tokenizer": _kronos_tokenizer, "kronos": _kronos}
+def _price(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Recipe, Plan]:
+    of = settings.price
+    sizes = replace(PRESETS[of.preset], horizons=of.horizons, dropout=of.dropout, experts=of.experts)
+    return price.PriceRecipe(panel, split, sizes, price.PriceData(of.lookback, of.every)), price.DEFAULTS
+
+
+def _position(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Recipe, Plan]:
+    of = settings.position
+    if not of.price:
+        raise SettingsError("position.price is missing: train it first (train price), and name its artefact")
+    artefact = load_artefact(Path(of.price))
+    position.check_stage_one(artefact, of.price, allow=of.allow_unskilled)
+    plan = position.PositionPlan(
+        of.steps, of.burn, of.every, cost=cost_of_trading(settings.costs), first=of.first_temperature,
+        last=of.last_temperature, jitter=of.jitter, objective=of.objective,
+        weights=Weights(of.variance, of.drawdown, of.opportunity),
+    )
+    inputs = PriceSizes(**artefact.card.configuration).feature_count
+    sizes = HeadSizes(inputs, of.state, of.short, of.dropout)
+    serving = Serving(temperature=of.last_temperature, hysteresis=of.hysteresis)
+    return position.PositionRecipe(panel, split, artefact, sizes, plan, serving), position.DEFAULTS
+
+
+def cost_of_trading(costs: CostSettings) -> float:
+    """Return what the broker takes for trading the whole equity once, as a fraction: fee, half spread and slippage of
+    an order that takes liquidity.
+
+    Raises:
+        SettingsError: that depends on more than the order's worth.
+    """
+    fees, slippage = costs.fees, costs.slippage
+    match fees:
+        case MakerTakerFeeSettings(taker=taker):
+            fee = float(taker)
+        case TieredFeeSettings(tiers=tiers):
+            fee = float(tiers[0].taker)
+        case _:
+            raise SettingsError("costs.fees of shares depend on their price; expected kind maker_taker or tiered here")
+    match slippage:
+        case NoSlippageSettings():
+            return fee
+        case FixedSlippageSettings():
+            return fee + (slippage.basis_points + slippage.half_spread_basis_points) / 1e4
+    raise SettingsError(f"costs.slippage is {slippage.kind}, which depends on the order; expected fixed or none here")
+
+
+RECIPES: Mapping[str, Maker] = {
+    "krnn": _krnn,
+    "kronos-tokenizer": _kronos_tokenizer,
+    "kronos": _kronos,
+    "price": _price,
+    "position": _position,
+}

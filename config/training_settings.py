@@ -160,6 +160,40 @@ class KronosSettings(_WindowSettings):
     learn_te: bool = Field(True, description="whether the calendar's tables are trained")
 
 
+class PriceSettings(Section):
+    """PriceTransformer: sizes (nano if left out) and windows."""
+
+    preset: Literal["nano", "tiny", "small", "base", "large"] = Field("nano", description="its sizes")
+    horizons: int = Field(7, ge=1, description="bars ahead that it speaks of")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in training")
+    experts: int = Field(0, ge=0, description="feed-forward layers of each block that tokens choose two of; 0 for one")
+    lookback: int = Field(48, ge=10, description="bars of a window")
+    every: int = Field(1, ge=1, description="every how manieth window trains")
+
+
+class PositionSettings(Section):
+    """The position head over a trained PriceTransformer. What trading costs is `[costs]`, as for a backtest."""
+
+    price: Source = Field("", description="required: the artefact of a PriceTransformer that `train price` made")
+    allow_unskilled: bool = Field(False, description="go on although it does not beat a random walk")
+    state: int = Field(32, ge=1, description="units of the memory")
+    short: bool = Field(False, description="whether shares go from -1, not from 0")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of the memory, in training")
+    steps: int = Field(20, ge=2, description="bars that are learned from at once")
+    burn: int = Field(20, ge=0, description="bars before them that warm the memory")
+    every: int = Field(10, ge=1, description="bars from one such segment's beginning to the next one's")
+    first_temperature: float = Field(1.0, gt=0, description="of the choice at the beginning")
+    last_temperature: float = Field(0.3, gt=0, description="at the end, and in serving")
+    jitter: float = Field(0.02, ge=0, description="deviation of what is fed back from what was chosen")
+    objective: Literal[
+        "after_cost", "original", "relative_return", "risk_cost", "opportunity_cost", "information_ratio"
+    ] = Field("after_cost", description="growth of wealth after costs, or one of the original's losses by its name")
+    variance: float = Field(0.5, ge=0, description="weight of variance in `after_cost`")
+    drawdown: float = Field(0.1, ge=0, description="weight of the deepest fall")
+    opportunity: float = Field(0.0, ge=0, description="weight of what was missed, by the regime known before")
+    hysteresis: float = Field(0.02, ge=0, description="in serving: how far beyond half a step a wish must be to trade")
+
+
 class TrainingSettings(Section):
     """Everything a training run is made of."""
 
@@ -174,6 +208,8 @@ class TrainingSettings(Section):
     kronos_tokenizer: KronosTokenizerSettings = Field(
         default_factory=KronosTokenizerSettings, description="Kronos' tokenizer")
     kronos: KronosSettings = Field(default_factory=KronosSettings, description="Kronos' predictor")
+    price: PriceSettings = Field(default_factory=PriceSettings, description="PriceTransformer")
+    position: PositionSettings = Field(default_factory=PositionSettings, description="the position head")
 
 
 def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings:

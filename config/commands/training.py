@@ -7,7 +7,7 @@ import typer
 
 from config.commands.telling import told, write_json
 
-Kind = Literal["krnn", "kronos-tokenizer", "kronos"]
+Kind = Literal["krnn", "kronos-tokenizer", "kronos", "price", "position"]
 
 
 def register(app: typer.Typer) -> None:

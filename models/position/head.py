@@ -166,6 +166,7 @@ class PositionHead(nn.Module):
         generator: torch.Generator | None = None,
         *,
         noise: bool = True,
+        jitter: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Return the shares chosen at each of T steps [N, T], with gradients, and the last state [N, S].
 
@@ -174,6 +175,7 @@ class PositionHead(nn.Module):
         Args:
             features: [N, T, F]; temperature: of the softmax, ≥ 0.1, annealed by a schedule and never learned.
             noise: whether Gumbel noise is added to the logits (Jang et al. 2016, arXiv 1611.01144).
+            jitter: deviation of what is fed from what was chosen: fills are partial, and prices drift.
         """
         if not temperature >= LEAST_TEMPERATURE:
             raise PluginError(f"position head: temperature is {temperature}; expected {LEAST_TEMPERATURE} or more")
@@ -182,7 +184,8 @@ class PositionHead(nn.Module):
         held = features.new_zeros(count) if held is None else held
         shares = []
         for step in range(features.shape[1]):
-            logits, hidden = self.logits(features[:, step], held, hidden)
+            fed = held + jitter * torch.randn(held.shape, generator=generator).to(held) if jitter else held
+            logits, hidden = self.logits(features[:, step], fed, hidden)
             if noise:
                 logits = logits.float() + gumbel(logits.shape, generator, logits.device)
             held = ((logits / temperature).softmax(-1) * self.grid).sum(-1)

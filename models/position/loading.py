@@ -1,5 +1,6 @@
 """PriceTransformer and position head as artefacts."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +29,13 @@ def feature_names(sizes: PriceSizes) -> tuple[str, ...]:
 
 
 def save_price_transformer(
-    folder: Path, network: PriceTransformer, *, timeframe: str, lookback: int = LOOKBACK, **more: Any
+    folder: Path, network: PriceTransformer, *, timeframe: str, lookback: int = LOOKBACK,
+    validation: Mapping[str, float] | None = None, **more: Any,
 ) -> Artefact:
     """Write a PriceTransformer.
 
     Args:
+        validation: how it did on bars that it was not trained on, by metric.
         more: further entries of the card: trained_from, trained_until, trained_on, source.
     """
     card = ArtefactCard(
@@ -42,7 +45,11 @@ def save_price_transformer(
         timeframe=timeframe,
         lookback=lookback,
         horizon=network.sizes.horizons,
-        label={"kind": "quantiles of log return over the window's volatility times √h", "levels": list(LEVELS)},
+        label={
+            "kind": "quantiles of log return over the window's volatility times √h",
+            "levels": list(LEVELS),
+            **_validated(validation),
+        },
         conventions={"amount": "volume times (high + low + close) / 3", "clock": "UTC"},
         libraries=library_versions(),
         **more,
@@ -61,12 +68,19 @@ def load_price_transformer(artefact: Artefact) -> PriceTransformer:
 
 
 def save_position_head(
-    folder: Path, head: PositionHead, inputs: tuple[str, ...], serving: Serving, **more: Any
+    folder: Path,
+    head: PositionHead,
+    inputs: tuple[str, ...],
+    serving: Serving,
+    *,
+    validation: Mapping[str, float] | None = None,
+    **more: Any,
 ) -> Artefact:
     """Write a position head.
 
     Args:
         inputs: names of what it is fed, in order; `feature_names` of the PriceTransformer that it was trained on.
+        validation: as `save_price_transformer`.
         more: further entries of the card: trained_from, trained_until, trained_on, source.
     Raises:
         PluginError: it has another number of inputs.
@@ -77,7 +91,11 @@ def save_position_head(
         HEAD,
         {"sizes": asdict(head.sizes), "serving": asdict(serving)},
         inputs=inputs,
-        label={"kind": "share of equity", "grid": "tenths, from -1" if head.sizes.short else "tenths, from 0"},
+        label={
+            "kind": "share of equity",
+            "grid": "tenths, from -1" if head.sizes.short else "tenths, from 0",
+            **_validated(validation),
+        },
         libraries=library_versions(),
         **more,
     )
@@ -94,6 +112,10 @@ def load_position_head(artefact: Artefact) -> tuple[PositionHead, Serving]:
     sizes = _made(HeadSizes, content.get("sizes", {}), HEAD)
     serving = _made(Serving, content.get("serving", {}), HEAD)
     return _filled(PositionHead(sizes), artefact.weights, HEAD), serving
+
+
+def _validated(metrics: Mapping[str, float] | None) -> dict[str, Any]:
+    return {} if metrics is None else {"validation": dict(metrics)}
 
 
 def _configuration(artefact: Artefact, architecture: str) -> dict[str, Any]:

@@ -68,3 +68,20 @@ def test_unknown_settings_are_refused_with_the_nearest_that_is(tmp_path):
         load_training(EXAMPLE, ["train.epoch=3"])
     with pytest.raises(SettingsError, match=r"split.valid .*expected a share of the data's time above 0 and up to 1"):
         load_training(EXAMPLE, ["split.valid=1.5"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [("kronos-tokenizer", "kronos", "kronos.tokenizer"), ("price", "position", "position.price")],
+)
+def test_two_stages_follow_each_other(tmp_path, first, second, key):
+    small = ("data.bars=300", "train.epochs=1", "log.tensorboard=false", f"train.folder={tmp_path}")
+    folder = EXAMPLE.parent
+    one = run_training(first, load_training(folder / f"{first.replace('-', '_')}.toml", small))
+    two = run_training(second, load_training(folder / f"{second}.toml", [*small, f"{key}={one.artefact}"]))
+
+    cards = [load_artefact(done.artefact).card for done in (one, two)]
+    assert [card.trained_on for card in cards] == [("AAA/USDT", "BBB/USDT")] * 2
+    assert cards[0].trained_until == cards[1].trained_until
+    with pytest.raises(SettingsError, match=f"{key} is missing"):
+        run_training(second, load_training(folder / f"{second}.toml", small))
