@@ -351,7 +351,8 @@ class _PairSteps:
         other = beside.price if beside.bar_close_time == deal.bar_close_time else deal.price
         asked = deal.part(wanted) if wanted else None
         rest = deal if asked is None else deal.rest(asked)
-        for one, shares in ((asked, self._asked), (rest, only(Part.NO_FILL))):
+        short = only(self._why_short(rest.quantity))
+        for one, shares in ((asked, self._asked), (rest, short)):
             if one is None or not one.quantity:
                 continue
             amount = side * sign * one.quantity * size
@@ -359,7 +360,31 @@ class _PairSteps:
             # That it filled elsewhere than the part that both have is the work of two causes at once.
             work._books.book(made, symbol, cash=-amount * (one.price - other), shares=only(Part.INTERACTION))
         if rest.quantity:
-            self._say(missing(self._pair))
+            self._say("the fee was taken out of what was bought" if Part.FEE in short else missing(self._pair))
+
+    def _why_short(self, short: Decimal) -> Part:
+        """Return why one run's order filled less than the other's although it asked for as much."""
+        if self._fee_was_taken_out(short):
+            return Part.FEE
+        a, b = self._pair.a, self._pair.b
+        is_cut = any(order is not None and order.ending.startswith("reduced") for order in (a, b))
+        if is_cut and self._slices.both:  # cash did not go as far, at the price at which it filled
+            mine, theirs = self._slices.both[0]
+            if mine.reference != theirs.reference:
+                return self._work._causes.of_fill(self._pair, mine, theirs)[0]
+            if mine.price != theirs.price:
+                return Part.FILL_PRICE
+        return Part.NO_FILL
+
+    def _fee_was_taken_out(self, short: Decimal) -> bool:
+        """Return whether what one run's order filled less is the fee of it, as spot markets take it of a purchase."""
+        pair, symbol = self._pair, self._pair.one.row.symbol
+        if pair.a is None or pair.b is None or pair.one.sign < 0:
+            return False
+        less = min(pair.a, pair.b, key=lambda order: order.filled)
+        fee = sum((deal.fee / deal.price for deal in less.deals if deal.price), ZERO)
+        step = self._work._a.instruments[symbol].quantity_increment
+        return bool(fee) and not less.ending and abs(short - fee) <= max(2 * step, fee / 50)
 
     def _say(self, text: str) -> None:
         if text and text not in self._texts:

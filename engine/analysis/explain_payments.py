@@ -12,7 +12,10 @@ from engine.records import AccountEventRow
 
 CAPITAL = ("deposit", "withdrawal")
 """What is put in or taken out is no profit."""
-_FUNDING = ("funding", "interest", "borrow")
+_PART_OF = {
+    "funding": Part.FUNDING, "interest": Part.FUNDING, "borrow": Part.FUNDING, "fee": Part.FEE, "dust": Part.FEE,
+}
+"""Kinds of account events; of others (a liquidation's fee, what reconciliation found) nobody can say the cause."""
 _NEAR = MINUTE
 """Payments of one kind are one if their times, rounded to this, are equal: venues stamp them some milliseconds off."""
 
@@ -62,7 +65,7 @@ class Payments:
             self._books.book(made, any_symbol, cash=passed_on, shares=shares)
         else:
             passed_on = ZERO
-        part = Part.FUNDING if kind in _FUNDING else Part.INTERACTION
+        part = _PART_OF.get(kind, Part.INTERACTION)
         self._books.book(made, any_symbol, cash=mine - theirs - passed_on, shares=only(part))
 
     def _by_position(self, symbol: str, mine: Decimal, theirs: Decimal) -> Decimal:

@@ -45,7 +45,9 @@ class Cross(Strategy):
 
     def on_start(self) -> None:
         self.lines = {
-            symbol: [self.indicator("SMA", "close", bars, symbol=symbol) for bars in (5, 13)] for symbol in self.symbols}
+            symbol: [self.indicator("SMA", "close", bars, symbol=symbol) for bars in (5, 13)]
+            for symbol in self.symbols
+        }
 
     def on_bar(self, bar: Bar) -> None:
         fast, slow = self.lines[bar.symbol]
@@ -215,11 +217,12 @@ def test_symbols_are_explained_together() -> None:
 
 
 def test_what_cannot_be_explained_is_refused() -> None:
-    with pytest.raises(JournalError, match=r"run 1 \(TEST, .* and run 1 \(TEST, .* have no bars in common; run the back"):
-        explain(side(MARKET[:100])[0], side(MARKET[200:])[0])
+    early, late = side(MARKET[:100])[0], side(MARKET[200:])[0]
+    with pytest.raises(JournalError, match=r"run 1 \(TEST, .* and run 1 \(TEST, .* have no bars in common; run the"):
+        explain(early, late)
+    euro = side(terms=replace(USUAL, currency="EUR"), instruments=(replace(SPOT, quote="EUR"),))[0]
     with pytest.raises(JournalError, match="the runs trade in EUR, USD; a difference can be explained in one currency"):
-        euro = side(terms=replace(USUAL, currency="EUR"), instruments=(replace(SPOT, quote="EUR"),))
-        explain(euro[0], BASE[0])
+        explain(euro, BASE[0])
     with pytest.raises(JournalError, match="a run has no bars to compare"):
         explain(replace(BASE[0], bars={}), BASE[0])
 
