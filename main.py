@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from config.commands import explaining, forecasting, replaying, training
+from config.commands import explaining, fetching, forecasting, replaying, training
 from config.commands.forecast_store import forecasts
 from config.commands.models import models
 from config.commands.telling import command, told, write_json
@@ -271,6 +271,7 @@ forecasting.register(app)
 explaining.register(app)
 training.register(app)
 replaying.register(app)
+fetching.register(app)
 
 
 # ── the journal ─────────────────────────────────────────────────────────────────────────────────────────────────────
