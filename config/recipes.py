@@ -13,6 +13,7 @@ from config.settings import (
     NoSlippageSettings,
     TieredFeeSettings,
 )
+from config.tft_recipe import make_tft
 from config.training_settings import KronosSettings, KronosTokenizerSettings, TrainingSettings
 from engine.errors import SettingsError
 from models.artefact import load_artefact
@@ -127,4 +128,5 @@ RECIPES: Mapping[str, Maker] = {
     "kronos": _kronos,
     "price": _price,
     "position": _position,
+    "tft": make_tft,
 }

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,9 @@ from config.data import bars_of, feed_of
 from config.manifest import code_version
 from config.recipes import RECIPES
 from config.settings import RUNS
+from config.tft_plots import TFTPlots
 from config.training_settings import TrainingSettings
+from config.training_stages import add_summary
 from engine.bars import Timeframe, nanoseconds
 from engine.clock import WallClock
 from engine.errors import PluginError, SettingsError
@@ -25,9 +27,10 @@ from models.training.panel import Panel
 from models.training.plan import Plan
 from models.training.recipe import Recipe, TrainingFacts
 from models.training.records import Comet, MetricsFile, MLflow, TensorBoard
+from models.training.tft.recipe import TFTRecipe
 from models.training.warm_start import WarmStart, warm_start
 
-SETTINGS, CARD, ARTEFACT = "settings.json", "run.json", "artefact"
+SETTINGS, CARD, ARTEFACT, AUDIT = "settings.json", "run.json", "artefact", "data.txt"
 
 MAY_CHANGE = (
     "train.epochs", "train.patience", "train.keep", "train.stop_after", "train.device", "train.threads", "train.folder",
@@ -55,13 +58,13 @@ class TrainedRun:
 
 def run_training(
     kind: str, settings: TrainingSettings, *, resume: str | None = None, warm: Path | None = None,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[Watcher] = (), say: Callable[[str], None] | None = None,
 ) -> TrainedRun:
     """Train a network and write its artefact.
 
     Args:
         kind: of config.recipes.RECIPES. resume: a run's folder, or its name below the usual one. warm: an artefact to
-            begin with.
+            begin with. say: told, before training starts, what was left out of the data and why.
     Raises:
         SettingsError, DataError, PluginError: before the first step, if anything does not fit.
     """
@@ -82,8 +85,9 @@ def run_training(
         folder = Path(fabric.broadcast(str(_new_folder(settings, kind, feed.fingerprint))))
     began: list[WarmStart] = []
     if fabric.is_global_zero:
+        _tell_audit(recipe, folder, say)
         _write_card(folder, settings, kind, feed.fingerprint, warm)
-        watchers = [*watchers, MetricsFile(folder), *_loggers(settings, folder)]
+        watchers = [*watchers, MetricsFile(folder), *_loggers(settings, folder), *_plots(settings, recipe, folder)]
     done = train(
         recipe, plan, folder, fabric=fabric, watchers=watchers, stop_after=settings.train.stop_after,
         begin=None if warm is None else lambda network: began.append(_warmed(network, recipe, warm, settings)),
@@ -97,10 +101,34 @@ def run_training(
         recipe.export(done.network, artefact, facts)
     fabric.barrier()
     is_finished = done.state.epoch >= plan.epochs or 0 < plan.patience <= done.state.stale
-    return TrainedRun(
+    run = TrainedRun(
         folder, artefact, load_artefact(artefact).hash, recipe.goal.metric, done.best.score, done.best.epoch,
         done.state.epoch, done.state.step, done.best.metrics, str(began[0]) if began else "", is_finished,
     )
+    if fabric.is_global_zero:
+        line = {
+            "run": folder.name, "kind": kind, "metric": run.metric, "best": run.best, "best_epoch": run.best_epoch,
+            "epochs": run.epochs, "val_loss": run.metrics.get("val_loss"), "artefact": str(artefact),
+            "began_with": None if warm is None else str(warm), "finished": is_finished,
+        }
+        add_summary(settings.train.folder, settings.train.name, WallClock().now, line)
+    return run
+
+
+def _tell_audit(recipe: Recipe, folder: Path, say: Callable[[str], None] | None) -> None:
+    """Write what became of every row of the data, and say it."""
+    if isinstance(recipe, TFTRecipe):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / AUDIT).write_text(f"{recipe.audit}\n", "utf-8")
+        if say is not None:
+            say(str(recipe.audit))
+
+
+def _plots(settings: TrainingSettings, recipe: Recipe, folder: Path) -> list[Watcher]:
+    """Return what draws the judging windows of a network of several targets."""
+    if not isinstance(recipe, TFTRecipe) or not settings.tft.plots_every:
+        return []
+    return [TFTPlots(recipe, folder, settings.tft.plots_every)]
 
 
 def make_split(settings: TrainingSettings, panel: Panel) -> Split:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from config.setting_types import Place, Section, Span, instant_of
 from config.settings import RUNS, CostSettings, DataSettings, checked, read_tables
+from config.tft_settings import TFTSettings
 
 
 def _cut(value: Any) -> Any:
@@ -210,6 +211,7 @@ class TrainingSettings(Section):
     kronos: KronosSettings = Field(default_factory=KronosSettings, description="Kronos' predictor")
     price: PriceSettings = Field(default_factory=PriceSettings, description="PriceTransformer")
     position: PositionSettings = Field(default_factory=PositionSettings, description="the position head")
+    tft: TFTSettings = Field(default_factory=TFTSettings, description="the temporal fusion transformer")
 
 
 def load_training(path: Path, overrides: Sequence[str] = ()) -> TrainingSettings:

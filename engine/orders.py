@@ -29,7 +29,7 @@ class Side(IntEnum):
     @property
     def word(self) -> str:
         """ "buy" or "sell"."""
-        return "buy" if self > 0 else "sell"
+        return self.name.lower()
 
 
 class OrderType(Enum):

@@ -33,7 +33,7 @@ from models.kronos.tokenizer import KronosTokenizer
 from models.position.features import slots, volatility, week_times
 from models.position.loading import feature_names, load_price_transformer, quantile_names
 from models.position.price_transformer import LEVELS
-from models.tft.bar_features import BEFORE, FIELDS, check_features, features_of
+from models.tft.bar_features import FIELDS, bars_before, features_of
 from models.tft.heads import Quantiles
 from models.tft.keeping import pipeline_of
 from models.tft.statements import are_quantiles_of_return, named_outputs, output_names
@@ -378,8 +378,7 @@ class TFTForecaster:
         card = loaded.artefact.card
         self._pipeline = pipeline_of(loaded.artefact, device=loaded.device.name)
         self._targets, steps = self._pipeline.targets, self._pipeline.horizon
-        check_features(card.inputs)
-        self._features, self._name = card.inputs, loaded.name
+        self._features, self._name, self._before = card.inputs, loaded.name, bars_before(card.inputs)
         self._known: tuple[str, ...] = tuple(card.conventions.get("known_ahead", ()))
         self._codes = list(card.vocabularies)
         self._vocabularies = card.vocabularies
@@ -393,15 +392,15 @@ class TFTForecaster:
         if self._gives_quantiles and isinstance(head, Quantiles):
             values = {"levels": head.levels}
         self.spec = loaded.spec(
-            ForecastKind.QUANTILES if self._gives_quantiles else ForecastKind.MULTI, "tft",
-            lookback=card.lookback + BEFORE, horizon=horizon, inputs=FIELDS, is_deterministic=True,
+            ForecastKind.QUANTILES if self._gives_quantiles else ForecastKind.MULTI, "tft", "features",
+            lookback=card.lookback + self._before, horizon=horizon, inputs=FIELDS, is_deterministic=True,
             calendar=tuple(name for name in CALENDAR if name in columns),
             **values,
         )
 
     def forecast(self, windows: Windows) -> Forecasts:
         """Return outputs [N, C], or quantiles of the log return [N, H, Q], float32."""
-        seen = slice(BEFORE, self.spec.lookback + self._pipeline.horizon)
+        seen = slice(self._before, self.spec.lookback + self._pipeline.horizon)
         calendar = known = None
         if windows.calendar is not None:
             calendar = torch.from_numpy(np.ascontiguousarray(windows.calendar[:, seen]))
@@ -410,7 +409,8 @@ class TFTForecaster:
         values = torch.from_numpy(features_of(windows.values, self._features))
         with _fitting():
             made = self._pipeline.forecast(
-                values, known=known, codes=self._coded(windows, calendar), symbols=self._symbols(windows)
+                values, known=known, codes=self._coded(windows, calendar), symbols=self._symbols(windows),
+                periods=self._periods(windows),
             )
         if self._gives_quantiles:
             return Forecasts(made.values[self._targets[0].name].float().cpu().numpy())
@@ -421,11 +421,18 @@ class TFTForecaster:
         known = self._vocabularies.get("symbol", {})
         return torch.tensor([known.get(symbol, 0) for symbol in windows.symbols], dtype=torch.int64)
 
+    def _periods(self, windows: Windows) -> torch.Tensor | None:
+        """Return the code of the bars' timeframe, None of a network that knows only one."""
+        known = self._vocabularies.get("period")
+        return None if known is None else torch.full((len(windows),), known.get(self.spec.timeframe, 0))
+
     def _coded(self, windows: Windows, calendar: torch.Tensor | None) -> dict[str, torch.Tensor]:
         codes = {}
         for name in self._codes:
             if name == "symbol":
                 codes[name] = self._symbols(windows)
+            elif name == "period" and (periods := self._periods(windows)) is not None:
+                codes[name] = periods
             elif calendar is not None and name in self.spec.calendar:
                 codes[name] = calendar[..., self.spec.calendar.index(name)]
             else:

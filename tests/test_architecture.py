@@ -42,6 +42,7 @@ LIBRARIES = {
     "brokers": {"ccxt", "numpy"},
     "config": {"numpy", "pydantic", "pydantic_core", "rich"},
     "config.commands": {"typer"},
+    "config.tft_plots": {"matplotlib", "numpy"},
     "config.pytest_plugin": {"pytest"},
     "main": {"rich", "typer"},
 }
@@ -50,7 +51,8 @@ LIBRARIES = {
 # loaded only then may say so at its top: networks, and the migrations that alembic runs.
 SLOW_OF_OURS = {"engine.kernel"}
 DEFERRED = {
-    "alembic", "ccxt", "exchange_calendars", "fsspec", "pandas", "plotly", "pyarrow", "quantstats", "torch", "vectorbt",
+    "alembic", "ccxt", "exchange_calendars", "fsspec", "matplotlib", "pandas", "plotly", "pyarrow", "quantstats",
+    "torch", "vectorbt",
 }
 
 

@@ -7,7 +7,7 @@ import typer
 
 from config.commands.telling import told, write_json
 
-Kind = Literal["krnn", "kronos-tokenizer", "kronos", "price", "position"]
+Kind = Literal["krnn", "kronos-tokenizer", "kronos", "price", "position", "tft"]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,10 @@ def train(
     settings = load_training(config, changes or [])
     is_first = os.environ.get("RANK", "0") == "0"
     watchers = [TrainingProgress(errors, settings.train.name)] if is_first else []
-    done = run_training(kind, settings, resume=resume, warm=warm_start, watchers=watchers)
+    done = run_training(
+        kind, settings, resume=resume, warm=warm_start, watchers=watchers,
+        say=lambda text: errors.print(text, highlight=False, soft_wrap=True),
+    )
     if not is_first:
         return
     if json_path is not None:

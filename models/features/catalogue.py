@@ -116,13 +116,13 @@ class Incremental:
         self._rows = np.empty((len(FIELDS), 2 * of.memory))
         self._count = 0
 
-    def update(self, open: float, high: float, low: float, close: float, volume: float) -> float:
-        """Take a closed bar; return the value at it, NaN in the warm-up."""
+    def update(self, *values: float) -> float:
+        """Take a closed bar's open, high, low, close and volume; return the value at it, NaN in the warm-up."""
         size = self._of.memory
         if self._count == self._rows.shape[1]:
             self._rows[:, :size] = self._rows[:, size:]
             self._count = size
-        self._rows[:, self._count] = open, high, low, close, volume
+        self._rows[:, self._count] = values
         self._count += 1
         kept = self._rows[:, max(self._count - size, 0) : self._count]
         return float(self._of.values(dict(zip(FIELDS, kept, strict=True)))[-1])

@@ -16,7 +16,7 @@ def _typical(bars: Columns) -> FloatArray:
 
 
 @indicator(1)
-def volume_change(bars: Columns) -> FloatArray:
+def volume_step(bars: Columns) -> FloatArray:
     """Volume over that of the bar before, less 1; at most 5, also after a bar without volume."""
     before = lagged(bars["volume"])
     return np.where(
@@ -86,10 +86,10 @@ def cmf(bars: Columns, count: int) -> FloatArray:
 @indicator(_after, bars=20)
 def price_volume_correlation(bars: Columns, count: int) -> FloatArray:
     """Correlation of log returns with volume over that of the bar before (at most 5): −1 … 1."""
-    return correlation(change(np.log(bars["close"])), _volume_step(bars), count)
+    return correlation(change(np.log(bars["close"])), _steps_of_volume(bars), count)
 
 
-def _volume_step(bars: Columns) -> FloatArray:
+def _steps_of_volume(bars: Columns) -> FloatArray:
     before = lagged(bars["volume"])
     return np.where(np.isnan(before), np.nan, np.clip(share(bars["volume"], before, 2.0), 0, _LARGEST))
 

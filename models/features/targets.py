@@ -153,7 +153,7 @@ def _sigma(columns: Columns, span: float) -> FloatArray:
     return ewma_volatility(columns, int(span))
 
 
-def _event(happens: FloatArray, *known: FloatArray) -> FloatArray:
+def _event(happens: Any, *known: FloatArray) -> FloatArray:
     """Return 1 or 0, and NaN where something that it depends on is not known."""
     unknown = np.zeros(len(happens), bool)
     for values in known:

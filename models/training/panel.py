@@ -20,6 +20,7 @@ class Panel:
         open_time, close_time: int64 [rows]; symbol: int64 [rows], the place in `symbols`.
         first: int64 [rows], the row at which the row's symbol begins.
         across_gaps: whether a window may have a gap in it: of markets that close, every one has.
+        source: the bars of all timeframes that it was taken from.
     """
 
     symbols: tuple[str, ...]
@@ -30,6 +31,7 @@ class Panel:
     symbol: IntArray
     first: IntArray
     across_gaps: bool = False
+    source: Bars | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -57,6 +59,7 @@ class Panel:
             tuple(stream.symbol for stream in streams), wanted, values.astype(np.float32).astype(np.float64),
             np.concatenate([part.open_time for part in parts]), np.concatenate([part.close_time for part in parts]),
             np.repeat(np.arange(len(parts)), counts), np.repeat(ends - counts, counts), across_gaps,
+            bars,
         )
         panel._check()
         return panel

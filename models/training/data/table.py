@@ -5,10 +5,11 @@ normaliser and no target crosses a symbol or a hole. What comes from elsewhere (
 reference symbol, a series that is the same for all) is joined by the time at which it became known.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from functools import cached_property
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -287,7 +288,7 @@ class _Part:
         """Return log returns, NaN behind a gap."""
         return self._each(lambda columns: change(np.log(columns["close"])))
 
-    def _each(self, make):  # type: ignore[no-untyped-def]
+    def _each(self, make: Callable[[Columns], npt.NDArray[Any]]) -> npt.NDArray[Any]:
         return np.concatenate([make({name: c[piece] for name, c in self.columns.items()}) for piece in self.pieces])
 
 
@@ -369,7 +370,7 @@ def _kept(names: Sequence[str], allow: Sequence[str]) -> list[int]:
     for name in allow:
         if name not in names:
             raise SettingsError(
-                f"the allow-list names {name!r}, which is no feature here{nearest_name(name, names)}; there are "
+                f"the allow-list names {name!r}, which is no feature here{nearest_name(name, list(names))}; there are "
                 f"{', '.join(names)}"
             )
     return [place for place, name in enumerate(names) if not allow or name in allow]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -126,7 +126,7 @@ class TFTRecipe:
         self._valid = _places(split.valid.mask(windows.times, windows.label_times), "judging", split, table)
         train, self.valid = windows.select(self._train), windows.select(self._valid)
         self.vocabularies = Vocabularies.fit(train, table.groups)
-        self.unknown = self.vocabularies.unknown(self.valid, table.groups)
+        self.audit = replace(table.audit(), notes=self.vocabularies.unknown(self.valid, table.groups))
         self._symbols, self._periods = (torch.from_numpy(codes) for codes in self.vocabularies.codes(table.groups))
         self.periods = tuple(dict.fromkeys(one.timeframe for one in table.groups))
         plan.score.check(metric_names(self.specs, self.periods))
@@ -243,7 +243,7 @@ class TFTRecipe:
         assert isinstance(network, TrainingTFT)
         said: dict[str, list[Tensor]] = {spec.name: [] for spec in self.specs}
         lost = {spec.name: 0.0 for spec in self.specs}
-        for rows in torch.from_numpy(self._valid).split(_AT_ONCE):
+        for rows in torch.split(torch.from_numpy(self._valid), _AT_ONCE):
             batch = self._windows.gather(rows)
             output: TFTOutput = network(self._inputs(batch))
             scales = self.scales.of(self._symbols[batch["group"]].cpu(), self._periods[batch["group"]].cpu())

@@ -1,0 +1,143 @@
+"""`main.py train tft` from settings to an artefact that a forecaster runs; macro files, allow-lists, plots, stages."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from config.data import bars_of, feed_of
+from config.settings import ROOT
+from config.tft_recipe import make_tft
+from config.training import make_split, run_training
+from config.training_data import macro_of, make_data_plan, read_allow_list
+from config.training_settings import load_training
+from engine.bars import DAY, HOUR
+from engine.errors import DataError, SettingsError
+from engine.forecasts import Windows
+from feeds.series import read_series
+from models.artefact import load_artefact
+from models.forecasters import load_forecaster
+from models.training.panel import Panel
+from models.training.recipe import Moment
+
+EXAMPLE = ROOT / "config" / "examples" / "training" / "tft.toml"
+SMALL = ("data.bars=500", "train.epochs=2", "tft.lookback=8", "log.tensorboard=false", "tft.plots_every=2")
+
+
+def settings(tmp_path, *changes):
+    return load_training(EXAMPLE, [*SMALL, f"train.folder={tmp_path}", *changes])
+
+
+def test_a_run_tells_what_was_left_out_draws_and_adds_its_line(tmp_path):
+    said: list[str] = []
+    done = run_training("tft", settings(tmp_path), say=said.append)
+
+    assert done.metric == "composite"
+    assert "left out: warm-up" in said[0]
+    assert (done.folder / "data.txt").read_text().strip() == said[0]
+    plots = {path.name for path in (done.folder / "plots" / "epoch-0002").iterdir()}
+    assert plots == {"logreturn.png", "drawdown_prob.png", "realized_vol.png"}
+    run_training("tft", settings(tmp_path, "train.seed=1"))
+    lines = [json.loads(line) for line in (tmp_path / "stages" / "tft.jsonl").read_text().splitlines()]
+    assert [line["metric"] for line in lines] == ["composite", "composite"]
+    assert lines[0]["run"] == done.folder.name
+    assert lines[0]["val_loss"] == pytest.approx(done.metrics["val_loss"])
+
+
+def test_its_artefact_forecasts_in_the_engine_what_it_was_trained_to_say(tmp_path):
+    done = run_training("tft", settings(tmp_path, "train.epochs=1"))
+    forecaster = load_forecaster("m", done.artefact, device="cpu")
+    spec = forecaster.spec
+    assert spec.outputs[:2] == ("logreturn", "logreturn_q10")
+    assert spec.horizon == 4
+
+    # The same windows as the recipe's own, cut from bars as the engine cuts them.
+    given = settings(tmp_path, "train.epochs=1")
+    panel = Panel.of(bars_of(feed_of(given.data, given.train.seed)), "")
+    recipe, _ = make_tft(given, panel, make_split(given, panel))
+    network = recipe.network()
+    weights = load_artefact(done.artefact).weights
+    network.load_state_dict({**network.state_dict(), **weights})
+    recipe.validate(network.eval(), Moment(0, 0, 1.0))
+    places = np.arange(0, len(recipe.valid), 37)
+    rows = recipe.valid.rows.numpy()[places]
+    table = recipe.table
+    starts = np.array([group.rows.start for group in table.groups])[recipe.valid.groups[places]]
+    enough = rows - starts >= spec.lookback
+    places, rows = places[enough], rows[enough]
+    hourly = [panel.source.of(s) for s in panel.source.streams if s.timeframe == "1h"]
+    values, calendar, symbols = [], [], []
+    for place, row in zip(places, rows, strict=True):
+        group = table.groups[recipe.valid.groups[place]]
+        bars = hourly[recipe.valid.groups[place]]
+        at = row - group.rows.start
+        cut = slice(at + 1 - spec.lookback, at + 1)
+        values.append(np.stack([getattr(bars, name)[cut] for name in spec.inputs], axis=1))
+        opens = bars.open_time[at] + HOUR * np.arange(1 - spec.lookback, spec.horizon + 1)
+        of = {"hour": opens // HOUR % 24, "weekday": (opens // DAY + 3) % 7}
+        calendar.append(np.stack([of[name] for name in spec.calendar], axis=1))
+        symbols.append(group.symbol)
+    nothing = np.zeros(len(rows), np.int64)
+    windows = Windows(
+        np.stack(values).astype(np.float32), tuple(symbols), nothing, nothing.astype(np.uint64),
+        calendar=np.stack(calendar),
+    )
+    made = forecaster.forecast(windows).values
+    expected = recipe.validation.said["drawdown_prob"][places, 0]
+    np.testing.assert_allclose(made[:, spec.outputs.index("drawdown_prob")], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_macro_series_are_read_with_the_time_they_became_known(tmp_path):
+    frame = pd.DataFrame({"known": ["2024-01-03", "2024-01-01T12:00Z"], "fear": [3.0, 1.0], "note": ["b", "a"]})
+    frame.to_csv(tmp_path / "fear.csv", index=False)
+    given = settings(tmp_path, f'tft.macro=[{{path="{tmp_path}/fear.csv", time="known", columns="fear"}}]')
+    slow = macro_of(given.tft.macro[0])
+    assert slow.names == ("fear",)
+    assert slow.values[:, 0].tolist() == [1.0, 3.0]
+    assert slow.available_at.tolist() == [1704110400 * 10**9, 1704240000 * 10**9]
+    frame.to_parquet(tmp_path / "fear.parquet")
+    assert read_series(tmp_path / "fear.parquet", "known", ("fear",)).values.tolist() == slow.values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("known,x\n2024-01-01,1\n", {"time": "knwon"}, "has no column 'knwon'; did you mean 'known'"),
+        ("known,x\n2024-01-01,a\n", {"time": "known"}, "x should be numbers"),
+        ("known,x\nsoon,1\n", {"time": "known"}, "known has something that is no time"),
+        ("known,x\n2024-01-01,1\n,2\n", {"time": "known"}, "known is empty in row 1"),
+    ],
+)
+def test_macro_files_that_are_none_are_refused(tmp_path, text, options, message):
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_series(tmp_path / "m.csv", **options)
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        read_series(tmp_path / "none.csv", "known")
+
+
+def test_an_allow_list_is_read_line_by_line(tmp_path):
+    path = tmp_path / "kept.txt"
+    path.write_text("# chosen\nrsi(14)\n\nlog_return  # 0.3\n")
+    assert read_allow_list(path) == ("rsi(14)", "log_return")
+    plan = make_data_plan(settings(tmp_path, f"tft.allow_list={path}").tft)
+    assert plan.allow == ("rsi(14)", "log_return")
+    path.write_text("\n")
+    with pytest.raises(SettingsError, match="names no feature"):
+        read_allow_list(path)
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_allow_list(tmp_path / "none.txt")
+
+
+def test_targets_are_names_or_tables(tmp_path):
+    given = settings(tmp_path, 'tft.targets=["logreturn", {kind="binarytrend", horizon=2, options={dead_band=0.001}}]')
+    plan = make_data_plan(given.tft)
+    assert [(one.name, one.horizon) for one in plan.targets] == [("logreturn", 4), ("binarytrend", 2)]
+    assert plan.targets[1].options == {"dead_band": 0.001}
+    assert plan.horizon == 4
+
+
+def test_a_symbol_that_is_too_short_is_skipped_or_refused(tmp_path):
+    with pytest.raises(DataError, match="no window can be cut from"):
+        run_training("tft", settings(tmp_path, "data.bars=60"))
