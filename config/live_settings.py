@@ -5,20 +5,45 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from config.setting_types import Place, Section, Span
+from config.setting_types import Names, Place, Section, Span
 
 BROKERS = ("paper", "simulated", "sandbox")
 
 
-class FeedSettings(Section):
-    """What is asked of a live feed."""
+class FurtherVenue(Section):
+    """Another exchange that is followed in the same session."""
 
+    venue: str = Field(description="which exchange, as ccxt calls it")
+    symbols: Names = Field(min_length=1, description="which symbols to follow there")
+    prefix: str = Field(
+        "", description='put before each symbol to name it, where two exchanges trade one: `"okx:"` makes '
+        "`okx:BTC/USDT`")
+    api_urls: dict[str, Any] | None = Field(
+        None, description="instead of the exchange's own addresses, those of a venue on this machine")
+    options: dict[str, Any] = Field(default_factory=dict, description="further options of ccxt's")
+
+
+class FeedSettings(Section):
+    """What is asked of a live feed; docs/live_feeds.md explains every setting."""
+
+    bars: Literal["candles", "trades"] = Field(
+        "candles", description="what bars are made of: the venue's candles, or its trades, one by one")
     grace_seconds: float = Field(
         2.0, gt=0, le=600, description="how long after its close a bar is waited for, before the venue is asked "
-        "for it")
+        "for it; the venue's own final word on the stream counts at once")
+    deadline_seconds: float = Field(
+        5.0, gt=0, le=600, description="how long a silent symbol holds up the others, whose bars have closed")
+    late_seconds: float = Field(
+        5.0, gt=0, le=600, description="how long after its close a bar counts as late, which the risk gate is told")
     stale_after: float = Field(
-        60.0, gt=0, le=86_400, description="seconds of silence after which data count as stale, and nothing is decided")
-    connections: int = Field(4, ge=1, le=64, description="most connections to the venue at once")
+        60.0, gt=0, le=86_400, description="seconds of silence after which the venue is asked whether it still lives; "
+        "if it does not answer, data count as stale, and nothing is decided")
+    skew_seconds: float = Field(
+        1.0, gt=0, le=60, description="difference between our clock and the venue's that the risk gate is told")
+    timeout_seconds: float = Field(10.0, gt=0, le=120, description="how long one request may take")
+    connections: int = Field(4, ge=1, le=64, description="most requests to the venue at once")
+    subscription: int = Field(
+        0, ge=0, le=1000, description="symbols in one subscription of a stream; as many as the venue takes if 0")
     trades: bool = Field(True, description="whether trades are followed; the paper broker needs them")
     books: bool = Field(True, description="whether order books are followed; the paper broker needs them")
     book_levels: int = Field(20, ge=1, le=1000, description="levels of the book that are looked at")

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from config.faults import fault_of, shortened, without_followers
-from config.live_settings import LiveSettings
+from config.live_settings import FurtherVenue, LiveSettings
 from config.setting_types import (
     BasisPoints,
     Column,
@@ -158,6 +158,8 @@ class VenueData(_Data):
         None, description="instead of the exchange's own addresses (`urls.api` of ccxt), those of a venue on this "
         "machine; no other is taken")
     options: dict[str, Any] = Field(default_factory=dict, description="further options of ccxt's")
+    further: tuple[FurtherVenue, ...] = Field(
+        (), description="further exchanges that are followed in the same session; their symbols come after these")
 
 
 class LayoutSettings(Section):

@@ -6,6 +6,7 @@ the latency that the model says, and journals each step with its reason.
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 from engine.bars import DAY
@@ -33,6 +34,8 @@ from engine.orders import FINAL, Order, OrderRequest, OrderStatus, OrderType, Si
 from engine.portfolio import Portfolio
 from engine.recorder import Recorder
 from engine.risk import Refusal, RiskGate, RiskView
+
+_INFINITY = float("inf")
 
 EVENT_KINDS: dict[type, str] = {
     OrderAccepted: "accepted",
@@ -177,16 +180,23 @@ class OrderDesk:
             not positive.
         """
         instrument = self._instrument(request.symbol)
-        _check(request)
+        is_bare = _is_bare(request)
+        _check_quantity(request)
+        if not is_bare:
+            _check(request)
         price = self._price(request.symbol)
-        moment = self._moment
+        moment, action = self._moment, _describe(request, is_bare=is_bare)
         decision = self._recorder.decision(
-            moment.time, request.symbol, moment.bar_close_time(request.symbol), price, _describe(request), request.why
+            moment.time, request.symbol, moment.bar_close_time(request.symbol), price, action, request.why
         )
         ticks = instrument.to_ticks(price)
         order = self._new_order(
             decision, instrument, request.side, request.type, instrument.to_lots(request.quantity), ticks
         )
+        if is_bare:
+            order.reduce_only = request.reduce_only
+            self._send(order)
+            return order
         order.limit_ticks = _ticks(instrument, request.limit, -request.side)
         order.stop_ticks = _ticks(instrument, request.stop, request.side)
         order.trail_fraction = request.trail_fraction
@@ -472,12 +482,29 @@ def _no_price(instrument: Instrument, price: float | Decimal) -> int:
     raise OrderError(f"{price} for {instrument.symbol} rounds to 0; prices there go in steps of {steps}")
 
 
-def _check(request: OrderRequest) -> None:
-    quantity = float(request.quantity)
-    if not 0 < quantity < float("inf"):
+_EXTRAS = (
+    "limit", "stop", "trail_fraction", "trail_amount", "stop_loss", "take_profit", "trail_stop_fraction", "expire_at",
+    "oco_group",
+)
+_extras_of = attrgetter(*_EXTRAS)
+_NO_EXTRAS = (None,) * len(_EXTRAS)
+
+
+def _is_bare(request: OrderRequest) -> bool:
+    """Return whether a request is for a market order and nothing else, as most are: half of the desk's work falls
+    away."""
+    is_plain = request.type is OrderType.MARKET and request.time_in_force is TimeInForce.GTC and not request.post_only
+    return is_plain and _extras_of(request) == _NO_EXTRAS
+
+
+def _check_quantity(request: OrderRequest) -> None:
+    if not 0 < float(request.quantity) < _INFINITY:
         raise OrderError(
             f"quantity to {request.side.word} {request.symbol} is {request.quantity}; expected a number above 0"
         )
+
+
+def _check(request: OrderRequest) -> None:
     for name in ("limit", "stop", "trail_amount", "stop_loss", "take_profit"):
         price = getattr(request, name)
         if price is not None and not 0 < float(price) < float("inf"):
@@ -532,7 +559,9 @@ def _bracket_fault(entry: Order, request: OrderRequest) -> str | None:
     return None
 
 
-def _describe(request: OrderRequest) -> str:
+def _describe(request: OrderRequest, *, is_bare: bool) -> str:
+    if is_bare:
+        return f"{request.side.word} {float(request.quantity):g} market"
     parts = [request.side.word, f"{float(request.quantity):g}", request.type.value]
     for name in ("limit", "stop", "trail_fraction", "trail_amount", "stop_loss", "take_profit", "trail_stop_fraction"):
         value = getattr(request, name)

@@ -29,7 +29,7 @@ class Side(IntEnum):
     @property
     def word(self) -> str:
         """ "buy" or "sell"."""
-        return self.name.lower()
+        return "buy" if self > 0 else "sell"
 
 
 class OrderType(Enum):

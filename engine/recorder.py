@@ -89,6 +89,8 @@ class Recorder:
             by: who decided; the strategy if left out.
         """
         self.decision_count = number = self.decision_count + 1
+        if self._journal is None:
+            return number
         lines = self._lines.get(symbol)
         saw = tuple([float(line[-1]) for line in lines]) if lines else None
         who = by or self._strategy
@@ -121,6 +123,8 @@ class Recorder:
     def order(self, order: Order) -> None:
         """Note an order as it was made."""
         self.order_count += 1
+        if self._journal is None:
+            return
         instrument = order.instrument
         numerator, denominator = instrument.quantity_ratio
         kind = order.type
@@ -152,7 +156,8 @@ class Recorder:
     def order_event(self, order_id: int, time: int, kind: str, reason: str = "") -> None:
         """Note a step in an order's life."""
         self.order_event_count = number = self.order_event_count + 1
-        self._batch.order_events.append((number, order_id, time, kind, reason))
+        if self._journal is not None:
+            self._batch.order_events.append((number, order_id, time, kind, reason))
 
     def fill(self, fill: Fill) -> None:
         """Note an execution, after it was booked."""
@@ -199,7 +204,8 @@ class Recorder:
             cash_after * of_unit / unit,
         )
         self._fills.append(row)
-        self._batch.fills.append(row)
+        if self._journal is not None:
+            self._batch.fills.append(row)
         self._keys.extend((self._symbol_index[symbol], bar_close_time, side, price_ticks, lots, fee_units))
 
     def account_event(self, time: int, kind: str, currency: str, amount: Decimal, note: str = "") -> None:

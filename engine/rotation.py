@@ -37,7 +37,6 @@ class Rotation:
         is_held = self.bought_at >= 0
         held = int(np.count_nonzero(is_held))
         ranked = np.argsort(-score, kind="stable")[: np.count_nonzero(score == score)]  # the best first, no NaN
-        place_of = {int(place): number for number, place in enumerate(ranked, 1)}
         others = ranked[~is_held[ranked]][: max(self.n_drop + self.n_hold - held, 0)]
         is_listed = is_held.copy()
         is_listed[others] = True
@@ -46,14 +45,18 @@ class Rotation:
         worst = listed[len(listed) - drops :]
         sold = worst[is_held[worst] & (seen - self.bought_at[worst] >= self.min_hold)]
         bought = others[: max(len(sold) + self.n_hold - held, 0)]
+        if not len(sold) and not len(bought):
+            return
         cash = float(strategy.cash()) + sum(float(strategy.position(names[place])) * close[place] for place in sold)
+        number_of = np.empty(len(score), np.int64)  # in the ranking, from 1
+        number_of[ranked] = np.arange(1, len(ranked) + 1)
         for place in sold:
-            why = f"among the weakest: {place_of[int(place)]} of {len(ranked)}{said}"
+            why = f"among the weakest: {number_of[place]} of {len(ranked)}{said}"
             strategy.target(names[place], 0.0, why=why)
         if len(bought) and cash > 0:
             share = min(self.exposure * cash / len(bought) / float(strategy.equity()), 1.0)
             for place in bought:
-                why = f"among the strongest: {place_of[int(place)]} of {len(ranked)}{said}"
+                why = f"among the strongest: {number_of[place]} of {len(ranked)}{said}"
                 strategy.target(names[place], share, rebalance=True, why=why)
             self.bought_at[bought] = seen
 

@@ -143,6 +143,7 @@ class InstantStepper:
             symbol: list(lines) for symbol, lines in running.lines.by_symbol().items() if lines
         }
         self._clearing = _clearing_of(running)
+        self._together = running.broker if isinstance(running.broker, InstantBroker) else None
         self._has_begun = False
         self._rows_done = 0
 
@@ -244,8 +245,8 @@ class InstantStepper:
             base_rows = [first + row for row in row_of.values()]
             happened.extend(self._clearing.begin_instant([rows[row] for row in base_rows]))
         in_turn = sorted((not frees, row_of[symbol]) for symbol, frees in frees_cash.items())
-        if len(in_turn) > 1 and isinstance(broker, InstantBroker):
-            happened.extend(broker.on_bars([rows[first + row] for _, row in in_turn]))
+        if len(in_turn) > 1 and self._together is not None:
+            happened.extend(self._together.on_bars([rows[first + row] for _, row in in_turn]))
         else:
             for _, row in in_turn:
                 happened.extend(broker.on_bar(rows[first + row]))

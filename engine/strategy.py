@@ -155,8 +155,11 @@ class Strategy:
         Raises:
             OrderError: the exposure is not a number within those bounds.
         """
-        if self._wanted.get(symbol) == exposure and not rebalance:
-            return
+        try:  # an exception once a symbol costs less than `get` every bar
+            if self._wanted[symbol] == exposure and not rebalance:
+                return
+        except KeyError:
+            pass
         if not -1.0 <= exposure <= 1.0:
             limit = self._context.largest_exposure
             if not -limit <= exposure <= limit:

@@ -74,10 +74,18 @@ class EquityTracker:
         self._curve.append(self._last)
 
     def _one_stream(self, bars: Bars, keys: IntArray) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
-        time, close = bars.close_time, bars.close
-        lots, cash = self._steps(time, keys, len(time))
-        value = lots[:, 0] * close * self._lot_value[0]
-        return self._finished(time, cash, value, close[-1:])
+        """Value by levels: between two fills quantity and cash stay what they are."""
+        time, count = bars.close_time, len(bars)
+        symbol, when, side, ticks, size, fee = keys.T
+        row = np.minimum(np.searchsorted(time, when), count - 1)
+        held_for = np.diff(row, prepend=0, append=count)
+        lots = np.cumsum(np.concatenate([self._lots[:1], side * size]))
+        self._lots = lots[-1:]
+        cash = np.repeat(self._cash_levels(symbol, side, ticks, size, fee), held_for)
+        value = np.repeat(lots, held_for)
+        np.multiply(value, bars.close, out=value)
+        np.multiply(value, self._lot_value[0], out=value)
+        return self._finished(time, cash, value, bars.close[-1:])
 
     def _many_streams(self, bars: Bars, keys: IntArray) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
         time, filled = closes_at_instants(bars, self._base, self._symbols, self._closes)
@@ -96,42 +104,29 @@ class EquityTracker:
         np.add.at(lots, (row, symbol), (side * size).astype(np.float64))
         np.cumsum(lots, axis=0, out=lots)
         self._lots = lots[-1].copy()
-        value_units = self._value_units[symbol]
-        units = np.where(value_units != 0, -side * ticks * size * value_units - fee, 0)
-        if float(np.abs(ticks.astype(np.float64) * size * value_units).sum()) + abs(self._cash_units) > _LARGEST:
-            return lots, self._cash_in_python(symbol, side, ticks, size, fee, row, count)
-        cash_units = np.zeros(count, np.int64)
-        cash_units[0] = self._cash_units
-        np.add.at(cash_units, row, units)
-        np.cumsum(cash_units, out=cash_units)
-        self._cash_units = int(cash_units[-1])
-        return lots, np.asarray(cash_units * self._unit, np.float64)
+        cash = self._cash_levels(symbol, side, ticks, size, fee)
+        # The last fill of a row decides the cash at it; rows between fills repeat the one before.
+        return lots, cash[np.searchsorted(row, np.arange(count), side="right")]
 
     def _cash(self) -> float:
         return float(self._cash_units) * self._unit
 
-    def _cash_in_python(
-        self,
-        symbol: IntArray,
-        side: IntArray,
-        ticks: IntArray,
-        size: IntArray,
-        fee: IntArray,
-        row: IntArray,
-        count: int,
+    def _cash_levels(
+        self, symbol: IntArray, side: IntArray, ticks: IntArray, size: IntArray, fee: IntArray
     ) -> FloatArray:
-        """Return cash [instants] where the sums do not fit into int64."""
-        totals = [self._cash_units]
-        values = self._value_units[symbol].tolist()
-        columns = (values, side.tolist(), ticks.tolist(), size.tolist(), fee.tolist())
+        """Return the cash before the first of some fills and after each of them, [fills + 1]."""
+        value_units = self._value_units[symbol]
+        if float(np.abs(ticks.astype(np.float64) * size * value_units).sum()) + abs(self._cash_units) <= _LARGEST:
+            units = np.where(value_units != 0, -side * ticks * size * value_units - fee, 0)
+            levels = np.cumsum(np.concatenate([np.array([self._cash_units]), units]))
+            self._cash_units = int(levels[-1])
+            return np.asarray(levels * self._unit, np.float64)
+        totals = [self._cash_units]  # sums that do not fit into int64
+        columns = (value_units.tolist(), side.tolist(), ticks.tolist(), size.tolist(), fee.tolist())
         for value, sign, price, lots, charged in zip(*columns, strict=True):
             totals.append(totals[-1] - (sign * price * lots * value + charged if value else 0))
         self._cash_units = totals[-1]
-        # The last fill of a row decides the cash at it; rows between fills repeat the one before.
-        return (
-            np.array([float(total) for total in totals])[np.searchsorted(row, np.arange(count), side="right")]
-            * self._unit
-        )
+        return np.array([float(total) for total in totals]) * self._unit
 
     def _finished(
         self, time: IntArray, cash: FloatArray, value: FloatArray, closes: FloatArray
@@ -224,6 +219,8 @@ class CurveColumns:
 
 def share_of(value: FloatArray, equity: FloatArray) -> FloatArray:
     """Return value ÷ equity, 0 where there is no equity."""
+    if equity.all():
+        return np.asarray(value / equity)
     return np.divide(value, equity, out=np.zeros_like(value), where=equity != 0)
 
 

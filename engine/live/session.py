@@ -17,6 +17,7 @@ from engine.bars import Stream
 from engine.errors import EngineError, JournalError
 from engine.journal.reading import JournalReader, Readable, no_such_run
 from engine.live.coding import decoded, encoded, encoded_message
+from engine.live.controls import KILL_SWITCH, STOP
 from engine.live.core import LiveBroker, LiveCore
 from engine.live.inputs import ClockTold, Commanded, ForecastsTimed, Input, VenueTold
 from engine.live.messages import OrderMessage
@@ -52,15 +53,24 @@ class Recording:
     def __init__(self, journal: SessionJournal) -> None:
         self.journal = journal
         self.check: RowCheck | None = None
+        self._dealt_with = Batch()
 
     def begin(self, start: RunStart) -> int:
         return self.journal.begin(start)
 
     def write(self, batch: Batch) -> None:
+        """Take the rows of an input that was dealt with whole."""
         if self.check is not None:
             self.check.compare(batch)
-        else:
-            self.journal.write(batch)
+            return
+        for table, rows in vars(self._dealt_with).items():
+            rows.extend(getattr(batch, table))
+
+    def commit(self) -> None:
+        """Write the rows of all inputs since the last commit in one transaction, and wait until they are safe."""
+        batch, self._dealt_with = self._dealt_with, Batch()
+        self.journal.write(batch)
+        self.journal.flush()
 
     def end(self, end: RunEnd) -> None:
         self.journal.end(end)
@@ -109,8 +119,11 @@ class Session:
         self.inputs_taken = 0
         self.is_over = False
         self.messages_sent = 0
+        self.commands_taken = 0
+        """Commands that came by way of the journal, numbered there."""
+        self.link = link
+        """How messages reach the venue; given before the first is sent."""
         self._recording = recording
-        self._link = link
         self._timings = timings or Timings()
         self._timings.note = self._note
         self._now = now
@@ -124,6 +137,7 @@ class Session:
         self.core.start(start.started_at)
         lines = self.core.running.lines.names()
         self.run_id = self._recording.begin(replace(start, lines=lines))
+        self._finish()
         self._commit()
         return self.run_id
 
@@ -174,10 +188,10 @@ class Session:
         Raises:
             VenueUnavailable: it does not answer; nothing may be decided until it does.
         """
-        if self._link is None:
+        if self.link is None:
             return 0
         self._checkpoint("before reconciling")
-        reports = self._link.reconcile(self.known())
+        reports = self.link.reconcile(self.known())
         self._checkpoint("reconciled, before the reports")
         self.take([VenueTold(report.received_at, report) for report in reports])
         return len(reports)
@@ -190,8 +204,11 @@ class Session:
 
     # ── while it runs ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def run(self, source: InputSource, *, beat: Callable[[], Sequence[Input]] = lambda: (), pause: float = 0.5) -> None:
-        """Take inputs until one of them says stop.
+    def run(
+        self, source: InputSource, *, beat: Callable[[], Sequence[Input]] = lambda: (), pause: float = 0.5,
+        until: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take inputs until one of them says stop, or `until` does.
 
         Args:
             beat: called about every `pause` seconds; what it returns (commands heard, say) is taken as inputs.
@@ -200,11 +217,12 @@ class Session:
                 was not sent.
         """
         heard = wall_time.monotonic()
-        while not self.is_over:
+        while not self.is_over and not until():
             given = source.take(self._patience(pause))
             group = [] if given is None else [given]
-            while len(group) < GROUP and given is not None and (given := source.take(0.0)) is not None:
-                group.append(given)
+            while given is not None and len(group) < GROUP and not _stops(given):
+                given = source.take(0.0)
+                group.extend(() if given is None else (given,))
             if wall_time.monotonic() - heard >= pause:
                 heard = wall_time.monotonic()
                 group.extend(beat())
@@ -217,10 +235,11 @@ class Session:
             self._deal_with(given)
             self._checkpoint("an input dealt with")
             messages = self.core.messages()
+            self._finish(messages)
             if messages:
-                self._commit(messages)
+                self._commit()
                 self._send(messages)
-            if isinstance(given, Commanded) and given.kind == "stop":
+            if _stops(given):
                 self.is_over = True
         if group:
             self._commit()
@@ -232,9 +251,16 @@ class Session:
         """
         if status == "completed":
             self.core.stop()
+        self._finish()
         self._commit()
         result = {"fills": self.core.running.recorder.fill_count, "inputs": self.inputs_taken}
         self._recording.end(RunEnd(status, self._now(), self._bars, error, result))
+
+    def abandon(self, status: str, error: str) -> None:
+        """Close the run after the last input that was dealt with whole: what one caused in part, before something
+        failed, is dropped, and it comes again when the session is gone on with."""
+        self._recording.commit()
+        self._recording.end(RunEnd(status, self._now(), self._bars, error))
 
     def _deal_with(self, given: Input) -> None:
         self._note(given)
@@ -243,26 +269,30 @@ class Session:
 
     def _note(self, given: Input) -> None:
         self.inputs_taken += 1
+        if isinstance(given, Commanded) and given.actor != KILL_SWITCH:
+            self.commands_taken += 1
         self.core.running.recorder.session_input(given.time, *encoded(given))
 
-    def _commit(self, messages: Sequence[OrderMessage] = ()) -> None:
-        """Write everything up to here, and wait until it is safe on the disk."""
+    def _finish(self, messages: Sequence[OrderMessage] = ()) -> None:
+        """Hand over the rows of an input that has been dealt with, and of the messages it led to."""
         recorder = self.core.running.recorder
         for message in messages:
             recorder.order_message(
                 (message.id, message.order_id, message.time, message.kind, message.client_order_id,
                  encoded_message(message))
             )
-        self._checkpoint("before a commit")
         recorder.flush()
-        self._recording.journal.flush()
+
+    def _commit(self) -> None:
+        self._checkpoint("before a commit")
+        self._recording.commit()
         self._checkpoint("committed")
 
     def _send(self, messages: Sequence[OrderMessage]) -> None:
-        if self._link is None:
+        if self.link is None:
             raise EngineError("the broker has messages, and the session no link to send them by")
         self._checkpoint("before sending")
-        self._link.send(messages)
+        self.link.send(messages)
         self.messages_sent += len(messages)
         self._checkpoint("sent")
 
@@ -279,6 +309,10 @@ class Session:
     def last_closed(self) -> dict[Stream, int]:
         """When the last bar of each stream closed that was taken, UTC ns: a feed goes on from there."""
         return dict(self.core.feed.last_closed)
+
+
+def _stops(given: Input) -> bool:
+    return isinstance(given, Commanded) and given.kind == STOP
 
 
 def recorded_inputs(rows: Sequence[SessionInputRow]) -> list[Input]:

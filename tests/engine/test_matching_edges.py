@@ -40,6 +40,7 @@ def test_a_stop_limit_triggered_by_the_open_crosses_the_book_at_its_limit(limit:
         (OrderType.LIMIT, {"limit_ticks": 100}, {}, 100),
         (OrderType.LIMIT, {"limit_ticks": 99}, {}, None),
         (OrderType.STOP_LIMIT, {"stop_ticks": 120, "limit_ticks": 101, "is_triggered": True}, {}, 100),
+        (OrderType.STOP_LIMIT, {"stop_ticks": 120, "limit_ticks": 99, "is_triggered": True}, {}, None),
     ],
 )
 def test_what_the_open_does_to_an_order_that_arrives(kind: OrderType, terms: Any, switches: Any, price: Any) -> None:

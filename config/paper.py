@@ -1,0 +1,272 @@
+"""`paper`: a live session, from its start or from where it was left, until somebody stops it.
+
+Crash-only: there is one way to begin, which is to recover. Whatever goes wrong with the journal or the venue ends the
+engine's work at once, with nothing sent that was not committed; then everything is built anew from the journal.
+"""
+
+import secrets
+import string
+import time as wall_time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from threading import Event
+from typing import Any, Protocol
+
+from config.session import SessionFacts, facts_of, open_sessions, session_core, streams_of, venue_data
+from config.settings import Settings
+from engine.bars import Stream, Timeframe
+from engine.errors import DivergenceError, JournalError, SettingsError, VenueUnavailable
+from engine.instruments import Instrument
+from engine.journal.sql import SqlJournal
+from engine.live.controls import Controls
+from engine.live.inputs import Commanded, Input
+from engine.live.ports import InputSource, VenueLink
+from engine.live.session import Checkpoint, Session
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds between attempts to go on while the journal or the venue is away."""
+
+
+@dataclass(frozen=True)
+class VenueTerms:
+    """What a venue says of the instruments of a session today: increments and minimums, maker and taker fees."""
+
+    instruments: tuple[Instrument, ...]
+    fees: Mapping[str, tuple[Decimal, Decimal]]
+
+
+class Edge(Protocol):
+    """The outside world of one session. I/O happens behind it, in threads of its own."""
+
+    def terms(self) -> VenueTerms:
+        """Ask the venue what holds today.
+
+        Raises:
+            VenueUnavailable: it does not answer. DataError: it does not have a symbol or a timeframe.
+        """
+
+    def open(self, facts: SessionFacts, last_closed: Mapping[Stream, int]) -> tuple[InputSource, VenueLink | None]:
+        """Begin to listen, and return where inputs come from and where messages go.
+
+        Args:
+            last_closed: of a session that is gone on with: when the last bar of each stream closed that it has.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the edge knows for a status: clock_offset, queue_depth, reconnects."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class Watching(Protocol):
+    """What looks on: a dashboard, a status file, metrics, notifications. It never stops a session."""
+
+    def began(self, session: Session, facts: SessionFacts, run_id: int) -> None: ...
+    def beat(self, session: Session, edge: Edge, state: str) -> None: ...
+    def told(self, level: str, text: str) -> None: ...
+    def ended(self, state: str) -> None: ...
+
+
+@dataclass
+class PaperRun:
+    """How a session is run.
+
+    Args:
+        make_edge: returns a new edge. fresh: begin a new session though one was left that could be gone on with.
+        stop: set by whoever wants the process to end; the session can be gone on with.
+        until: our clock's time at which to stop, UTC ns; None for never.
+        now, sleep: the wall's; others in tests.
+    """
+
+    settings: Settings
+    make_edge: Callable[[], Edge]
+    watching: Sequence[Watching] = ()
+    fresh: bool = False
+    stop: Event | None = None
+    until: int | None = None
+    now: Callable[[], int] = wall_time.time_ns
+    sleep: Callable[[float], None] = wall_time.sleep
+    checkpoint: Checkpoint = lambda place: None
+    run_id: int | None = None
+
+    def run(self) -> int:
+        """Run until it is stopped; return the run's number.
+
+        Raises:
+            SettingsError, PluginError, DataError: before anything is traded, if something does not fit.
+            DivergenceError: a session was left by another engine or other settings and cannot be gone on with.
+            StrategyError: the strategy raised; the session can be gone on with once it is mended.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            began = wall_time.monotonic()
+            try:
+                self._once()
+            except DivergenceError:
+                raise
+            except (JournalError, VenueUnavailable) as exc:
+                if self._is_over or (isinstance(exc, JournalError) and self.run_id is None):
+                    raise
+                if wall_time.monotonic() - began > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
+                self._tell("error", f"{exc}; trying again in {pause:g} s. Nothing is decided until then.")
+                self._wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            assert self.run_id is not None
+            return self.run_id
+
+    @property
+    def _is_over(self) -> bool:
+        return (self.stop is not None and self.stop.is_set()) or (self.until is not None and self.now() >= self.until)
+
+    def _wait(self, seconds: float) -> None:
+        if self.stop is not None:
+            self.stop.wait(seconds)
+        else:
+            self.sleep(seconds)
+
+    def _tell(self, level: str, text: str) -> None:
+        for one in self.watching:
+            one.told(level, text)
+
+    # ── one life of the engine ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _once(self) -> None:
+        """Begin or go on, and run until it is stopped, or until something is away."""
+        settings = self.settings
+        with ExitStack() as stack:
+            journal = stack.enter_context(SqlJournal(settings.journal.url, durable=True))
+            edge = self.make_edge()
+            stack.callback(edge.close)
+            left = self._left(journal)
+            facts = facts_of(left) if left is not None else self._new_facts(edge)
+            made = stack.enter_context(session_core(settings, facts, journal))
+            session = Session(
+                made.core, made.recording, timings=made.timings, now=self.now, checkpoint=self.checkpoint
+            )
+            if left is None:
+                self.run_id = session.begin(made.start)
+                journal.write(made.inputs)
+                journal.flush()
+            else:
+                self._tell("info", f"recovering session {facts.name} from run {left.id}")
+                count = session.resume(left.id, journal)
+                self.run_id = left.id
+                self._tell("info", f"{count:,} recorded inputs led to the recorded rows; {session.core.describe()}")
+            source, session.link = edge.open(facts, session.last_closed)
+            self._live(session, source, journal, edge, facts)
+
+    def _left(self, journal: SqlJournal) -> Any:
+        """Return the session to go on with; None to begin one."""
+        with journal.snapshot() as reader:
+            if self.run_id is not None:
+                return reader.run(self.run_id)
+            if self.fresh:
+                return None
+            found = open_sessions(reader, self.settings.run.name)
+        return found[0] if found else None
+
+    def _new_facts(self, edge: Edge) -> SessionFacts:
+        settings, data = self.settings, venue_data(self.settings)
+        terms = edge.terms()
+        cash = settings.account.cash
+        if not isinstance(cash, dict):
+            cash = {settings.account.currency or terms.instruments[0].quote: cash}
+        for instrument in terms.instruments:
+            if instrument.quote not in cash:
+                cash = {**cash, instrument.quote: Decimal(0)}
+        alphabet = string.ascii_lowercase + string.digits
+        name = "".join(secrets.choice(alphabet) for _ in range(8))
+        return SessionFacts(
+            name, data.venue, settings.live.broker, streams_of(data), terms.instruments, terms.fees, cash, self.now()
+        )
+
+    def _live(
+        self, session: Session, source: InputSource, journal: SqlJournal, edge: Edge, facts: SessionFacts
+    ) -> None:
+        assert self.run_id is not None
+        for one in self.watching:
+            one.began(session, facts, self.run_id)
+        count = session.reconcile()
+        if count:
+            self._tell("info", f"the venue said {count} things that our books lacked")
+        beat = _Beat(self, session, journal, edge)
+        try:
+            session.run(source, beat=beat, until=lambda: self._is_over)
+        except (JournalError, VenueUnavailable):
+            raise
+        except BaseException as exc:  # whatever it is, the record must say how this life of the session ended
+            is_interrupt = isinstance(exc, KeyboardInterrupt)
+            session.abandon("interrupted" if is_interrupt else "failed", f"{type(exc).__name__}: {exc}")
+            self._finish("stopped" if is_interrupt else "failed")
+            raise
+        status = "completed" if session.is_over else "interrupted"
+        session.end(status, "" if status == "completed" else "stopped; `paper` goes on from here")
+        self._finish("stopped")
+
+    def _finish(self, state: str) -> None:
+        for one in self.watching:
+            one.ended(state)
+
+
+class _Beat:
+    """What is done now and then between inputs: hear commands, reconcile, let others look."""
+
+    def __init__(self, run: PaperRun, session: Session, journal: SqlJournal, edge: Edge) -> None:
+        assert run.run_id is not None
+        live = run.settings.live
+        self._run = run
+        self._session = session
+        self._edge = edge
+        self._controls = Controls(
+            journal, run.run_id, now=run.now, heard=commands_heard(session), kill_switch=live.kill_switch
+        )
+        self._reconcile_every = Timeframe.parse(live.reconcile_every).duration / 1e9
+        self._look_every = live.heartbeat_seconds
+        self._reconciled = self._looked = wall_time.monotonic()
+
+    def __call__(self) -> Sequence[Input]:
+        now = wall_time.monotonic()
+        if now - self._reconciled >= self._reconcile_every:
+            self._reconciled = now
+            self._session.reconcile()
+        if now - self._looked >= self._look_every:
+            self._looked = now
+            state = "halted" if self._session.core.gate.halts else "running"
+            for one in self._run.watching:
+                one.beat(self._session, self._edge, state)
+        return self._controls.poll()
+
+
+def commands_heard(session: Session) -> int:
+    """Return how many commands the session has dealt with: those of the kill switch are not numbered."""
+    return session.commands_taken
+
+
+def check_paper(settings: Settings) -> None:
+    """Refuse settings that no session can be made of, before anything is asked or opened.
+
+    Raises:
+        SettingsError: naming the setting.
+    """
+    streams_of(venue_data(settings))
+    if not settings.journal.enabled:
+        raise SettingsError("journal.enabled is false; a session lives in its journal, and cannot be without one")
+    if settings.live.broker == "sandbox" and settings.account.kind == "margin":
+        raise SettingsError('live.broker is "sandbox" and account.kind "margin"; expected a cash account there')
+
+
+def runs_folder(settings: Settings) -> Path:
+    """Return the folder that a session's files lie in, beside its journal where that is a file."""
+    from config.settings import RUNS
+
+    url = settings.journal.url
+    return Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite:///") else RUNS
+
+
+__all__ = ["Commanded", "Edge", "PaperRun", "VenueTerms", "Watching", "check_paper", "runs_folder"]

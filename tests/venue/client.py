@@ -1,0 +1,94 @@
+"""Unmodified ccxt clients, placed on the loopback venue.
+
+    client = connect("binance", venue.url)          # ccxt.pro: REST and websockets
+    await client.load_markets()
+    …
+    await client.close()
+
+Every address of a client leads to a part of the loopback that serves nothing, before those that the venue speaks are
+opened: an unexpected call is an error here, and never reaches the internet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+
+def connect(venue: str, url: str, *, key: str = "key", secret: str = "s3cret", passphrase: str = "phrase",
+            **config: Any) -> Any:
+    """Return a ccxt.pro client of a venue that this server plays. `config` goes to ccxt; without a key
+    (key="") it is a public client."""
+    import ccxt.pro
+
+    keys = {"apiKey": key, "secret": secret, "password": passphrase} if key else {}
+    client = getattr(ccxt.pro, venue)({"timeout": 5000, **keys, **config})
+    return place(client, url)
+
+
+def place(client: Any, url: str) -> Any:
+    """Point a ccxt client (sync, async or pro) at the venue; do it before its first call."""
+    close_all(client, url)
+    stream = url.replace("http", "ws", 1)
+    api = client.urls["api"]
+    match client.id:
+        case "binance":
+            api["public"] = api["private"] = f"{url}/binance/api/v3"
+            api["sapi"] = f"{url}/binance/sapi/v1"
+            api["fapiPublic"] = api["fapiPrivate"] = f"{url}/binance/fapi/v1"
+            api["fapiPublicV2"] = api["fapiPrivateV2"] = f"{url}/binance/fapi/v2"
+            api["fapiPublicV3"] = api["fapiPrivateV3"] = f"{url}/binance/fapi/v3"
+            if "ws" in api:
+                # The word /stream decides that it is spot.
+                api["ws"]["spot"] = f"{stream}/binance/stream/ws"
+                api["ws"]["ws-api"]["spot"] = f"{stream}/binance/ws-api/v3"
+            client.options.update(defaultType="spot", fetchCurrencies=False, fetchMargins=False)
+            client.options["fetchMarkets"] = {"types": ["spot"]}
+        case "okx":
+            api["rest"] = f"{url}/okx"
+            if "ws" in api:
+                api["ws"] = f"{stream}/okx/ws/v5"
+            client.options["fetchMarkets"] = {"types": ["spot", "swap"]}
+        case "bybit":
+            for name in ("spot", "futures", "v2", "public", "private"):
+                api[name] = f"{url}/bybit"
+            if "ws" in api:
+                for name in ("spot", "linear"):
+                    api["ws"]["public"][name] = f"{stream}/bybit/v5/public/{name}"
+                for part in ("spot", "contract", "usdc", "unified"):
+                    if part in api["ws"]["private"]:
+                        api["ws"]["private"][part] = {"unified": f"{stream}/bybit/v5/private",
+                                                      "nonUnified": f"{stream}/bybit/v5/private"} if isinstance(
+                            api["ws"]["private"][part], dict) else f"{stream}/bybit/v5/private"
+                api["ws"]["trade"] = f"{stream}/bybit/v5/trade"
+            client.options.update(enableUnifiedAccount=True, unifiedMarginStatus=6, defaultType="spot")
+            client.options["fetchMarkets"] = {"types": ["spot", "linear"]}
+        case _:
+            raise ValueError(f"the venue does not speak {client.id!r}; it speaks binance, bybit and okx")
+    return client
+
+
+def close_all(client: Any, url: str) -> None:
+    """Lead every address of a client to a part of the loopback that serves nothing."""
+    for part in ("api", "test", "demo"):
+        if part in client.urls:
+            client.urls[part] = _replaced(client.urls[part], url, "blocked")
+
+
+def replace_hosts(client: Any, url: str) -> Any:
+    """Lead every address of any exchange's client to `url`, with the host it had as the first part of the path: one
+    server can then tell them apart and answer for all of them."""
+    for part in ("api", "test", "demo"):
+        if part in client.urls:
+            client.urls[part] = _replaced(client.urls[part], url, "")
+    return client
+
+
+def _replaced(address: Any, url: str, prefix: str) -> Any:
+    if isinstance(address, dict):
+        return {name: _replaced(inner, url, prefix) for name, inner in address.items()}
+    if not isinstance(address, str):
+        return address
+    split = urlsplit(address)
+    base = url.replace("http", "ws", 1) if split.scheme.startswith("ws") else url
+    return "/".join(part.strip("/") for part in (base, prefix, split.netloc, split.path) if part.strip("/"))
