@@ -134,6 +134,8 @@ class OrderDesk:
         price = moment.price(symbol)
         if price is None or symbol not in portfolio.positions:
             self._instrument(symbol)
+            if not exposure:
+                return  # nothing is held of what has not been traded yet
             price = self._price(symbol)
         position = portfolio.positions[symbol]
         instrument = position.instrument

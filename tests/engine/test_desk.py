@@ -118,6 +118,12 @@ def test_what_has_no_bar_yet_cannot_be_traded(act: Any) -> None:
         run(merged(make_bars([FLAT] * 3, symbol="A"), late), {0: act})
 
 
+def test_a_target_of_nothing_is_met_before_the_first_bar() -> None:
+    late = make_bars([FLAT, FLAT, FLAT], symbol="B")[2:]
+    outcome = run(merged(make_bars([FLAT] * 3, symbol="A"), late), {0: lambda s: s.target("B", 0.0)})
+    assert outcome.result.order_count == 0
+
+
 @pytest.mark.parametrize(
     ("ask", "reason"),
     [

@@ -164,6 +164,14 @@ ROWS = [
         {"fees": MakerTakerFees(D(0), D("0.0001"))},
     ),
     Row(
+        "a_purchase_that_is_cut_is_not_given_more_for_its_rebate",
+        {0: buy(200)},
+        [10, 10, 10],
+        [(1, 1, 100, 10)],  # with 90 paid back, 109 could be paid for
+        [("reduced", 1, 1, "from 200 to 100: 1000.00000000 USD free")],
+        {"fees": MakerTakerFees(D(0), D("-0.09"))},
+    ),
+    Row(
         "what_is_sold_pays_for_what_is_sold_short",
         {0: buy(10), 1: sell(25)},
         [100, 100, 100, 100],
