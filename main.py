@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from config.commands import explaining, fetching, forecasting, operating, replaying, training
+from config.commands import evaluation, explaining, fetching, forecasting, operating, replaying, training
 from config.commands.forecast_store import forecasts
 from config.commands.models import models
 from config.commands.telling import command, told, write_json
@@ -273,6 +273,7 @@ training.register(app)
 replaying.register(app)
 fetching.register(app)
 operating.register(app)
+evaluation.register(app)
 
 
 # ── the journal ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -42,6 +42,7 @@ LIBRARIES = {
     "brokers": {"ccxt", "numpy"},
     "config": {"numpy", "pydantic", "pydantic_core", "rich"},
     "config.commands": {"typer"},
+    "config.evaluation_page": {"matplotlib"},
     "config.tft_plots": {"matplotlib", "numpy"},
     "config.pytest_plugin": {"pytest"},
     "main": {"rich", "typer"},

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from engine.bars import FloatArray, IntArray
 from engine.errors import SettingsError
+from engine.forecasting.ranking import ranking_metrics, ranks
 from models.alpha360 import COLUMNS, FIELDS, LOOKBACK, RobustScaler, alpha360_of_windows
 from models.artefact import Artefact, ArtefactCard, library_versions, save_artefact
 from models.krnn import KRNN, KRNNConfiguration, card_configuration
 from models.training.data.splits import Split
 from models.training.data.windows import Column
-from models.training.metrics import ranking_metrics, ranks
 from models.training.panel import FIELDS as BAR_FIELDS
 from models.training.panel import Panel
 from models.training.plan import OptimiserPlan, Plan

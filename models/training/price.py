@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from engine.bars import FloatArray, IntArray
 from engine.errors import SettingsError
+from engine.forecasting.ranking import ranking_metrics
 from models.artefact import Artefact
 from models.position.features import SLOTS, slots, volatility
 from models.position.loading import save_price_transformer
 from models.position.price_transformer import LEVELS, PriceSizes, PriceTransformer, pinball
 from models.training.data.splits import Split
-from models.training.metrics import ranking_metrics
 from models.training.panel import Panel
 from models.training.plan import OptimiserPlan, Plan, Schedule
 from models.training.recipe import Goal, Loss, Moment, TrainingFacts, shuffled

@@ -1,4 +1,4 @@
-"""Figures of predictions against outcomes; plain functions of arrays."""
+"""How well predictions rank outcomes, instant by instant; plain functions of arrays."""
 
 from math import sqrt
 
