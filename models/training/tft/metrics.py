@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from engine.bars import FloatArray, IntArray
+from engine.forecasting.ranking import FEWEST as FEWEST_SYMBOLS
+from engine.forecasting.ranking import ranking_metrics
 from models.features.targets import TargetSpec
-from models.training.metrics import FEWEST as FEWEST_SYMBOLS
-from models.training.metrics import ranking_metrics
 
 FEWEST = 10
 """Rows from which a metric says anything; of fewer it is NaN."""
