@@ -4,7 +4,7 @@ Rows are made once, as plain tuples in the field order of engine.records: a run 
 """
 
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast
@@ -66,6 +66,8 @@ class Recorder:
         self._score_count = 0
         self._skill_count = 0
         self._input_count = 0
+        self._latest: dict[str, deque[tuple[Any, ...]]] = {"decisions": deque(maxlen=100), "alerts": deque(maxlen=100)}
+        """Of a live session, for people."""
         self._alert_count = 0
         self.behind: Callable[[str], Sequence[int]] | None = None
         """Returns the ids of the forecasts that a decision on a symbol rests on; None where there are no forecasts."""
@@ -239,6 +241,15 @@ class Recorder:
 
     # ── of a live session ───────────────────────────────────────────────────────────────────────────────────────────
 
+    def latest(self, table: str, count: int) -> list[tuple[Any, ...]]:
+        """Return the last rows of decisions or alerts, oldest first; at most some hundred are kept."""
+        return list(self._latest[table])[-count:]
+
+    @property
+    def alert_count(self) -> int:
+        """How many alerts there were."""
+        return self._alert_count
+
     def session_input(self, time: int, kind: str, body: str) -> None:
         """Note something that entered the session, before it is dealt with."""
         self._input_count = number = self._input_count + 1
@@ -251,7 +262,9 @@ class Recorder:
     def alert(self, time: int, level: str, source: str, text: str) -> None:
         """Note something that a person should know."""
         self._alert_count = number = self._alert_count + 1
-        self._batch.alerts.append((number, time, level, source, text))
+        row = (number, time, level, source, text)
+        self._batch.alerts.append(row)
+        self._latest["alerts"].append(row)
 
     def equity(self, rows: list[tuple[Any, ...]]) -> None:
         """Note valuations."""
@@ -286,6 +299,8 @@ class Recorder:
         if not self.gathered:
             return
         batch, self._batch = self._batch, Batch()
+        if batch.session_inputs:
+            self._latest["decisions"].extend(batch.decisions[-100:])
         bulks, self._bulks = self._bulks, []
         if self._journal is not None:
             for each in (*bulks, batch):  # a run leaves the bulk mode for good: what was made in bulk came first

@@ -501,6 +501,16 @@ class ForecastBook:
         found = (declared.latest.get(symbol) for declared in self._declared.values())
         return tuple(forecast.as_of for forecast in found if forecast is not None)
 
+    def state(self) -> list[tuple[str, int, float, int]]:
+        """Return of each model: its name, when the bars of its last forecasts closed (0: none yet), how many seconds
+        after that they were available, and how many were delivered."""
+        found = []
+        for name, declared in self._declared.items():
+            newest = max(declared.latest.values(), key=lambda one: one.as_of, default=None)
+            as_of, available = (newest.as_of, newest.available_at) if newest is not None else (0, 0)
+            found.append((name, as_of, (available - as_of) / 1e9, declared.delivered))
+        return found
+
     def scaled(self, symbol: str, exposure: float, why: str) -> tuple[float, str]:
         """Return a target as far as the skill of the models behind it allows, and why."""
         if not self._terms.skill:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from engine.bars import iso
+from engine.bars import Stream, iso
 from engine.errors import SettingsError
 from engine.interfaces import ForcedOrders
 from engine.live.inputs import BarsClosed, ClockTold, Commanded, FeedTold, ForecastsTimed, Input, VenueTold
@@ -73,7 +73,9 @@ class LiveCore:
             parts.broker.forced = running.desk
         self._stepper = InstantStepper(running)
         self._has_traded = False
-        self._stale: dict[str, str] = {}
+        self.lags: dict[Stream, int] = {}
+        """How long after its close each stream's last bar was heard, ns."""
+        self.stale: dict[str, str] = {}
         """Why a symbol (or "", all) is not decided on now: its data are stale."""
 
     # ── the start ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -138,6 +140,7 @@ class LiveCore:
             return
         self._has_traded = True
         lag = given.received_at - given.time
+        self.lags.update(dict.fromkeys((Stream(bar.symbol, bar.timeframe) for bar in given.bars), lag))
         desk = self.running.desk
         desk.refuses = self._pause(lag)
         self._stepper.step(columns)
@@ -152,8 +155,8 @@ class LiveCore:
         if lag > self._late_after:
             return Refusal("late", f"the bar was known {lag / 1e9:.1f} s after its close; expected at most "
                                    f"{self._late_after / 1e9:g} s")
-        if self._stale:
-            symbol, reason = next(iter(self._stale.items()))
+        if self.stale:
+            symbol, reason = next(iter(self.stale.items()))
             return Refusal("stale", f"data of {symbol or 'the venue'} are stale: {reason}")
         return None
 
@@ -183,9 +186,9 @@ class LiveCore:
 
     def _feed_told(self, told: FeedTold) -> None:
         if told.kind == "stale":
-            self._stale[told.symbol] = told.reason
+            self.stale[told.symbol] = told.reason
         elif told.kind == "fresh":
-            self._stale.pop(told.symbol, None)
+            self.stale.pop(told.symbol, None)
         level = "info" if told.kind in ("fresh", "reconnected") else "warning"
         self._alert(told.time, level, "feed", f"{told.kind}{f' {told.symbol}' if told.symbol else ''}: {told.reason}")
         self.running.guard.call("", lambda: self._watch.on_feed(told))

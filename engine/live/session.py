@@ -9,6 +9,7 @@ the journal; then the venue is asked what became of the orders; and only then an
 """
 
 import time as wall_time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -19,7 +20,7 @@ from engine.journal.reading import JournalReader, Readable, no_such_run
 from engine.live.coding import decoded, encoded, encoded_message
 from engine.live.controls import KILL_SWITCH, STOP
 from engine.live.core import LiveBroker, LiveCore
-from engine.live.inputs import ClockTold, Commanded, ForecastsTimed, Input, VenueTold
+from engine.live.inputs import BarsClosed, ClockTold, Commanded, ForecastsTimed, Input, VenueTold
 from engine.live.messages import OrderMessage
 from engine.live.ports import InputSource, Known, VenueLink
 from engine.live.rows import RowCheck
@@ -128,7 +129,10 @@ class Session:
         self._timings.note = self._note
         self._now = now
         self._checkpoint = checkpoint
-        self._bars = 0
+        self.bars_taken = 0
+        self._arrived_at = 0
+        """When the bars at hand arrived, by our clock; 0 where something else is dealt with."""
+        self._latencies: deque[float] = deque(maxlen=1_000)
 
     # ── beginnings ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -254,17 +258,18 @@ class Session:
         self._finish()
         self._commit()
         result = {"fills": self.core.running.recorder.fill_count, "inputs": self.inputs_taken}
-        self._recording.end(RunEnd(status, self._now(), self._bars, error, result))
+        self._recording.end(RunEnd(status, self._now(), self.bars_taken, error, result))
 
     def abandon(self, status: str, error: str) -> None:
         """Close the run after the last input that was dealt with whole: what one caused in part, before something
         failed, is dropped, and it comes again when the session is gone on with."""
         self._recording.commit()
-        self._recording.end(RunEnd(status, self._now(), self._bars, error))
+        self._recording.end(RunEnd(status, self._now(), self.bars_taken, error))
 
     def _deal_with(self, given: Input) -> None:
+        self._arrived_at = given.received_at if isinstance(given, BarsClosed) else 0
         self._note(given)
-        self._bars += len(getattr(given, "bars", ()))
+        self.bars_taken += len(getattr(given, "bars", ()))
         self.core.take(given)
 
     def _note(self, given: Input) -> None:
@@ -294,6 +299,8 @@ class Session:
         self._checkpoint("before sending")
         self.link.send(messages)
         self.messages_sent += len(messages)
+        if self._arrived_at:
+            self._latencies.append(max(self._now() - self._arrived_at, 0) / 1e9)
         self._checkpoint("sent")
 
     def _timers(self) -> list[Input]:
@@ -304,6 +311,15 @@ class Session:
     def _patience(self, pause: float) -> float:
         due = self.core.next_due
         return pause if due is None else min(pause, max((due + GRACE - self._now()) / 1e9, 0.0))
+
+    @property
+    def decision_latency(self) -> tuple[float, float] | None:
+        """Seconds from a bar's arrival until the orders that follow have left: median and 99th percentile of the last
+        ones."""
+        if not self._latencies:
+            return None
+        ordered = sorted(self._latencies)
+        return ordered[len(ordered) // 2], ordered[min(len(ordered) * 99 // 100, len(ordered) - 1)]
 
     @property
     def last_closed(self) -> dict[Stream, int]:
