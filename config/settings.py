@@ -158,6 +158,9 @@ class VenueData(_Data):
         None, description="instead of the exchange's own addresses (`urls.api` of ccxt), those of a venue on this "
         "machine; no other is taken")
     options: dict[str, Any] = Field(default_factory=dict, description="further options of ccxt's")
+    market_clock: str | None = Field(
+        None, description="of a venue on this machine that plays a market at another time than now: the address that "
+        "tells the market's time")
     further: tuple[FurtherVenue, ...] = Field(
         (), description="further exchanges that are followed in the same session; their symbols come after these")
 

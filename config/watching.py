@@ -4,11 +4,13 @@ import os
 import sys
 import time as wall_time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from config.paper import Edge
+from config.paper import Edge, Watching, runs_folder
 from config.session import SessionFacts
+from config.settings import Settings
 from engine.bars import iso
 from engine.live.broker import VenueBroker
 from engine.live.messages import client_order_id
@@ -22,6 +24,7 @@ from engine.live.status import (
     PositionStatus,
     Status,
     StreamStatus,
+    status_path,
     write_status,
 )
 from engine.records import AlertRow, DecisionRow
@@ -206,3 +209,13 @@ class Lines:
         self._output.write(f"{iso(wall_time.time_ns() // 10**9 * 10**9)} {level:<7} {text}\n")
         self._output.flush()
 
+
+def watchers(settings: Settings, *, is_plain: bool) -> list[Watching]:
+    """Return who looks on at a session of these settings."""
+    live = settings.live
+    folder = runs_folder(settings)
+    path_of = partial(status_path, settings.journal.url, folder=folder)
+    found: list[Watching] = [StatusFile(lambda run_id: path_of(run_id), live.heartbeat_seconds)]
+    if is_plain:
+        found.append(Lines(sys.stdout))
+    return found

@@ -1,0 +1,162 @@
+"""The outside world of a session: ccxt's live feed on one side, and on the other whoever fills its orders."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from brokers.paper import PaperVenue
+from brokers.paper_ledger import VenueFees
+from brokers.paper_link import PaperLink
+from brokers.paper_orders import PaperTerms
+from config.paper import VenueTerms
+from config.session import SessionFacts, venue_data
+from config.settings import Settings
+from config.venues import make_live_feed
+from engine.bars import Stream, Timeframe
+from engine.costs import ConstantLatency
+from engine.errors import SettingsError
+from engine.live.inputs import BarsClosed, Input, VenueTold
+from engine.live.ports import InputSource, VenueLink
+from engine.live.queueing import QueueSource
+from engine.live.reports import Report
+from feeds.exchange_live import LiveFeed
+from feeds.venue_trades import Listener
+
+FEES_IN_QUOTE = ("kraken", "coinbase")
+"""Venues that take the fee of a spot purchase in the quote currency; others take it out of what is bought."""
+
+
+class FreshBars:
+    """An InputSource without the bars that a session has already; of one that is gone on with, nothing is history.
+
+    Args:
+        last_closed: when the last bar of each stream closed that the session has; empty for a new one.
+    """
+
+    def __init__(self, source: InputSource, last_closed: Mapping[Stream, int]) -> None:
+        self._source = source
+        self._last_closed = last_closed
+
+    def take(self, timeout: float) -> Input | None:
+        """Return the next input that is new; None if there is none within `timeout` seconds."""
+        given = self._source.take(timeout)
+        while isinstance(given, BarsClosed) and self._last_closed:
+            fresh = tuple(
+                bar for bar in given.bars
+                if bar.close_time > self._last_closed.get(Stream(bar.symbol, bar.timeframe), 0)
+            )
+            if fresh:
+                return given._replace(bars=fresh, is_history=False)
+            given = self._source.take(0.0)
+        return given
+
+
+class CcxtEdge:
+    """A venue's public market through ccxt, and the broker that settings name.
+
+    Args:
+        clock: the market's time, UTC ns; speed: how fast it passes, in seconds a second of the wall's.
+        is_wall: whether that is the wall's time.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Callable[[], int], *, speed: float = 1.0, is_wall: bool = True
+    ) -> None:
+        self._settings = settings
+        self._data = venue_data(settings)
+        self._clock = clock
+        self._speed = speed
+        self._is_wall = is_wall
+        self._queue = QueueSource()
+        self._feed: LiveFeed | None = None
+        self._link: VenueLink | None = None
+
+    def terms(self) -> VenueTerms:
+        """Ask the venue what holds today; fees that it does not name are those of the settings."""
+        from config.costs import make_fees
+
+        feed = self._opened(self._data.history)
+        settled = make_fees(self._settings.costs).card()
+        maker, taker = (Decimal(str(settled.get(name, "0.001"))) for name in ("maker", "taker"))
+        fees = {
+            symbol: (market.maker if market.maker is not None else maker,
+                     market.taker if market.taker is not None else taker)
+            for symbol, market in feed.markets.items()
+        }
+        return VenueTerms(tuple(market.instrument for market in feed.markets.values()), fees)
+
+    def open(
+        self, facts: SessionFacts, last_closed: Mapping[Stream, int]
+    ) -> tuple[InputSource, VenueLink | None]:
+        """Begin to listen. What was missed since the last bars of a session is asked for first."""
+        feed = self._opened(max(self._data.history, self._missed(last_closed)))
+        if facts.broker == "paper":
+            link = self._paper_link(facts)
+            self._link = link
+            feed.listen(
+                [instrument.symbol for instrument in facts.instruments],
+                Listener(on_trade=link.on_trade, on_book=link.on_book, on_funding=link.on_funding),
+            )
+        elif facts.broker == "sandbox":
+            self._link = self._sandbox_link(facts)
+        feed.start()
+        return FreshBars(self._queue, last_closed), self._link
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the feed knows of itself, for a status."""
+        states = self._feed.states() if self._feed is not None else []
+        return {
+            "clock_offset": max((state.clock_offset for state in states), key=abs, default=None),
+            "queue_depth": self._queue.depth,
+            "reconnects": sum(state.reconnects for state in states),
+        }
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        if self._feed is not None:
+            self._feed.close()
+        if self._link is not None:
+            self._link.close()
+
+    def _opened(self, history: int) -> LiveFeed:
+        if self._feed is None:
+            data = self._data.model_copy(update={"history": history})
+            clock = None if self._is_wall else self._clock
+            self._feed = make_live_feed(data, self._settings.live.feed, self._queue, clock=clock)
+            self._feed.open()
+        return self._feed
+
+    def _missed(self, last_closed: Mapping[Stream, int]) -> int:
+        """Return how many bars have closed at most since those that a session has, and two more."""
+        now = self._clock()
+        return max(
+            (
+                (now - closed) // Timeframe.parse(stream.timeframe).duration + 2
+                for stream, closed in last_closed.items()
+            ),
+            default=0,
+        )
+
+    def _paper_link(self, facts: SessionFacts) -> PaperLink:
+        read_on = f"{facts.venue}, read when session {facts.name} began"
+        fees = {
+            instrument.symbol: VenueFees(
+                *facts.fees[instrument.symbol],
+                "quote" if instrument.is_contract or facts.venue in FEES_IN_QUOTE else "get", read_on,
+            )
+            for instrument in facts.instruments
+        }
+        account = self._settings.account
+        terms = PaperTerms(
+            latency=ConstantLatency(round(self._settings.live.latency_milliseconds * 1e6)),
+            fees=fees, leverage=account.leverage if account.kind == "margin" else Decimal(1),
+            allows_short=account.allow_short,
+        )
+        venue = PaperVenue(facts.instruments, facts.cash, terms)
+        return PaperLink(venue, self._tell, self._clock, speed=self._speed)
+
+    def _sandbox_link(self, facts: SessionFacts) -> VenueLink:
+        raise SettingsError(f'live.broker is "sandbox", which is not there yet for {facts.venue}; expected "paper"')
+
+    def _tell(self, report: Report) -> None:
+        self._queue.put(VenueTold(report.received_at, report))
