@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import main
@@ -25,12 +28,16 @@ HEAVY = {
     "alembic", "ccxt", "engine", "numba", "numpy", "pandas", "plotly", "pyarrow", "rich", "sqlalchemy", "talib",
     "torch", "vectorbt",
 }
-COMMANDS = (
-    (), ("backtest",), ("demo",), ("scenarios",), ("strategies",), ("new", "strategy"), ("check",), ("runs",), ("why",),
-    ("report",), ("rerun",), ("compare",), ("risk",), ("risk", "show"), ("risk", "lift"), ("data",),
-    ("data", "import"), ("data", "list"), ("data", "check"), ("data", "gaps"),
-    ("models",), ("models", "verify"), ("models", "list"), ("models", "show"), ("models", "import"),
-)
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield every command there is, and every group of them."""
+    yield path
+    for name, one in getattr(command, "commands", {}).items():
+        yield from commands(one, (*path, name))
+
+
+COMMANDS = tuple(commands(typer.main.get_command(main.app)))
 
 
 @pytest.fixture
