@@ -243,37 +243,6 @@ class _Beat:
         return self._controls.poll()
 
 
-def run_paper(
-    settings: Settings, *, stop: Event, fresh: bool = False, span: str | None = None, is_plain: bool = True,
-    checkpoint: Checkpoint = lambda place: None,
-) -> int:
-    """Run a session on the venue that settings name, until it is stopped; return the run's number.
-
-    Args:
-        span: how long, such as 2h, in the market's time; None for ever. is_plain: lines instead of a dashboard.
-    Raises:
-        EngineError: see PaperRun.run.
-    """
-    from config.edges import CcxtEdge
-    from config.market_clock import MarketClock
-    from config.watching import watchers
-
-    check_paper(settings)
-    address = venue_data(settings).market_clock
-    clock = MarketClock(address) if address is not None else None
-    now: Callable[[], int] = clock or wall_time.time_ns
-    until = None if span is None else now() + Timeframe.parse(span).duration
-    speed = clock.speed if clock is not None else 1.0
-    try:
-        return PaperRun(
-            settings, lambda: CcxtEdge(settings, now, speed=speed, is_wall=clock is None),
-            watchers(settings, is_plain=is_plain), fresh=fresh, stop=stop, until=until, now=now, checkpoint=checkpoint,
-        ).run()
-    finally:
-        if clock is not None:
-            clock.close()
-
-
 def commands_heard(session: Session) -> int:
     """Return how many commands the session has dealt with: those of the kill switch are not numbered."""
     return session.commands_taken

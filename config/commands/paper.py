@@ -42,7 +42,7 @@ def paper(
     """
     import json
 
-    from config.paper import run_paper
+    from config.live import run_paper
     from config.settings import journal_url, load_settings
 
     overrides = list(changes or ())
