@@ -16,6 +16,7 @@ from config.settings import (
     DataSettings,
     FileData,
     LayoutSettings,
+    QlibData,
     Settings,
     SyntheticData,
     VenueData,
@@ -34,6 +35,7 @@ from feeds.files import read_bars
 from feeds.gaps import Calendar, Gap, merge_gaps
 from feeds.layout import FileLayout, names_in_path
 from feeds.memory import MemoryFeed
+from feeds.qlib_bin import read_qlib
 from feeds.reports import QualityReport
 from feeds.resample import ResampledFeed
 from feeds.synthetic import SyntheticFeed, SyntheticMarket
@@ -73,6 +75,8 @@ def feed_of(data: DataSettings, seed: int) -> Feed:
             )
         case FileData():
             feed = MemoryFeed(_bars_of_files(data), gap_policy=data.gap_policy, calendar=data.calendar or "24/7")
+        case QlibData():
+            feed = MemoryFeed(_bars_of_qlib(data), gap_policy=data.gap_policy, calendar=data.calendar or "sessions")
     for timeframe in data.resample:
         feed = ResampledFeed(feed, timeframe)
     return feed
@@ -280,6 +284,16 @@ def _bars_of_files(data: FileData) -> list[Bars]:
         )
         for symbol, of_symbol in parts.items()
     ]
+
+
+def _bars_of_qlib(data: QlibData) -> list[Bars]:
+    if len(data.timeframe) > 1:
+        raise SettingsError(f"data.timeframe is {list(data.timeframe)}; a Qlib directory is read at one")
+    found = read_qlib(
+        data.folder, data.symbols, market=data.market, timeframe=data.timeframe[0], timezone=data.timezone,
+        prices=data.prices,
+    )
+    return [_between(bars, data.start, data.end) for bars in found]
 
 
 def _between(bars: Bars, start: datetime | None, end: datetime | None) -> Bars:

@@ -146,6 +146,24 @@ class CatalogData(_Data):
     folder: Place = Field(CATALOG, description="where the catalog is")
 
 
+class QlibData(_Data):
+    """Bars of a Qlib data directory, as `qlib get_data` and dump_bin.py write them."""
+
+    source: Literal["qlib"]
+    folder: Place = Field(description="the directory, with `calendars`, `instruments` and `features` in it")
+    market: str = Field("all", description="which symbols to read: a file of `instruments`, such as `csi300`")
+    symbols: Names = Field((), description="which to read instead of a market's")
+    timeframe: Annotated[tuple[Span, ...], BeforeValidator(as_tuple)] = Field(("1d",), description="`1d` or `1m`")
+    timezone: str = Field("UTC", description="of the calendar's times: `Asia/Shanghai`")
+    prices: Literal["raw", "adjusted"] = Field(
+        "adjusted", description="as Qlib keeps them, or as they were traded: divided by its `factor`")
+    gap_policy: Literal["error", "mark", "forward_fill"] = Field(
+        "mark", description="days on which a symbol was not traded: report them, refuse the data, or repeat the last "
+        "close with volume 0 and a flag")
+    calendar: Literal["24/7", "sessions"] | None = Field(
+        "sessions", description="when bars are to be expected: within the `sessions` that the data show, or always")
+
+
 class VenueData(_Data):
     """Bars of a crypto exchange as they close, for `paper`."""
 
@@ -202,7 +220,7 @@ class FileData(_Data):
         "error", description="refuse a file with impossible rows, or leave them out")
 
 
-DataSettings = Annotated[SyntheticData | CatalogData | FileData | VenueData, Field(discriminator="source")]
+DataSettings = Annotated[SyntheticData | CatalogData | FileData | QlibData | VenueData, Field(discriminator="source")]
 
 
 # ── [strategy] ──────────────────────────────────────────────────────────────────────────────────────────────────────

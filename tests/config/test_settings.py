@@ -97,7 +97,7 @@ def test_a_missing_table_is_told_by_what_it_is_for(load):
 
 def test_a_source_or_a_kind_that_is_left_out_is_asked_for_or_taken_to_be_the_first(load):
     assert faults(load, "[data]\nbars = 3\n[strategy]\nname = \"x\"") == [
-        "data.source is missing; expected one of synthetic, catalog, files, venue"
+        "data.source is missing; expected one of synthetic, catalog, files, qlib, venue"
     ]
     assert load(LEAST + "[costs.slippage]\nbasis_points = 3").costs.slippage.basis_points == 3
 
