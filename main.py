@@ -13,7 +13,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from config.commands import evaluation, explaining, fetching, forecasting, operating, paper, replaying, training
+from config.commands import (
+    calibrating,
+    evaluation,
+    explaining,
+    fetching,
+    forecasting,
+    operating,
+    paper,
+    replaying,
+    training,
+)
 from config.commands.forecast_store import forecasts
 from config.commands.models import models
 from config.commands.telling import command, told, write_json
@@ -269,6 +279,7 @@ def check(
 
 forecasting.register(app)
 explaining.register(app)
+calibrating.register(app)
 training.register(app)
 paper.register(app)
 replaying.register(app)

@@ -106,7 +106,7 @@ class PaperVenue:
             return self._told()
         amount = self.ledger.funding(due.symbol, Decimal(repr(due.rate)), Decimal(repr(due.mark_price)))
         currency = self.instruments[due.symbol].quote
-        note = f"rate {due.rate:g} at mark price {due.mark_price:g}"
+        note = f"{due.symbol}: rate {due.rate:g} at mark price {due.mark_price:g}"
         self._tell(
             Report(
                 ReportKind.CASH, due.time, self.now, reason="funding", symbol=due.symbol, currency=currency,

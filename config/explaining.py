@@ -45,10 +45,23 @@ def explain_runs(
 def side_of(journal: Readable, run_id: int | None, data: Path | None = None) -> Side:
     """Return a run with its rows and its bars: those that a live session recorded, or a backtest's data read again."""
     record = load_run(journal, run_id, NEEDED)
+    return Side(record, bars_of_run(journal, record, data=data))
+
+
+def bars_of_run(
+    journal: Readable, record: RunRecord, *, data: Path | None = None, with_history: bool = False
+) -> dict[str, SymbolBars]:
+    """Return the bars that a run saw, by symbol.
+
+    Args:
+        with_history: a session's bars for warming up, too.
+    Raises:
+        JournalError: they are not to be had any more. DataError, SettingsError: a backtest's data cannot be read.
+    """
     if record.run.start.kind == "backtest":
-        return Side(record, _bars_read(record, journal, data))
+        return _bars_read(record, journal, data)
     with journal.snapshot() as reader:
-        return Side(record, _bars_heard(reader, record))
+        return _bars_heard(reader, record, with_history)
 
 
 def _bars_read(record: RunRecord, journal: Readable, data: Path | None) -> dict[str, SymbolBars]:
@@ -68,14 +81,13 @@ def _bars_read(record: RunRecord, journal: Readable, data: Path | None) -> dict[
     return by_symbol(bars)
 
 
-def _bars_heard(reader: JournalReader, record: RunRecord) -> dict[str, SymbolBars]:
-    """Return the bars that a session decided on, those of its history apart."""
+def _bars_heard(reader: JournalReader, record: RunRecord, with_history: bool) -> dict[str, SymbolBars]:
     run = record.run
     heard: list[Bar] = []
     for row in reader.rows(SessionInputRow, run.id):
         if row.kind == "bars_closed":
             given = decoded(row.kind, row.body)
-            if isinstance(given, BarsClosed) and not given.is_history:
+            if isinstance(given, BarsClosed) and (with_history or not given.is_history):
                 heard.extend(given.bars)
     if not heard:
         raise JournalError(f"run {run.id} ({run.start.kind}) has recorded no bars; there is nothing to explain yet")

@@ -61,6 +61,8 @@ def run_manifest(
         data["prices"] = settings.data.prices
     instruments = {symbol: _rules_of(instrument) for symbol, instrument in portfolio.instruments.items()}
     costs = {"fees": fees.card(), "slippage": slippage.card(), "latency": latency.card(), **(holding or {})}
+    if settings.costs.calibrated_as:
+        costs["calibrated"] = settings.costs.calibrated_as
     if missing_funding:
         data["missing_funding"] = list(missing_funding)
     commit, is_dirty = code_version()

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from config.calibrated import with_calibrated
 from config.faults import fault_of, shortened, without_followers
 from config.live_settings import FurtherVenue, LiveSettings
 from config.setting_types import (
@@ -464,6 +465,18 @@ class CostSettings(Section):
         default_factory=FixedSlippageSettings, description="how taking liquidity moves the price against us")
     latency: LatencySettings = Field(
         default_factory=ConstantLatencySettings, description="the delay before the venue sees an order")
+    calibrated: Place | None = Field(
+        None, description="a file that `calibrate` wrote: fees, slippage and latency as they were in paper trading, "
+        "where they are not set here")
+    calibrated_as: str = Field("", description="which calibration that was; filled in when it is read")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_calibration(cls, value: Any, info: ValidationInfo) -> Any:
+        try:
+            return with_calibrated(value, (info.context or {}).get("folder", Path.cwd()))
+        except SettingsError as exc:
+            raise ValueError(str(exc)) from exc
 
 
 # ── [fills], [journal], [report] ────────────────────────────────────────────────────────────────────────────────────

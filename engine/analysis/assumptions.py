@@ -274,6 +274,8 @@ def _warnings(card: Mapping[str, Any], filters_as_of: int | None, notes: Sequenc
             warn(name, switches[name], texts[str(switches[name])])
     if "volume_cap" in switches and switches["volume_cap"] is None:
         warn("volume_cap", "none", "orders fill whole, however little was traded in the bar")
+    if costs.get("calibrated"):
+        warn("costs", "calibrated", str(costs["calibrated"]), "note")
     if is_free(costs.get("fees")):
         warn("fees", "zero", "the venue is taken to charge nothing")
     if _crossing_is_cheaper(costs.get("fees")):
