@@ -55,6 +55,8 @@ def bounds_headline(data: ReportData) -> str:
     count, contested, resolved = (int(bounds.get(name) or 0) for name in ("ambiguous", "contested", "resolved"))
     bars = f"{contested:,} bar{'s' if contested != 1 else ''}"
     told = f"; finer bars told what happened in {resolved:,}" if resolved else ""
+    if not contested and not resolved:
+        return "In no bar could orders of one idea fill in another order: pessimistic, declared and optimistic are one."
     if not contested:
         return f"Finer bars told what happened in {resolved:,} bars; nothing hangs on the order of prices inside them."
     if bounds.get("note"):
@@ -163,7 +165,7 @@ def _ending(ending: Mapping[str, Any]) -> tuple[str, str, str]:
 def bounds_figure(data: ReportData) -> Figure | None:
     """Draw the band of equity from pessimistic to optimistic, and the declared curve in it."""
     curve, bounds = data.curve, data.bounds
-    if not bounds_sides(data) or not len(curve.time):
+    if not is_told(data) or not bounds_sides(data) or not len(curve.time):
         return None
     places = extremes(curve.equity, 1200)
     own = [int(time) // 1_000_000 for time in curve.time[places].tolist()], curve.equity[places]

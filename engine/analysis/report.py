@@ -335,9 +335,11 @@ class _Bounds(NamedTuple):
 
 
 def _bounds(data: ReportData) -> _Bounds | None:
-    """Return what bars leave open; None where nothing was ever in doubt."""
-    if not is_told(data):
+    """Return what bars leave open; None of a run whose bounds were never asked for."""
+    if not data.bounds:
         return None
+    if not is_told(data):
+        return _Bounds(bounds_headline(data), [], [], [], 0)
     listed_trades = open_trades(data)
     more = len(data.bounds.get("trades", ())) - len(listed_trades)
     return _Bounds(bounds_headline(data), list(bounds_sides(data)), bounds_notes(data), list(listed_trades), more)

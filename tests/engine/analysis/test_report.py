@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from engine.analysis.definitions import DEFINITIONS
 from engine.analysis.report import LISTED_TRADES, render_report, write_report
 from engine.analysis.report_data import ReportData, report_from_journal, report_from_result
 from engine.bars import Bars
+from tests.engine.analysis.test_bounds_view import BOUNDS
 
 Make = Callable[..., Any]
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -53,6 +55,17 @@ def test_the_page_is_whole_and_fetches_nothing(data: ReportData, tmp_path: Path)
     assert "default-src 'none'" in page
     assert '"plotlyServerURL": ""' in page or 'plotlyServerURL: ""' in page
     assert "{{" not in page.split("plotly.js v")[0]
+
+
+@pytest.mark.parametrize("contested", [None, 0, 5])
+def test_every_chart_has_its_place_on_the_page(data: ReportData, contested: int | None) -> None:
+    bounds = {} if contested is None else {**BOUNDS, "contested": contested, "resolved": 0}
+    reader = Reader(render_report(replace(data, bounds=bounds)))
+    places = {attributes.get("id") for _, attributes in reader.elements}
+    figures = json.loads(reader.texts["figures"])
+    assert {f"chart-{name}" for name in figures["charts"]} <= places  # the script draws one after the other
+    assert ("chart-bounds" in places) == bool(contested)
+    assert ("bounds" in places) == (contested is not None)
 
 
 def test_every_statistic_stands_there_with_its_definition(data: ReportData) -> None:
