@@ -202,7 +202,7 @@ class LiveFeed:
         made: dict[str, list[tuple[int, TradeBars]]] = {}
         for place, (stream, _, _) in enumerate(feed.streams()):
             closer = desk.closers[first + place]
-            builder = TradeBars(closer.duration, anchor=closer.next_open, since=feed.now)
+            builder = TradeBars(closer.duration, anchor=closer.next_open)
             made.setdefault(stream.symbol.removeprefix(feed.plan.prefix), []).append((first + place, builder))
         return made
 

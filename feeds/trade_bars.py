@@ -1,9 +1,11 @@
 """Candles built from trades: where a venue has no candle of a span, or its stream of candles cannot be trusted.
 
-Pure; times are UTC nanoseconds by the venue's clock.
+Pure; times are UTC nanoseconds by the venue's clock. Quantities are added as the decimal numbers that they are, so that
+a volume is the venue's own to the last digit.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from engine.live.market import Trade
 from feeds.candles import Candle
@@ -16,27 +18,31 @@ def candles_of_trades(
 
     The trades must be all that there were. A bar in which nothing traded has no candle.
     """
-    found: dict[int, Candle] = {}
+    found: dict[int, _Forming] = {}
     for time, price, quantity in trades:
         if start <= time < end:
             opened = start + (time - start) // duration * duration
-            found[opened] = _with(found.get(opened), opened, price, quantity)
-    return [found[opened] for opened in sorted(found)]
+            if opened in found:
+                found[opened].add(price, quantity)
+            else:
+                found[opened] = _Forming(opened, price, quantity)
+    return [found[opened].candle() for opened in sorted(found)]
 
 
 class TradeBars:
     """The candle of one stream that forms, built trade by trade.
 
+    A candle is whole if it opened after the first trade that was heard, and after the first one since any was missed.
+
     Args:
         anchor: any open time of the stream: where its grid lies.
-        since: from when on every trade has been heard; candles that opened before are not whole.
     """
 
-    def __init__(self, duration: int, *, anchor: int, since: int) -> None:
+    def __init__(self, duration: int, *, anchor: int) -> None:
         self._duration = duration
         self._anchor = anchor
-        self._since = since
-        self._candle: Candle | None = None
+        self._since: int | None = None
+        self._forming: _Forming | None = None
         self._last_id = ""
         self.holes = 0
         """How often trades were found to be missing."""
@@ -53,23 +59,41 @@ class TradeBars:
             if step <= 0:
                 return None
             if step > 1:
-                self.missed(trade.time)
+                self.missed()
         self._last_id = trade.id
+        if self._since is None:
+            self._since = trade.time
         opened = self._anchor + (trade.time - self._anchor) // self._duration * self._duration
-        if self._candle is not None and opened < self._candle.open_time:
+        forming = self._forming
+        if forming is not None and opened < forming.opened:
             return None
-        same = self._candle if self._candle is not None and self._candle.open_time == opened else None
-        self._candle = _with(same, opened, trade.price, trade.quantity)
-        return self._candle, self._since <= opened
+        if forming is not None and opened == forming.opened:
+            forming.add(trade.price, trade.quantity)
+        else:
+            forming = self._forming = _Forming(opened, trade.price, trade.quantity)
+        return forming.candle(), self._since < opened
 
-    def missed(self, time: int) -> None:
-        """Take note that trades before a time may have been missed: what formed until then is not whole."""
+    def missed(self) -> None:
+        """Take note that trades may have been missed: what forms now is not whole."""
         self.holes += 1
-        self._since = max(self._since, time)
+        self._since = None
 
 
-def _with(candle: Candle | None, opened: int, price: float, quantity: float) -> Candle:
-    if candle is None:
-        return Candle(opened, price, price, price, price, quantity)
-    return Candle(
-        opened, candle.open, max(candle.high, price), min(candle.low, price), price, candle.volume + quantity)
+class _Forming:
+    """A candle to which trades are added."""
+
+    __slots__ = ("_close", "_high", "_low", "_open", "_volume", "opened")
+
+    def __init__(self, opened: int, price: float, quantity: float) -> None:
+        self.opened = opened
+        self._open = self._high = self._low = self._close = price
+        self._volume = Decimal(str(quantity))
+
+    def add(self, price: float, quantity: float) -> None:
+        self._high = max(self._high, price)
+        self._low = min(self._low, price)
+        self._close = price
+        self._volume += Decimal(str(quantity))
+
+    def candle(self) -> Candle:
+        return Candle(self.opened, self._open, self._high, self._low, self._close, float(self._volume))

@@ -180,7 +180,7 @@ class VenueTrades:
     def _tell_missed(self, symbol: str, received_at: int) -> None:
         self.missed += 1
         for _, builder in self._builders.get(symbol, ()):
-            builder.missed(self._feed.now)
+            builder.missed()
         for index, _ in self._builders.get(symbol, ()):
             self._desk.closers[index].broke()
         self._desk.tell(
@@ -191,7 +191,7 @@ class VenueTrades:
         self._needs_past.update(self._last_time)
         for builders in self._builders.values():
             for _, builder in builders:
-                builder.missed(self._feed.now)
+                builder.missed()
         self._empty_books(list(self._shown))
 
     # ── books ───────────────────────────────────────────────────────────────────────────────────────────────────────
