@@ -3,7 +3,7 @@
 Everything happens in the feed's own thread. `now` is a venue's time, `received_at` ours; UTC nanoseconds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from engine.bars import Stream, Timeframe
 from engine.live.inputs import FeedTold, Input
@@ -28,23 +28,25 @@ class BarDesk:
     Args:
         streams: in feed order, with whether the venue's stream sends every change, and whether empty bars are filled.
         start: the venue's time at the start; bars that have closed by then are history.
+        last_closed: when the last bar of each stream closed that the session has already; none of its bars is history.
         put: takes inputs, together.
         is_catching_up: says of a stream whether its venue is being asked for what was missed.
     """
 
     def __init__(
         self, streams: Sequence[tuple[Stream, bool, bool]], options: FeedOptions, *, start: int,
-        put: Callable[..., None], is_catching_up: Callable[[int], bool],
+        last_closed: Mapping[Stream, int], put: Callable[..., None], is_catching_up: Callable[[int], bool],
     ) -> None:
         self._put = put
         self.closers = [
             BarCloser(
                 stream, grace=options.grace, is_every_change_sent=is_every_change_sent, fills_empty=fills_empty,
-                next_open=_first_wanted(stream, start, options.history),
+                next_open=last_closed.get(stream) or _first_wanted(stream, start, options.history),
             )
             for stream, is_every_change_sent, fills_empty in streams
         ]
-        until = max(open_time_at(start, closer.duration) for closer in self.closers)
+        until = max(last_closed.values(), default=0) or max(
+            open_time_at(start, closer.duration) for closer in self.closers)
         self.gatherer = BarGatherer(
             self.closers, deadline=options.deadline, lag=options.lag, history_until=until,
             is_catching_up=is_catching_up)

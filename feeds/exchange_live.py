@@ -13,11 +13,12 @@ without keys.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
+from engine.bars import Stream
 from engine.errors import EngineError, SettingsError, VenueError
 from engine.live.inputs import Input
 from engine.live.queueing import QueueSource
@@ -122,9 +123,14 @@ class LiveFeed:
                 raise SettingsError(f"{symbol} is not in the feed; there are {', '.join(list(self.markets)[:10])}")
             self._listeners.setdefault(symbol, []).append(listener)
 
-    def start(self) -> None:
-        """Begin: first the history of every stream, then its bars as they close."""
-        self._await(self._start(), 60.0)
+    def start(self, last_closed: Mapping[Stream, int] | None = None) -> None:
+        """Begin: first the history of every stream, then its bars as they close.
+
+        Args:
+            last_closed: of a session that is gone on with: when the last bar of each stream closed that it has. Its
+                bars go on from there; what was missed is asked for, and comes late, not as history.
+        """
+        self._await(self._start(last_closed or {}), 60.0)
 
     def take(self, timeout: float) -> Input | None:
         """Return the next input; None if there is none within `timeout` seconds.
@@ -150,6 +156,7 @@ class LiveFeed:
         self._is_closed = True
         if self._thread.is_alive():
             self._await(self._close(), _CLOSING_SECONDS)
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CLOSING_SECONDS)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_CLOSING_SECONDS)
         if not self._loop.is_running():
@@ -179,11 +186,11 @@ class LiveFeed:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _start(self) -> None:
+    async def _start(self, last_closed: Mapping[Stream, int]) -> None:
         feeds = [feed for feed in self._feeds for _ in feed.streams()]
         self._desk = desk = BarDesk(
             [stream for feed in self._feeds for stream in feed.streams()], self._options,
-            start=min(feed.now for feed in self._feeds), put=self.source.put,
+            start=min(feed.now for feed in self._feeds), last_closed=last_closed, put=self.source.put,
             is_catching_up=lambda index: feeds[index].is_catching_up(index))
         first = 0
         for feed in self._feeds:
@@ -223,7 +230,14 @@ class LiveFeed:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
         await asyncio.gather(*(feed.close() for feed in self._feeds), return_exceptions=True)
-        await asyncio.sleep(0)
+
+    async def _end(self) -> None:
+        """Cancel what ccxt has left behind: snapshots of books on their way, its limiter."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=1.0)
 
     def _state(self, feed: VenueFeed) -> VenueState:
         return VenueState(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from engine.bars import MINUTE, SECOND, Bar
 from engine.live.inputs import BarsClosed, FeedTold, Input
@@ -21,10 +22,11 @@ PATIENT = FeedOptions(history=5, deadline=40 * SECOND, lag=600 * SECOND, stale_a
 class Stage:
     """The venue, the feed, and what came of them."""
 
-    def __init__(self, venue: VenueServer, feed: LiveFeed, venue_id: str) -> None:
+    def __init__(self, venue: VenueServer, feed: LiveFeed, venue_id: str, make_exchange) -> None:
         self.venue = venue
         self.feed = feed
         self.venue_id = venue_id
+        self.make_exchange = make_exchange
         self.inputs: list[Input] = []
         self.trades: list = []
         self.books: list = []
@@ -104,17 +106,19 @@ class Stage:
 
 @contextmanager
 def stage(
-    *, symbols: Sequence[str] = SYMBOLS, venue_id: str = "binance", options: FeedOptions = PATIENT, listens: bool = False,
-    starts: bool = True, rows: int = 700, seed: int = 3, faults: Sequence = (), **plan,
+    *, symbols: Sequence[str] = SYMBOLS, venue_id: str = "binance", options: FeedOptions = PATIENT,
+    listens: bool = False, starts: bool = True, rows: int = 700, seed: int = 3, faults: Sequence = (), **plan,
 ) -> Iterator[Stage]:
     server = VenueServer(
         synthetic(list(symbols), rows=rows, seed=seed), paused=True, history=600, venues=(venue_id,), seed=seed,
         faults=faults)
     with server.start_in_thread() as venue:
-        wanted = VenuePlan(
-            lambda: place(make_client(venue_id, symbols=symbols, timeout=2), venue.url), tuple(symbols), ("1m",), **plan)
+        def make_exchange() -> Any:
+            return place(make_client(venue_id, symbols=symbols, timeout=2), venue.url)
+
+        wanted = VenuePlan(make_exchange, tuple(symbols), ("1m",), **plan)
         feed = LiveFeed([wanted], options=options, clock=lambda: venue.clock.now * 1_000_000)
-        made = Stage(venue, feed, venue_id)
+        made = Stage(venue, feed, venue_id, make_exchange)
         try:
             feed.open()
             if listens:

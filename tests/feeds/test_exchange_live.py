@@ -4,9 +4,8 @@ import time
 
 import pytest
 
-from engine.bars import MINUTE, SECOND
+from engine.bars import MINUTE, SECOND, Stream
 from engine.errors import DataError, SettingsError
-from engine.live.inputs import BarsClosed
 from feeds.clients import make_client
 from feeds.exchange_live import LiveFeed
 from feeds.live_options import FeedOptions, VenuePlan
@@ -37,6 +36,20 @@ def test_what_a_market_trades_in_is_told_with_today_s_fees():
         assert market.is_active
 
 
+def test_a_session_that_is_gone_on_with_gets_what_it_missed_and_no_history():
+    with stage(starts=False, options=FeedOptions(**{**vars_of(PATIENT), "lag": 5 * SECOND})) as made:
+        made.venue.clock.advance(10 * 60_000)
+        last = made.now // MINUTE * MINUTE - 7 * MINUTE
+        made.feed.start({Stream(symbol, "1m"): last for symbol in SYMBOLS})
+        made.advance(3)
+        made.until(last + 7 * MINUTE)
+        made.minutes(1)
+        assert [one.time for one in made.closed] == [last + nth * MINUTE for nth in range(1, 9)]
+        assert not any(one.is_history for one in made.closed)
+        assert [round(one.value) // 60 for one in made.told("lag")] == [6, 5, 4, 3, 2, 1]
+        made.check_equal_to_truth()
+
+
 STREAM_FAULTS = {
     "a lost connection": ("ws_drop", {"nth": 5}),
     "lost connections, again and again": ("ws_drop", {"chance": 0.05, "times": None}),
@@ -53,7 +66,7 @@ def test_bars_are_the_venue_s_whatever_happens_to_the_stream(fault):
     with stage() as made:
         kind, how = fault
         made.venue.faults.add(kind, on="watch_ohlcv", **how)
-        made.minutes(6)
+        made.minutes(4)
         assert made.venue.faults.log
         made.check_equal_to_truth()
         assert made.told("gap", "revised") == []
@@ -80,12 +93,12 @@ def test_bars_are_the_venue_s_whatever_happens_to_answers(fault):
         made.venue.faults.add("ws_gap", on="watch_ohlcv", times=None, chance=0.3)
         made.feed.start()
         made.advance(3)
-        made.minutes(8)
+        made.minutes(4)
         assert any(struck.kind == kind for struck in made.venue.faults.log)
         made.check_equal_to_truth()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_bars_are_the_venue_s_or_told_to_be_missing_when_everything_goes_wrong_at_once(seed):
     with stage(seed=seed, starts=False) as made:
         made.venue.faults.schedule(
@@ -95,7 +108,7 @@ def test_bars_are_the_venue_s_or_told_to_be_missing_when_everything_goes_wrong_a
             on="watch_ohlcv")
         made.feed.start()
         made.advance(3)
-        made.minutes(10)
+        made.minutes(6)
         times = [one.time for one in made.closed]
         assert times == sorted(set(times))
         for symbol in SYMBOLS:
@@ -198,7 +211,7 @@ def test_trades_of_a_broken_stream_build_no_wrong_bar():
     with stage(bars_from="trades") as made:
         made.venue.faults.add("ws_drop", on="watch_trades", chance=0.02, times=None)
         made.venue.faults.add("ws_gap", on="watch_trades", chance=0.02, times=None)
-        made.minutes(6)
+        made.minutes(4)
         made.check_equal_to_truth()
 
 
@@ -246,9 +259,12 @@ def test_a_book_never_crosses_and_is_empty_while_the_line_is_broken():
         made.venue.faults.clear()
         made.venue.cut_streams()
         made.eventually(lambda: any(not one.bids and not one.asks for one in made.books))
-        made.minutes(2)
-        assert all(not one.bids or not one.asks or one.bids[0][0] < one.asks[0][0] for one in made.books)
+        for _ in range(100):  # a new book begins with a message, so the market has to move
+            if made.books[-1].bids:
+                break
+            made.advance(1)
         assert made.books[-1].bids
+        assert all(not one.bids or not one.asks or one.bids[0][0] < one.asks[0][0] for one in made.books)
         assert all(len(one.bids) <= 20 for one in made.books)
 
 
@@ -263,10 +279,10 @@ def test_no_key_is_used():
 
 
 def test_an_unknown_symbol_is_refused_at_once_with_the_nearest():
-    with pytest.raises(DataError, match=r"binance: BTC/USDTT is not traded there; did you mean 'BTC/USDT'\?"):
-        with stage(starts=False) as made:
-            plan = VenuePlan(made.feed._plans[0].make_exchange, ("BTC/USDTT",), ("1m",))
-            LiveFeed([plan]).open()
+    with stage(starts=False) as made:
+        other = LiveFeed([VenuePlan(made.make_exchange, ("BTC/USDTT",), ("1m",))])
+        with pytest.raises(DataError, match=r"binance: BTC/USDTT is not traded there; did you mean 'BTC/USDT'\?"):
+            other.open()
 
 
 def test_two_instruments_of_one_name_are_refused():
@@ -277,7 +293,3 @@ def test_two_instruments_of_one_name_are_refused():
 
 def vars_of(options: FeedOptions) -> dict:
     return {name: getattr(options, name) for name in options.__dataclass_fields__}
-
-
-def is_bars(one) -> bool:
-    return isinstance(one, BarsClosed)
