@@ -1,5 +1,5 @@
 # make setup    an environment in .venv, with everything installed at the pinned versions
-# make demo     a backtest on a synthetic market, with its report
+# make demo     a network trained on a synthetic market, and a backtest of it on the rest
 # make test     linter, type checker and the whole suite
 # make bench    speed, side by side with other engines
 # make mutants  mutation testing of matching, costs and books: a quarter of an hour, MODULES=costs for a part

@@ -29,7 +29,6 @@ from config.commands.models import models
 from config.commands.telling import command, told, write_json
 
 ROOT = Path(__file__).resolve().parent
-DEMO = ROOT / "config" / "examples" / "demo.toml"
 PYTHON = "python" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/python"
 """What a user types to run this file from the checkout."""
 
@@ -146,19 +145,26 @@ def _isolated(
 
 @command(app, "demo")
 def demo() -> None:
-    """Run a sample strategy on a made-up market, journal it and write its report."""
+    """Train a small network on a made-up market's first part, trade the rest with it, and write the report."""
+    from config.demo import BACKTEST, LESSON, train_demo
     from config.settings import RUNS
 
     page = RUNS / "demo.html"
+    trained = train_demo()
+    typer.echo(LESSON)
     next_steps = (
         (str(page), "the report: open it in a browser"),
-        (f"{PYTHON} main.py why 1", "why the first order was made"),
+        (f"{PYTHON} main.py why 1", "why the first order was made: the forecast behind it, and its bars"),
         (f"{PYTHON} main.py runs", "every run so far"),
+        (f"{PYTHON} main.py models show {trained.artefact}", "the network that was trained: docs/training.md"),
         (f"{PYTHON} main.py strategies", "what else there is to run"),
         (f"{PYTHON} main.py backtest config/examples/pairs.toml", "another; docs/settings.md explains the file"),
         (f"{PYTHON} main.py data import FILE", "bars of your own: CSV, Parquet, zips of klines"),
     )
-    _backtest(DEMO, [f"report.html={json.dumps(str(page))}"], None, next_steps)
+    overrides = [
+        f"models.ranker.artefact={json.dumps(str(trained.artefact))}", f"report.html={json.dumps(str(page))}"
+    ]
+    _backtest(BACKTEST, overrides, None, next_steps)
 
 
 def _backtest(

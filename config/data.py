@@ -62,7 +62,7 @@ def feed_of(data: DataSettings, seed: int) -> Feed:
     feed: Feed
     match data:
         case SyntheticData():
-            feed = SyntheticFeed(make_market(data, seed))
+            feed = _without_first(SyntheticFeed(make_market(data, seed)), data.skip)
         case CatalogData():
             feed = Catalog(data.folder).feed(
                 data.symbols, data.timeframe, start=data.start, end=data.end, gap_policy=data.gap_policy,
@@ -80,6 +80,21 @@ def feed_of(data: DataSettings, seed: int) -> Feed:
     for timeframe in data.resample:
         feed = ResampledFeed(feed, timeframe)
     return feed
+
+
+def _without_first(feed: SyntheticFeed, skip: int) -> Feed:
+    """Return a made-up market less its first bars.
+
+    Raises:
+        SettingsError: nothing is left.
+    """
+    if not skip:
+        return feed
+    bars = join(list(feed.chunks()))
+    parts = [bars.of(stream)[skip:] for stream in bars.streams]
+    if not all(len(part) for part in parts):
+        raise SettingsError(f"data.skip is {skip}, and the market has {len(bars) // len(parts)} bars; expected fewer")
+    return MemoryFeed(parts)
 
 
 def make_market(data: SyntheticData, seed: int) -> SyntheticMarket:

@@ -17,7 +17,7 @@ from config.assembly import run_backtest
 from config.data import bars_of, make_feed
 from config.forecasts import forecast_terms, make_forecasters
 from config.setting_types import Instant
-from config.settings import Settings
+from config.settings import DataSettings, Settings, SyntheticData
 from engine.bars import DAY, IntArray, Timeframe, iso, nanoseconds, utc
 from engine.errors import SettingsError
 from engine.forecasting.book import check_spec
@@ -199,7 +199,11 @@ def _traded(settings: Settings, panel: Panel, lookback: int, first: int) -> RunR
     """Run the strategy over what has not been seen; bars before warm its windows."""
     warm = (lookback + 1) * Timeframe.parse(panel.timeframe).duration
     begin = max(first - warm, int(panel.open_time.min()))
-    data = settings.data.model_copy(update={"start": datetime.fromtimestamp(begin / 1e9, UTC)})
+    if isinstance(settings.data, SyntheticData):  # another start would be another market
+        before = int((panel.open_time[panel.symbol == 0] < begin).sum())
+        data: DataSettings = settings.data.model_copy(update={"skip": settings.data.skip + before})
+    else:
+        data = settings.data.model_copy(update={"start": datetime.fromtimestamp(begin / 1e9, UTC)})
     silent = settings.journal.model_copy(update={"enabled": False})
     unseen = settings.model_copy(update={
         "data": data, "journal": silent, "report": settings.report.model_copy(update={"html": None}),

@@ -130,6 +130,9 @@ class SyntheticData(_Data):
     source: Literal["synthetic"]
     symbols: Names = Field(("BTC/USDT",), min_length=1, description="names of the made-up instruments")
     bars: int = Field(100_000, ge=1, le=1_000_000_000, description="bars of each symbol, in the first timeframe")
+    skip: int = Field(
+        0, ge=0, description="bars of each symbol left out at the beginning, such as those that a model was trained "
+        "on; the rest is the same market")
     seed: int | None = Field(None, ge=0, description="which market; `run.seed` if left out")
     volatility: float = Field(0.6, gt=0, le=10, description="yearly standard deviation of log returns (0.6 is 60 %)")
     drift: float = Field(0.0, ge=-10, le=10, description="yearly log return, on average")
