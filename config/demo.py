@@ -10,8 +10,8 @@ TRAINING = ROOT / "config" / "examples" / "training" / "demo.toml"
 BACKTEST = ROOT / "config" / "examples" / "training" / "demo_backtest.toml"
 
 LESSON = (
-    "Rank IC says how well the network ranked bars that it was not trained on. The made-up market has trends of days, so "
-    "there is a little to find; whether it survives the costs is what follows."
+    "Rank IC says how well the network ranked bars that it was not trained on. The made-up market has trends of days, "
+    "so there is a little to find; whether it survives the costs is what follows."
 )
 
 

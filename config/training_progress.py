@@ -48,9 +48,8 @@ class TrainingProgress:
         """Say what the epoch came to."""
         valid = "  ".join(f"{name} {value:+.4f}" for name, value in list(state.metrics.items())[:4])
         best = "  best so far" if state.best_epoch == state.epoch else ""
-        self._console.print(
-            f"epoch {state.epoch}/{self._epochs}  loss {loss:.4f}  {valid}  {seconds:.1f} s{best}", highlight=False, soft_wrap=True
-        )
+        line = f"epoch {state.epoch}/{self._epochs}  loss {loss:.4f}  {valid}  {seconds:.1f} s{best}"
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def ended(self, state: "TrainingState") -> None:
         """Take it away."""
