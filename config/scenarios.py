@@ -103,9 +103,15 @@ def _checked(scenario: Any) -> tuple[list[list[float]], list[Script]]:
     for place, bar in enumerate(scenario["bars"]):
         if not isinstance(bar, list) or len(bar) != 5 or not all(map(_is_number, bar)):
             raise DataError(f"bar {place} is {bar!r}; expected [open, high, low, close, volume]")
-    for place, order in enumerate(scenario["orders"]):
+    orders = [_stated(order) for order in scenario["orders"]]
+    for place, order in enumerate(orders):
         _check_order(f"order {place}", order)
-    return scenario["bars"], scenario["orders"]
+    return scenario["bars"], orders
+
+
+def _stated(order: Any) -> Any:
+    """Return an order without the options that are null, as some programs write what is not given."""
+    return {key: value for key, value in order.items() if value is not None} if isinstance(order, dict) else order
 
 
 def _increment(scenario: Script, switches: Switches) -> Decimal:

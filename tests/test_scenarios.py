@@ -66,6 +66,12 @@ def test_fills_come_in_the_order_in_which_they_happen():
         assert rows == sorted(rows)
 
 
+def test_an_option_that_is_null_is_not_given():
+    fills = run_scenario(GOOD, profile("backtrader"))
+    nulls = changed(("orders", 0), GOOD["orders"][0] | {"limit": None, "stop": None, "trail_fraction": None})
+    assert run_scenario(nulls, profile("backtrader")) == fills != []
+
+
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -123,7 +129,6 @@ def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
     (("orders", 0, "decided_at_close_of"), -1, "decided_at_close_of"),
     (("orders", 0, "decided_at_close_of"), True, "decided_at_close_of"),
     (("orders", 0, "stop_loss"), "95", "stop_loss"),
-    (("orders", 0, "stop_loss"), None, "stop_loss"),
     (("orders", 0, "stop_loss"), -95, "stop_loss"),
     (("orders", 0, "take_profit"), float("inf"), "take_profit"),
 ])

@@ -56,7 +56,8 @@ def bounds_headline(data: ReportData) -> str:
     bars = f"{contested:,} bar{'s' if contested != 1 else ''}"
     told = f"; finer bars told what happened in {resolved:,}" if resolved else ""
     if not contested and not resolved:
-        return "In no bar could orders of one idea fill in another order: pessimistic, declared and optimistic are one."
+        same = "pessimistic, declared and optimistic are the same"
+        return f"No bar leaves open which of several orders filled first: {same}."
     if not contested:
         return f"Finer bars told what happened in {resolved:,} bars; nothing hangs on the order of prices inside them."
     if bounds.get("note"):

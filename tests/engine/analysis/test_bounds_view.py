@@ -42,7 +42,7 @@ def test_the_terminal_says_what_is_open_and_the_three_results(data: ReportData) 
     ("changes", "said"),
     [
         ({"ambiguous": 0, "trades": []}, "5 bars; nothing hangs on the order of prices inside them"),
-        ({"contested": 0}, "pessimistic, declared and optimistic are one"),
+        ({"contested": 0}, "pessimistic, declared and optimistic are the same"),
         ({"contested": 0, "resolved": 7}, "Finer bars told what happened in 7 bars; nothing hangs"),
         ({"note": "fills.bounds is false"}, "the bounds were not worked out: fills.bounds is false"),
         ({"resolved": 2}, "(5 bars could decide; finer bars told what happened in 2)"),
