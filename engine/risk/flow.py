@@ -184,4 +184,4 @@ class VolumeShare(RiskRule):
 
 
 def _span(nanoseconds: int) -> str:
-    return f"{nanoseconds / 1e9:g} s"
+    return f"{nanoseconds / 1e9:.12g} s"

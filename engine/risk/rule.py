@@ -134,7 +134,7 @@ class RiskRule:
 
     def halt_card(self) -> dict[str, Any]:
         """Return what a halt of this rule does, for its card."""
-        lifted = "never" if self.lift_after is None else f"{self.lift_after / 1e9:g} s"
+        lifted = "never" if self.lift_after is None else f"{self.lift_after / 1e9:.12g} s"
         return {"action": self.action, "lift_after": lifted}
 
 

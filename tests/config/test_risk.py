@@ -90,7 +90,7 @@ def test_every_setting_is_a_rule_and_on_the_card() -> None:
         "max_position_notional": {"default": "2000"},
         "max_leverage": {"gross": "2", "net": "1"},
         "daily_loss": {"fraction": 0.03, "hour": 0, "action": "flatten", "lift_after": "next_day"},
-        "drawdown": {"fraction": 0.2, "action": "refuse", "lift_after": "2.592e+06 s"},
+        "drawdown": {"fraction": 0.2, "action": "refuse", "lift_after": "2592000 s"},
         "cool_down": {"losses": 3, "per": "account", "action": "refuse", "lift_after": "14400 s"},
         "stale_data": {"seconds": 30.0, "action": "refuse", "lift_after": "fresh"},
         "feed_lag": {"seconds": 2.5, "action": "cancel", "lift_after": "never"},
