@@ -55,12 +55,8 @@ def place(client: Any, url: str) -> Any:
             if "ws" in api:
                 for name in ("spot", "linear"):
                     api["ws"]["public"][name] = f"{stream}/bybit/v5/public/{name}"
-                for part in ("spot", "contract", "usdc", "unified"):
-                    if part in api["ws"]["private"]:
-                        api["ws"]["private"][part] = {"unified": f"{stream}/bybit/v5/private",
-                                                      "nonUnified": f"{stream}/bybit/v5/private"} if isinstance(
-                            api["ws"]["private"][part], dict) else f"{stream}/bybit/v5/private"
-                api["ws"]["trade"] = f"{stream}/bybit/v5/trade"
+                private = api["ws"]["private"]
+                private["contract"] = private["spot"]["unified"] = f"{stream}/bybit/v5/private"
             client.options.update(enableUnifiedAccount=True, unifiedMarginStatus=6, defaultType="spot")
             client.options["fetchMarkets"] = {"types": ["spot", "linear"]}
         case _:

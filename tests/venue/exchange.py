@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tests.venue.accounts import Account
 from tests.venue.candles import Bars
+from tests.venue.funding import INTERVAL, Funding
 from tests.venue.instruments import Instrument
 from tests.venue.market import Market
 from tests.venue.orders import Status
@@ -48,6 +49,7 @@ class Exchange:
                 listing.instrument, listing.bars, listing.history, duration, seed=seed, habits=habits,
                 on_match=self.trading.matched, on_self=self.trading.matched_self)
         self._places = list(self.markets.values())
+        self.funding = Funding(self.trading, seed, min(int(listing.bars.open_time[0]) for listing in listings))
         self._events: list[tuple[int, int, Print, Iterator[Print]]] = []
         self._boundary = start - start % duration
         if self._boundary < start:
@@ -121,8 +123,10 @@ class Exchange:
         self.trading.after_prints()
 
     def _turn(self, boundary: int) -> None:
-        """Close the candles that end here, and open the next bars."""
+        """Close the candles that end here, pay funding, and open the next bars."""
         self.trading.now = boundary
+        if boundary % INTERVAL == 0:
+            self.funding.pay(boundary)
         for place, market in enumerate(self._places):
             if (closed := market.candles.close()) is not None:
                 for listener in self.listeners:

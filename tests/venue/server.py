@@ -24,18 +24,26 @@ from tests.venue.accounts import Account, account
 from tests.venue.admin import admin_routes
 from tests.venue.binance import RULES as BINANCE_RULES
 from tests.venue.binance import Binance
+from tests.venue.bybit import RULES as BYBIT_RULES
+from tests.venue.bybit import Bybit
 from tests.venue.clock import VenueClock
 from tests.venue.exchange import Exchange, Listing
 from tests.venue.faults import Fault, Faults
 from tests.venue.front import Front
 from tests.venue.instruments import Instrument, usual_instrument
+from tests.venue.okx import RULES as OKX_RULES
+from tests.venue.okx import Okx
 from tests.venue.sources import MarketData, synthetic
 from tests.venue.tape import Habits, key_of
 from tests.venue.trading import Rules
 from tests.venue.truth import Truth
 
 T = TypeVar("T")
-PROTOCOLS: dict[str, tuple[type[Front], Rules]] = {"binance": (Binance, BINANCE_RULES)}
+PROTOCOLS: dict[str, tuple[type[Front], Rules]] = {
+    "binance": (Binance, BINANCE_RULES),
+    "okx": (Okx, OKX_RULES),
+    "bybit": (Bybit, BYBIT_RULES),
+}
 PULSE = 0.02
 """Wall seconds between two looks at the clock."""
 

@@ -232,7 +232,7 @@ def test_a_watched_book_stays_equal_to_the_venue_s():
         for _ in range(40):
             await first(venue, lambda: client.watch_order_book(BTC), step=4_000)
         client_book = client.orderbooks[BTC]
-        while client_book["nonce"] != venue.exchange.markets[BTC].revision:
+        while client_book["nonce"] != venue.fronts["binance"].depths[BTC].revision:
             await asyncio.sleep(0.01)
         bids, asks = venue.truth.levels(BTC)
         return client_book, [[price / 100, lots / 100_000] for price, lots in bids], asks[0][0] / 100

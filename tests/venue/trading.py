@@ -435,18 +435,28 @@ class Trading:
 
     # Margin of perpetuals
 
+    def transfer(self, account: Account, asset: str, amount: Decimal) -> None:
+        """Pay an account from the house, or the other way round."""
+        account.change(asset, free=amount)
+        self._to_house(asset, -amount)
+        for listener in self.listeners:
+            listener.on_balance(account, (asset,))
+
+    def unrealised(self, account: Account) -> Decimal:
+        """Return what an account's positions would realise at the last prices."""
+        return sum((self.markets[symbol].instrument.value(self.markets[symbol].last_price * position.lots
+                                                          - position.cost)
+                    for symbol, position in account.positions.items()), Decimal(0))
+
     def margin_free(self, account: Account) -> Decimal:
         """Return what an account can still use as margin, in the quote currency of its perpetuals."""
-        equity = used = Decimal(0)
-        for symbol, position in account.positions.items():
-            instrument = self.markets[symbol].instrument
-            equity += instrument.value(self.markets[symbol].last_price * position.lots - position.cost)
-            used += abs(instrument.value(position.cost)) / account.leverage
+        used = sum((abs(self.markets[symbol].instrument.value(position.cost)) / account.leverage
+                    for symbol, position in account.positions.items()), Decimal(0))
         for order in self.orders_of(account):
             if order.status.is_open and order.instrument.is_perpetual and not order.reduce_only:
                 reference = order.price or order.stop or self.markets[order.symbol].last_price
                 used += order.instrument.value(reference * order.remaining) / account.leverage
-        return account.balance("USDT").free + min(equity, Decimal(0)) - used
+        return account.balance("USDT").free + min(self.unrealised(account), Decimal(0)) - used
 
     def _margin_for(self, account: Account, order: Order, market: Market) -> Decimal:
         held = account.positions.get(order.symbol, Position()).lots
