@@ -39,7 +39,7 @@ LIBRARIES = {
     "models.kronos.loading": {"huggingface_hub", "torch"},
     "models.training": {"lightning_fabric", "numpy", "safetensors", "torch"},
     "feeds": {"ccxt", "fsspec", "numpy", "pandas", "pyarrow"},
-    "brokers": {"ccxt", "numpy"},
+    "brokers": {"aiohttp", "ccxt", "numpy"},
     "config": {"numpy", "pydantic", "pydantic_core", "rich"},
     "config.commands": {"typer"},
     "config.evaluation_page": {"matplotlib"},

@@ -9,6 +9,7 @@ each report does to it, are a table in docs/order_path.md.
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from engine.bars import Bar
@@ -39,6 +40,7 @@ from engine.portfolio import Portfolio
 from engine.working import WorkingOrders
 
 _NOTHING: tuple[Any, ...] = ()
+OUTSIDE = "outside"
 _UNHEARD = (OrderStatus.IN_FLIGHT, OrderStatus.UNRESOLVED)
 
 
@@ -63,6 +65,7 @@ class VenueBroker:
         self._last_bars: dict[str, tuple[int, int]] = {}
         """Close time and length of every symbol's last bar."""
         self._booking = Booking(portfolio, self._bar_close_of)
+        self._outside: dict[str, Decimal] = {}
         self.forced: ForcedOrders | None = None
         """Makes the orders by which a position that the venue has otherwise is put right; the desk."""
         self._apply = {
@@ -146,7 +149,9 @@ class VenueBroker:
             VenueError: an execution has no price, quantity or trade id.
         """
         time = report.time or report.received_at
-        if report.kind is ReportKind.CASH:
+        if report.kind is ReportKind.CASH and report.reason == OUTSIDE:
+            self._outside[report.currency] = report.amount
+        elif report.kind is ReportKind.CASH:
             kind = report.reason or "transfer"
             self._events += self._booking.money(
                 time, kind, report.currency, report.amount, report.symbol, report.note or kind
@@ -169,7 +174,7 @@ class VenueBroker:
         orders = [self._known_order(self._sending.sent[number]) for number in self.working]
         positions = {symbol: position.lots for symbol, position in self.portfolio.positions.items()}
         cash = {currency: account.cash for currency, account in self.portfolio.accounts.items()}
-        return Known(tuple(orders), positions, cash)
+        return Known(tuple(orders), positions, cash, dict(self.dust), dict(self._outside))
 
     @property
     def unresolved_count(self) -> int:
@@ -177,7 +182,7 @@ class VenueBroker:
         return sum(order.status is OrderStatus.UNRESOLVED for order in self.working.values())
 
     @property
-    def dust(self) -> Mapping[str, Any]:
+    def dust(self) -> Mapping[str, Decimal]:
         """Base asset beyond whole increments, Decimal by symbol: no part of the position, for it cannot be sold."""
         return self._booking.dust
 

@@ -23,11 +23,17 @@ class KnownOrder(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What our books say at one moment: orders that are open or unresolved, positions in lots, cash."""
+    """What our books say at one moment: orders that are open or unresolved, positions in lots, cash.
+
+    `dust`: base asset beyond whole increments, by symbol. `outside`: what is in the account and not this session's, by
+    asset, or in lots by symbol of a contract.
+    """
 
     orders: tuple[KnownOrder, ...]
     positions: Mapping[str, int]
     cash: Mapping[str, Decimal]
+    dust: Mapping[str, Decimal] = {}
+    outside: Mapping[str, Decimal] = {}
 
 
 class InputSource(Protocol):

@@ -32,7 +32,8 @@ class ReportKind(StrEnum):
     """The answer was lost or ambiguous: nobody knows whether the venue has the order. It is asked, never sent again."""
     CASH = "cash"
     """Money moved other than by a fill: `amount` of `currency`, signed. `reason` is its kind ("funding", "interest",
-    "transfer"), `note` says more."""
+    "transfer"), `note` says more. Of the kind "outside" nothing moves: so much of `currency` (or lots of the contract
+    `currency`) is in the account from before, and not this session's."""
     DIFFERENCE = "difference"
     """Reconciliation found that the venue's books and ours differ; `note` explains. `symbol` with `lots` (venue minus
     ours) for a position, valued at `ticks`, `currency` with `amount` (venue minus ours) for cash."""
