@@ -11,6 +11,10 @@ _HINT = 8
 """Rows that oneDNN is told to expect; the layout that it takes for 8 serves 2 … 400 well, the one for 1 does not."""
 
 
+_ROWS = 4
+"""What a single row of a narrower weight's product is made into: oneDNN reads such weights a tenth faster for four."""
+
+
 class PackedLinear:
     """x Wᵀ + b, of a weight [out, in] and a bias [out] or None.
 
@@ -40,8 +44,9 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """[M, in] → [M, out]"""
         if self._dtype != x.dtype:
-            out = self._product(x.to(self._dtype), None)
-            return out.to(x.dtype) if self._bias is None else self._bias + out
+            rows = x.expand(_ROWS, -1) if len(x) == 1 and self._packed is not None else x
+            out = self._product(rows.to(self._dtype), None)[: len(x)].to(x.dtype)
+            return out if self._bias is None else out.add_(self._bias)
         if self._column is not None and len(x) == 1:
             return x @ self._column if self._bias is None else torch.addmm(self._bias, x, self._column)
         return self._product(x, self._bias)

@@ -74,8 +74,8 @@ class FusedKronos:
     go.
 
     Args:
-        dtype: of the blocks' matrices. bfloat16 halves what is read from memory for each token, and changes logits by
-            about 1 % of their spread: never taken silently. Activations, attention, norms and heads stay float32.
+        dtype: of the large matrices. bfloat16 halves what is read from memory for each token, and changes logits by
+            about 1 % of their spread: never taken silently. Activations, attention and norms stay float32.
     """
 
     def __init__(self, network: Kronos, dtype: torch.dtype = torch.float32) -> None:
@@ -95,11 +95,11 @@ class FusedKronos:
             self.queries = attention.q_proj(embedding.emb_s1.weight) * head_size**-0.5
             kv = torch.cat([attention.k_proj.weight, attention.v_proj.weight])
             self.kv = PackedLinear(kv, torch.cat([attention.k_proj.bias, attention.v_proj.bias]), dtype)
-            self.mix = PackedLinear(attention.out_proj.weight, attention.out_proj.bias)
+            self.mix = PackedLinear(attention.out_proj.weight, attention.out_proj.bias, dtype)
             self.normed, self.norm = _Normed(network.norm), _folded(network.norm)
             head = network.head
-            self.to_s1 = PackedLinear(head.proj_s1.weight, head.proj_s1.bias)
-            self.to_s2 = PackedLinear(head.proj_s2.weight * _folded(network.dep_layer.norm), head.proj_s2.bias)
+            self.to_s1 = PackedLinear(head.proj_s1.weight, head.proj_s1.bias, dtype)
+            self.to_s2 = PackedLinear(head.proj_s2.weight * _folded(network.dep_layer.norm), head.proj_s2.bias, dtype)
 
     @property
     def device(self) -> torch.device:
