@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from config.risk import RiskState
+from engine.analysis.forecast_view import divided
 from engine.analysis.formatting import NOTHING, number, percent
 from engine.bars import MINUTE, iso
 from engine.journal.reading import RunInfo
@@ -118,13 +119,15 @@ def run_table(runs: Iterable[RunInfo]) -> Table:
     rows = []
     for run in runs:
         result = run.result
-        figures = result.get("statistics", {})
+        figures, forecasts = result.get("statistics", {}), result.get("forecasts") or {}
         rows.append((
             run.id, iso(run.start.started_at // MINUTE * MINUTE), run.status,
             run.start.settings.get("run", {}).get("name", ""), run.start.strategy,
             f"{run.bars:,}" if run.bars is not None else NOTHING, f"{result.get('fills', 0):,}",
-            percent(figures.get("total_return"), signed=True), number(figures.get("sharpe")),
-            percent(figures.get("max_drawdown")),
+            divided(forecasts, "total_return", lambda one: percent(one, signed=True)) or percent(
+                figures.get("total_return"), signed=True),
+            divided(forecasts, "sharpe", number) or number(figures.get("sharpe")),
+            divided(forecasts, "max_drawdown", percent) or percent(figures.get("max_drawdown")),
         ))
     headings = ("run", "started", "status", "name", "strategy", "bars", "fills", "return", "Sharpe", "drawdown")
     return table(headings, rows, numbers=("run", "bars", "fills", "return", "Sharpe", "drawdown"))

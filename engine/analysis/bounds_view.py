@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.analysis.charts import Figure, line_of
+from engine.analysis.forecast_view import is_divided
 from engine.analysis.formatting import NOTHING, money, number, percent, price
 from engine.analysis.report_data import ReportData
 from engine.analysis.thinning import extremes
@@ -74,7 +75,8 @@ def bounds_sides(data: ReportData) -> list[Side]:
     bounds = data.bounds
     if not all(bounds.get(name) for name in SIDES):
         return []
-    return [_side(name, bounds[name]) for name in SIDES]
+    sides = [_side(name, bounds[name]) for name in SIDES]
+    return [side._replace(sharpe=NOTHING) for side in sides] if is_divided(data.forecasts) else sides
 
 
 def _side(name: str, told: Mapping[str, Any]) -> Side:
@@ -164,7 +166,8 @@ def _ending(ending: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def bounds_figure(data: ReportData) -> Figure | None:
-    """Draw the band of equity from pessimistic to optimistic, and the declared curve in it."""
+    """Draw the band of equity from pessimistic to optimistic, and the declared curve in it; None where nothing is
+    open."""
     curve, bounds = data.curve, data.bounds
     if not is_told(data) or not bounds_sides(data) or not len(curve.time):
         return None

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from engine.analysis.definitions import DEFINITIONS
+from engine.analysis.forecast_view import SPLIT, is_divided
 from engine.analysis.input_differences import input_differences
 from engine.analysis.inputs import Difference, Recorded
 from engine.analysis.report_data import report_from_journal
@@ -279,6 +280,8 @@ def _statistics(a: RunRecord, b: RunRecord) -> list[StatisticDifference]:
 def _figures(record: RunRecord) -> Mapping[str, Any]:
     """Return a run's statistics as they were computed at its end, else from what the journal has of it."""
     stored = record.run.result.get("statistics")
+    if stored and is_divided(record.run.result.get("forecasts") or {}):  # none of these is told of the whole run
+        return {name: value for name, value in stored.items() if name not in SPLIT}
     if stored:
         return dict(stored)
     return report_from_journal(

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+from engine.analysis.forecast_view import halves, is_divided
 from engine.analysis.formatting import duration, money, number, percent
 from engine.analysis.report_data import ReportData
+from engine.bars import iso
 
 FEW_TRADES = 30
 """Below this many, a win rate of one half is uncertain by more than ± 18 percentage points."""
@@ -30,6 +32,8 @@ def headline(data: ReportData) -> str:
     depth, other = get("max_drawdown"), get("benchmark_max_drawdown")
     if made is None:
         return f"No result: {data.statistics.undefined.get('total_return', 'there is no equity')}."
+    if is_divided(data.forecasts):
+        return _divided_headline(data)
     text = f"{'Made' if made >= 0 else 'Lost'} {percent(abs(made))} after costs"
     if not get("fills"):
         text = "Nothing was traded"
@@ -40,6 +44,28 @@ def headline(data: ReportData) -> str:
         text += f"; deepest fall {percent(depth)}"
         text += f" against {percent(other)}" if other is not None else ""
     return text + "."
+
+
+def _divided_headline(data: ReportData) -> str:
+    """Return what was made while models may have seen the data, and what after: never both together."""
+    seen, unseen = halves(data.forecasts, "total_return") or (None, None)
+    depth = (halves(data.forecasts, "max_drawdown") or (None, None))[1]
+    since = iso(data.forecasts["clean_from"]).partition("T")[0]
+    text = f"From {since} on, which no model had seen, {_made(unseen)} after costs"
+    text += f" with a deepest fall of {percent(depth)}" if depth else ""
+    return f"{text}; before, which they may have seen, {_made(seen)}."
+
+
+def _made(value: float | None) -> str:
+    return f"{'made' if value > 0 else 'lost'} {percent(abs(value))}" if value else "made nothing"
+
+
+def _contaminated(data: ReportData) -> Finding | None:
+    if not data.forecasts.get("contaminated"):
+        return None
+    if is_divided(data.forecasts):
+        return None  # the headline has said it
+    return Finding("bad", "Contaminated: its models may have seen all of this time in training, so it proves nothing.")
 
 
 def _ruin(data: ReportData) -> Finding | None:
@@ -79,13 +105,18 @@ def _few_trades(data: ReportData) -> Finding | None:
 
 
 def _chance(data: ReportData) -> Finding | None:
-    chance, ratio = data.statistics.get("probabilistic_sharpe"), data.statistics.get("sharpe")
+    how = data.statistics.sampling
+    chance, ratio, periods = data.statistics.get("probabilistic_sharpe"), data.statistics.get("sharpe"), how.periods
+    where = ""
+    if is_divided(data.forecasts):
+        unseen = data.forecasts["after"]
+        chance, ratio, periods = unseen.get("probabilistic_sharpe"), unseen.get("sharpe"), unseen.get("periods", 0)
+        where = " that no model had seen"
     if chance is None or ratio is None or ratio <= 0:
         return None
-    how = data.statistics.sampling
     returns = "daily returns" if how.frequency == "daily" else "returns per bar"
     likely = percent(chance, decimals=1)
-    text = f"Given {how.periods:,} {returns}, the chance that the true Sharpe ratio is above zero is {likely}"
+    text = f"Given {periods:,} {returns}{where}, the chance that the true Sharpe ratio is above zero is {likely}"
     if chance < 0.95:
         return Finding("bad", f"{text}; the usual bar is 95 %.")
     return Finding("good", f"{text}, before counting how many variants were tried.")
@@ -101,7 +132,7 @@ def _one_trade(data: ReportData) -> Finding | None:
 def _behind(data: ReportData) -> Finding | None:
     get = data.statistics.get
     excess, depth, other = get("excess_return"), get("max_drawdown"), get("benchmark_max_drawdown")
-    if excess is None or excess >= 0:
+    if excess is None or excess >= 0 or is_divided(data.forecasts):
         return None
     wilder = depth is not None and other is not None and other < 2 * depth
     more = f"Holding would have returned {-100 * excess:,.1f} percentage points more"
@@ -110,7 +141,7 @@ def _behind(data: ReportData) -> Finding | None:
 
 def _under_water(data: ReportData) -> Finding | None:
     longest = data.statistics.get("max_drawdown_duration")
-    if not longest or len(data.curve.time) < 2:
+    if not longest or len(data.curve.time) < 2 or is_divided(data.forecasts):
         return None
     share = longest / int(data.curve.time[-1] - data.curve.time[0])
     if share < 0.5:
@@ -173,6 +204,6 @@ def _short_span(data: ReportData) -> Finding | None:
 
 
 _QUESTIONS = (
-    _ruin, _few_trades, _costs, _optimistic, _bounds, _chance, _behind, _one_trade, _under_water, _refused, _halted,
-    _still_open, _short_span,
+    _contaminated, _ruin, _few_trades, _costs, _optimistic, _bounds, _chance, _behind, _one_trade, _under_water,
+    _refused, _halted, _still_open, _short_span,
 )

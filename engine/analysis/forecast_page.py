@@ -84,7 +84,7 @@ def _tiles(view: ForecastView) -> list[_Tile]:
         if len(levels) > 1:
             low, high = (float(np.expm1(returns[-1, place])) for place in (0, -1))
             share = f"{levels[-1] - levels[0]:.0%} of the outcomes"
-            tiles.append(_Tile(f"{100 * low:+.3g} … {100 * high:+.3g} %", share))
+            tiles.append(_Tile(f"{100 * low:+.2f} … {100 * high:+.2f} %", share))
     if forecast.spec.kind is ForecastKind.PATHS:
         tiles.append(_Tile(percent(forecast.probability_up, decimals=0), f"of {forecast.spec.samples} paths rise"))
     if forecast.spec.kind is ForecastKind.SCORE:

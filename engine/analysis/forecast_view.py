@@ -1,17 +1,24 @@
 """What a run's forecasts were worth, for the summary and the report: contamination first, then each model's record."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.analysis.formatting import number, percent
+from engine.analysis.definitions import DEFINITIONS
+from engine.analysis.formatting import NOTHING, number, percent
 from engine.analysis.metrics import statistics
 from engine.bars import iso
 from engine.results import EquityCurve
 
-SPLIT = ("total_return", "cagr", "sharpe", "sortino", "max_drawdown", "volatility")
-"""Statistics that are told apart before and after the instant from which no model had seen the data."""
+SPLIT = tuple(
+    name for name, of in DEFINITIONS.items()
+    if of.group in ("Return", "Risk") and name not in ("start_equity", "final_equity", "net_profit")
+)
+"""Statistics that are told apart before and after the instant from which no model had seen the data: all that are made
+of the equity curve."""
+PERIODS = "seen | unseen"
+"""What the two halves of a divided figure are, in words."""
 
 
 class ModelLine(NamedTuple):
@@ -47,7 +54,28 @@ def _part(curve: EquityCurve, start: int, end: int) -> dict[str, Any]:
     rows = slice(start, end)
     part = EquityCurve(curve.currency, curve.time[rows], curve.equity[rows], curve.cash[rows], curve.exposure[rows])
     figures = statistics(part)
-    return {"from": int(part.time[0]), "to": int(part.time[-1]), **{name: figures.get(name) for name in SPLIT}}
+    told = {name: figures.get(name) for name in SPLIT}
+    periods = figures.sampling.periods if figures.sampling is not None else 0
+    return {"from": int(part.time[0]), "to": int(part.time[-1]), "periods": periods, **told}
+
+
+def is_divided(forecasts: Mapping[str, Any]) -> bool:
+    """Return whether a run crosses the instant from which its models are clean: no figure may then be told of the
+    whole, for it would mix what they may have seen with what they had not."""
+    return bool(forecasts.get("contaminated") and forecasts.get("before") and forecasts.get("after"))
+
+
+def halves(forecasts: Mapping[str, Any], name: str) -> tuple[float | None, float | None] | None:
+    """Return a statistic before and after that instant; None if it is told of the whole run."""
+    if name not in SPLIT or not is_divided(forecasts):
+        return None
+    return forecasts["before"].get(name), forecasts["after"].get(name)
+
+
+def divided(forecasts: Mapping[str, Any], name: str, show: Callable[[float | None], str]) -> str | None:
+    """Return both halves of a statistic as text, "seen | unseen"; None if it is told of the whole run."""
+    both = halves(forecasts, name)
+    return None if both is None else " | ".join(NOTHING if one is None else show(one) for one in both)
 
 
 def forecast_lines(forecasts: Mapping[str, Any]) -> list[str]:

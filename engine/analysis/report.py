@@ -5,6 +5,7 @@ thinned, extremes kept, so that a million bars make a page as small as a thousan
 the page by the template, in figures by engine.analysis.charts.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ from engine.analysis.bounds_view import (
 )
 from engine.analysis.definitions import DEFINITIONS, GROUPS
 from engine.analysis.findings import findings, headline
-from engine.analysis.forecast_view import ModelLine, forecast_lines, model_lines, split_rows
+from engine.analysis.forecast_charts import ModelCharts, model_charts
+from engine.analysis.forecast_view import PERIODS, ModelLine, divided, is_divided, model_lines, split_rows
 from engine.analysis.formatting import NOTHING, duration, listed, money, number, percent, price, short, statistic
 from engine.analysis.metrics import sample
 from engine.analysis.page_parts import PAGE, embedded_json, palette_css
@@ -94,7 +96,8 @@ def _figures(data: ReportData) -> dict[str, charts.Figure]:
         "excursions": charts.excursions_figure(data),
         "symbols": charts.symbols_figure(data),
     }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    of_models = {chart.name: chart.figure for model in model_charts(data.forecasts) for chart in model.charts}
+    return {name: figure for name, figure in drawn.items() if figure is not None} | of_models
 
 
 def _story(data: ReportData) -> dict[str, Any]:
@@ -134,8 +137,10 @@ class _Tile(NamedTuple):
 def _tiles(data: ReportData) -> list[_Tile]:
     get, currency = data.statistics.get, data.curve.currency
     made, held, net, annual = get("total_return"), get("benchmark_return"), get("net_profit"), get("cagr")
-    chance, trades, wins, depth = get("probabilistic_sharpe"), get("trades"), get("win_rate"), get("max_drawdown")
-    rate, is_short = get("cost_rate"), "30 days" in data.statistics.undefined.get("cagr", "")
+    chance, trades, depth = get("probabilistic_sharpe"), get("trades"), get("max_drawdown")
+    is_short = "30 days" in data.statistics.undefined.get("cagr", "")
+    if is_divided(data.forecasts):
+        return _divided_tiles(data)
     return [
         _Tile(
             "Total return",
@@ -161,18 +166,44 @@ def _tiles(data: ReportData) -> list[_Tile]:
             f"longest {duration(get('max_drawdown_duration'))}" if depth else "never below its peak",
             "loss" if depth else "",
         ),
-        _Tile(
-            "Trades",
-            NOTHING if trades is None else f"{trades:,}",
-            "none finished" if wins is None else f"{percent(wins, decimals=0)} won",
-        ),
+        _trades_tile(data),
         _Tile(
             "Profit factor",
             number(get("profit_factor")),
             f"{money(get('expectancy'), signed=True)} a trade" if trades else "no finished trade",
         ),
-        _Tile("All costs", money(get("total_costs")), currency if rate is None else f"{number(rate)} bp of notional"),
+        _costs_tile(data),
     ]
+
+
+def _divided_tiles(data: ReportData) -> list[_Tile]:
+    """Return tiles whose figures are told apart, before and after the models are clean."""
+    titles = {
+        "total_return": "Total return", "cagr": "Annual return", "sharpe": "Sharpe ratio",
+        "max_drawdown": "Max drawdown", "volatility": "Volatility", "sortino": "Sortino ratio",
+    }
+    tiles = []
+    for name, title in titles.items():
+        def show(value: float | None, name: str = name) -> str:
+            return percent(value, signed=name in ("total_return", "cagr"), decimals=1) if DEFINITIONS[
+                name].unit == "percent" else number(value)
+
+        tiles.append(_Tile(title, divided(data.forecasts, name, show) or NOTHING, f"{PERIODS} by its models"))
+    return [*tiles, _trades_tile(data), _costs_tile(data)]
+
+
+def _trades_tile(data: ReportData) -> _Tile:
+    trades, wins = data.statistics.get("trades"), data.statistics.get("win_rate")
+    below = "none finished" if wins is None else f"{percent(wins, decimals=0)} won"
+    return _Tile("Trades", NOTHING if trades is None else f"{trades:,}", below)
+
+
+def _costs_tile(data: ReportData) -> _Tile:
+    rate = data.statistics.get("cost_rate")
+    below = data.curve.currency if rate is None else f"{number(rate)} bp of notional"
+    return _Tile("All costs", money(data.statistics.get("total_costs")), below)
+
+
 
 
 def _chips(data: ReportData) -> list[str]:
@@ -190,7 +221,9 @@ def _chips(data: ReportData) -> list[str]:
 
 def _alarms(data: ReportData) -> list[str]:
     is_synthetic = any(warning.get("value") == "synthetic" for warning in data.card.get("warnings", ()))
-    return ([data.status] if data.status != "completed" else []) + (["synthetic market"] if is_synthetic else [])
+    alarms = [data.status] if data.status != "completed" else []
+    alarms += ["synthetic market"] if is_synthetic else []
+    return alarms + (["contaminated"] if data.forecasts.get("contaminated") else [])
 
 
 # ── returns by month ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -296,9 +329,20 @@ def _groups(data: ReportData) -> list[_Group]:
     for name, definition in DEFINITIONS.items():
         if name in figures.values:
             label = definition.label.replace("period", period)
-            value = statistic(name, figures.get(name), data.curve.currency)
-            groups[definition.group].lines.append(_Line(label, value, definition.text, figures.undefined.get(name, "")))
+            value, reason = statistic(name, figures.get(name), data.curve.currency), figures.undefined.get(name, "")
+            both = divided(data.forecasts, name, functools.partial(statistic, name))
+            if both is not None:
+                label, value, reason = f"{label}, {PERIODS}", both, ""
+            elif _mixes(name, data):
+                value, reason = NOTHING, "models may have seen a part of the run; it is told of the whole alone"
+            groups[definition.group].lines.append(_Line(label, value, definition.text, reason))
     return list(groups.values())
+
+
+def _mixes(name: str, data: ReportData) -> bool:
+    """Return whether a figure would mix what models may have seen with what they had not, and has no halves."""
+    is_of_curve = DEFINITIONS[name].group == "Benchmark" and not name.startswith("benchmark_")
+    return is_of_curve and is_divided(data.forecasts)
 
 
 def _sampling(data: ReportData) -> str:
@@ -313,7 +357,7 @@ class _Forecasts(NamedTuple):
     reasons: list[str]
     split: list[tuple[str, str, str, str, str]]
     models: list[ModelLine]
-    lines: list[str]
+    charts: list[ModelCharts]
 
 
 def _forecasts(data: ReportData) -> _Forecasts | None:
@@ -322,7 +366,7 @@ def _forecasts(data: ReportData) -> _Forecasts | None:
     if not told:
         return None
     return _Forecasts(
-        told["contaminated"], list(told["reasons"]), split_rows(told), model_lines(told), forecast_lines(told)
+        told["contaminated"], list(told["reasons"]), split_rows(told), model_lines(told), model_charts(told)
     )
 
 

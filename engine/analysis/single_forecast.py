@@ -134,16 +134,18 @@ def _came(view: ForecastView) -> str:
         return f"After {len(realised)} of {spec.horizon} bars it stands at {_simple(realised[-1])}."
     words = f"It came out at {_simple(realised[-1])}"
     if score is not None and score.covered is not None:
-        words += f", {_place(score)}"
+        words += f", {_place(score, spec.levels)}"
     return f"{words}."
 
 
-def _place(score: Score) -> str:
+def _place(score: Score, levels: tuple[float, ...]) -> str:
     if score.pit is None:
         return f"{'inside' if score.covered else 'outside'} that range"
     if score.pit in (0.0, 1.0):
         return f"{'above' if score.pit else 'below'} all that it held possible"
-    return f"above {score.pit:.0%} of what it held possible"
+    if levels and score.pit < levels[0]:
+        return f"below {1 - levels[0]:.0%} of what it held possible"
+    return f"above {min(score.pit, levels[-1]) if levels else score.pit:.0%} of what it held possible"
 
 
 def output_text(name: str, value: float) -> str:

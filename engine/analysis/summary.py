@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.analysis.bounds_view import bounds_lines, is_told
 from engine.analysis.definitions import DEFINITIONS
 from engine.analysis.findings import Finding, findings, headline
-from engine.analysis.forecast_view import forecast_lines
+from engine.analysis.forecast_view import PERIODS, divided, forecast_lines, halves
 from engine.analysis.formatting import NOTHING, duration, listed, money, number, percent, short, statistic
 from engine.analysis.report_data import ReportData
 from engine.bars import iso
@@ -51,7 +51,7 @@ def summary_text(data: ReportData, *, next_steps: Sequence[NextStep] = ()) -> st
     """Return the summary as plain text: no colours, no frames, one fact a line."""
     lines = [f"{data.strategy} on {listed(data.symbols, 3)}", _subtitle(data), "", headline(data), ""]
     for title, names in COLUMNS:
-        lines.append(title)
+        lines.append(_title(title, names, data))
         lines += [f"  {_label(name):<24}{_value(name, data):>20}" for name in _shown(names, data)]
     if data.forecasts:
         lines += ["", "Forecasts", *(f"  {line}" for line in forecast_lines(data.forecasts))]
@@ -165,11 +165,12 @@ def _block(title: str, names: Sequence[str], data: ReportData) -> "RenderableTyp
     block = Table.grid(padding=(0, 1), expand=True)
     block.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     block.add_column(justify="right", no_wrap=True)
-    block.add_row(Text(title, style="bold"), "")
+    block.add_row(Text(_title(title, names, data), style="bold"), "")
     for name in _shown(names, data):
         value = data.statistics.get(name)
         style = ""
-        if value and name in ("total_return", "cagr", "expectancy", "max_drawdown"):
+        is_toned = name in ("total_return", "cagr", "expectancy", "max_drawdown")
+        if value and is_toned and halves(data.forecasts, name) is None:
             style = "green" if value > 0 else "red"
         block.add_row(Text(_label(name), style="dim"), Text(_value(name, data), style=style))
     return block
@@ -208,8 +209,17 @@ def _label(name: str) -> str:
     return _SHORT.get(name, DEFINITIONS[name].label)
 
 
+def _title(title: str, names: Sequence[str], data: ReportData) -> str:
+    """Return a block's title, and what the halves are of figures that are told apart."""
+    return f"{title}, {PERIODS}" if any(halves(data.forecasts, name) for name in names) else title
+
+
 def _value(name: str, data: ReportData) -> str:
-    value = data.statistics.get(name)
+    both = divided(data.forecasts, name, lambda value: _shown_value(name, value, data))
+    return _shown_value(name, data.statistics.get(name), data) if both is None else both
+
+
+def _shown_value(name: str, value: float | int | None, data: ReportData) -> str:
     if value is None:
         return NOTHING
     if DEFINITIONS[name].unit == "money":

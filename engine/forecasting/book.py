@@ -19,6 +19,7 @@ from engine.forecasting.computing import BATCH, Ahead, Answer, Computer, Told
 from engine.forecasting.handles import ForecastPanel, ModelForecasts
 from engine.forecasting.history import GrowingHistory, History, check_inputs, known_histories
 from engine.forecasting.ledger import Ledger
+from engine.forecasting.record import record_of
 from engine.forecasting.repair import repaired
 from engine.forecasting.rows import forecast_row, score_row, skill_row
 from engine.forecasting.scores import Score
@@ -577,7 +578,7 @@ class ForecastBook:
             "repaired": declared.repaired, "about": spec.about,
             "computed": work.computed, "stored": work.stored, "calls": work.calls, "model_seconds": work.seconds,
             "skill": summary_of(scores), "skill_before": summary_of(seen), "skill_after": summary_of(clean),
-            "scale": declared.watch.scale,
+            "scale": declared.watch.scale, "record": record_of(spec, scores),
         }
 
 

@@ -97,7 +97,9 @@ def _of_quantiles(forecast: Forecast, realised: float) -> dict[str, float | None
     said: dict[str, float | None] = {"pinball": loss, "crps": 2 * loss}
     if low < 0.5:
         said |= {"covered": float(ends[0] <= realised <= ends[1]), "nominal": 1 - 2 * low}
-    said["pit"] = float(np.interp(realised, values, levels)) if (np.diff(values) > 0).all() else None
+    # Beyond the outermost levels nothing is said but that it lies there: the middle of what is left.
+    tails = levels[0] / 2, (1 + levels[-1]) / 2
+    said["pit"] = float(np.interp(realised, values, levels, *tails)) if (np.diff(values) > 0).all() else None
     return said | _of_point(float(np.interp(0.5, levels, values)), realised)
 
 

@@ -91,6 +91,8 @@ def test_scores_of_each_kind() -> None:
     assert found.pinball == pytest.approx((0.1 * 0.045 + 0.5 * 0.015 + 0.1 * 0.015) / 3, abs=1e-7)
     assert (found.crps, found.covered, found.nominal) == (2 * found.pinball, 1.0, pytest.approx(0.8))
     assert found.pit == pytest.approx(0.7, abs=1e-6)
+    beyond = [score(forecast_of(quantiles, [[-9, 0, 9], [-0.02, 0.01, 0.04]]), came, 7, past).pit for came in (-1, 1)]
+    assert beyond == pytest.approx([0.05, 0.95])  # all that is known is that it lies beyond the outermost levels
     assert (found.point, found.error) == (pytest.approx(0.01), pytest.approx(0.015))
 
     paths = spec_of(ForecastKind.PATHS, samples=4)
