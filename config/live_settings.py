@@ -76,4 +76,7 @@ class LiveSettings(Section):
     @field_validator("notify", mode="before")
     @classmethod
     def _as_names(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+        names = (value,) if isinstance(value, str) else value
+        if isinstance(names, list | tuple) and any("://" in str(name) for name in names):
+            raise ValueError("has an address, which is a secret; put it into the environment, and its name here")
+        return names

@@ -28,6 +28,7 @@ from pydantic_core import PydanticCustomError
 from config.calibrated import with_calibrated
 from config.faults import fault_of, shortened, without_followers
 from config.live_settings import FurtherVenue, LiveSettings
+from config.secrets import refuse_secrets
 from config.setting_types import (
     BasisPoints,
     Column,
@@ -923,6 +924,7 @@ def settings_from(
     Raises:
         SettingsError: as `load_settings`.
     """
+    refuse_secrets(given, origin)
     return checked(Settings, given, folder=folder, origin=origin, origins=origins)
 
 

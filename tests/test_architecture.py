@@ -42,6 +42,7 @@ LIBRARIES = {
     "brokers": {"aiohttp", "ccxt", "numpy"},
     "config": {"numpy", "pydantic", "pydantic_core", "rich"},
     "config.commands": {"typer"},
+    "config.scheduling": {"apscheduler"},
     "config.evaluation_page": {"matplotlib"},
     "config.tft_plots": {"matplotlib", "numpy"},
     "config.pytest_plugin": {"pytest"},
@@ -52,8 +53,8 @@ LIBRARIES = {
 # loaded only then may say so at its top: networks, and the migrations that alembic runs.
 SLOW_OF_OURS = {"engine.kernel"}
 DEFERRED = {
-    "alembic", "ccxt", "exchange_calendars", "fsspec", "matplotlib", "pandas", "plotly", "pyarrow", "quantstats",
-    "torch", "vectorbt",
+    "alembic", "apscheduler", "ccxt", "exchange_calendars", "fsspec", "matplotlib", "pandas", "plotly", "pyarrow",
+    "quantstats", "torch", "vectorbt",
 }
 
 

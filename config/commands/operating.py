@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +28,7 @@ Wait = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for name, run in (
-        ("status", status), ("halt", halt), ("resume", resume), ("flatten", flatten), ("stop", stop)
+        ("status", status), ("halt", halt), ("resume", resume), ("flatten", flatten), ("stop", stop), ("daily", daily)
     ):
         app.command(name)(told(run))
 
@@ -114,6 +115,27 @@ def resume(
         found, number, halts = ask_resume(opened, run_number(run), why, rule, symbol)
         typer.echo(f"run {found.run.id}: lift {', '.join(halts)}")
         _tell_heard(opened, found, number, wait)
+
+
+def daily(
+    run: Run = "last",
+    day: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Such as 2026-11-30, UTC; the last if left out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write it there, as text and HTML.")] = None,
+    journal: Journal = None,
+) -> None:
+    """Tell what a session did in a day: result, trades, halts, forecasts, alerts."""
+    from config.assembly import open_journal
+    from config.daily import daily_report
+    from config.risk import run_number
+    from engine.analysis.daily import as_text
+
+    with open_journal(journal) as opened:
+        blocks, files = daily_report(opened, run_number(run), day, out)
+    typer.echo(as_text(blocks), nl=False)
+    for file in files:
+        typer.echo(f"written to {file}")
 
 
 def _ask(run: str, kind: str, why: str, symbol: str, wait: float, journal: str | None) -> None:

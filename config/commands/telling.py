@@ -15,6 +15,7 @@ def told(run: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(run)
     def run_and_tell(*arguments: Any, **options: Any) -> None:
+        from config.secrets import Redactor
         from config.stopping import Terminated, terminable
         from engine.errors import EngineError
 
@@ -22,7 +23,7 @@ def told(run: Callable[..., None]) -> Callable[..., None]:
             with terminable():
                 run(*arguments, **options)
         except EngineError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(Redactor().hidden(f"error: {error}"), err=True)
             raise typer.Exit(2) from None
         except BrokenPipeError:
             raise  # who read the output has enough of it: no error of ours
