@@ -22,6 +22,7 @@ from config.commands import (
     operating,
     paper,
     replaying,
+    selecting,
     training,
 )
 from config.commands.forecast_store import forecasts
@@ -287,6 +288,7 @@ forecasting.register(app)
 explaining.register(app)
 calibrating.register(app)
 training.register(app)
+selecting.register(app)
 paper.register(app)
 replaying.register(app)
 fetching.register(app)

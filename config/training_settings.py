@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from config.select_settings import SelectSettings
 from config.setting_types import Place, Section, Span, instant_of
 from config.settings import RUNS, CostSettings, DataSettings, checked, read_tables
 from config.tft_settings import TFTSettings
@@ -211,6 +212,7 @@ class TrainingSettings(Section):
     kronos: KronosSettings = Field(default_factory=KronosSettings, description="Kronos' predictor")
     price: PriceSettings = Field(default_factory=PriceSettings, description="PriceTransformer")
     position: PositionSettings = Field(default_factory=PositionSettings, description="the position head")
+    select: SelectSettings = Field(default_factory=SelectSettings, description="how `select` chooses features")
     tft: TFTSettings = Field(default_factory=TFTSettings, description="the temporal fusion transformer")
 
 

@@ -38,6 +38,7 @@ LIBRARIES = {
     "models": {"numpy", "safetensors", "torch"},
     "models.kronos.loading": {"huggingface_hub", "torch"},
     "models.training": {"lightning_fabric", "numpy", "safetensors", "torch"},
+    "models.training.selection": {"lightgbm", "numpy", "sklearn", "torch"},
     "feeds": {"ccxt", "fsspec", "numpy", "pandas", "pyarrow"},
     "brokers": {"aiohttp", "ccxt", "numpy"},
     "config": {"numpy", "pydantic", "pydantic_core", "rich"},

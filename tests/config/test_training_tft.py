@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from config.data import bars_of, feed_of
+from config.selecting import run_selection
 from config.settings import ROOT
 from config.tft_recipe import make_tft
 from config.training import make_split, run_training
@@ -141,3 +142,19 @@ def test_targets_are_names_or_tables(tmp_path):
 def test_a_symbol_that_is_too_short_is_skipped_or_refused(tmp_path):
     with pytest.raises(DataError, match="no window can be cut from"):
         run_training("tft", settings(tmp_path, "data.bars=60"))
+
+
+def test_select_writes_a_list_that_training_reads(tmp_path):
+    given = settings(tmp_path, "select.keep=4", "select.tree_rounds=10", "select.folds=2", "select.repeats=1")
+    out = tmp_path / "kept.txt"
+    said: list[str] = []
+    found = run_selection(given, out, told=said.append)
+
+    assert 1 <= len(found.chosen) <= 4
+    report = json.loads((tmp_path / "kept.txt.json").read_text())
+    assert report["chosen"] == list(found.chosen)
+    assert set(report["evidence"][0]["features"]) == set(given.tft.features)
+    assert said[0].startswith("group")
+    assert "judging" in said
+    done = run_training("tft", settings(tmp_path, f"tft.allow_list={out}", "train.epochs=1"))
+    assert set(load_artefact(done.artefact).card.inputs) == set(found.chosen)
