@@ -1,5 +1,6 @@
 # make setup    an environment in .venv, with everything installed at the pinned versions
 # make demo     a network trained on a synthetic market, and a backtest of it on the rest
+# make paper-demo  two minutes of paper trading on an exchange of this machine: no account, no network
 # make test     linter, type checker and the whole suite
 # make bench    speed, side by side with other engines
 # make mutants  mutation testing of matching, costs and books: a quarter of an hour, MODULES=costs for a part
@@ -17,7 +18,7 @@ READY   := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test lint types bench mutants docs pins clean
+.PHONY: setup demo paper-demo test lint types bench mutants docs pins clean
 
 setup: $(READY)
 
@@ -40,6 +41,9 @@ $(READY): pyproject.toml constraints.txt | $(PYTHON)
 
 demo: $(READY)
 	@$(PYTHON) main.py demo
+
+paper-demo: $(READY)
+	@$(PYTHON) -m tests.venue.demo
 
 test: $(READY) lint types
 	$(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal

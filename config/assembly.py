@@ -34,6 +34,7 @@ from engine.interfaces import Detail, Feed
 from engine.journal.lineage import load_run
 from engine.journal.reading import Readable
 from engine.journal.sql import SqlJournal
+from engine.live.recorded import session_bars
 from engine.loop import Engine, Parts, Progress
 from engine.policies import Policy
 from engine.portfolio import Portfolio
@@ -326,7 +327,7 @@ def report_of_run(journal: Readable, run_id: int | None) -> ReportData:
     """
     record = load_run(journal, run_id)
     run = record.run
-    bars, note = _bars_again(run.start)
+    bars, note = _bars_again(run.start) if not record.session_inputs else (session_bars(record), "")
     report = report_from_journal(
         run.start, fills=record.fills, equity=record.equity, orders=record.orders, decisions=record.decisions,
         account_events=record.account_events, result=run.result, bars=bars, run_id=run.id, status=run.status,

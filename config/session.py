@@ -108,8 +108,8 @@ def venue_data(settings: Settings) -> VenueData:
     """
     if not isinstance(settings.data, VenueData):
         raise SettingsError(
-            f'data.source is "{settings.data.source}"; expected "venue" for a live session: config/examples has some '
-            "that begin with paper_"
+            f'data.source is "{settings.data.source}"; expected "venue" for a live session: see '
+            "config/examples/paper"
         )
     return settings.data
 

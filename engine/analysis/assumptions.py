@@ -20,6 +20,8 @@ PLAIN_ACCOUNT = {"kind": "cash", "allow_short": False}
 PANEL = 5
 """Symbols from which on it matters who chose them, and when."""
 _STALE_FILTERS = 90 * DAY
+_SIZE_MATTERS = ("sqrt_impact", "venue")
+"""Kinds of slippage that grow with an order; "venue": its own book was walked."""
 _NOT_HASHED = ("data", "profile", "hash", "warnings")
 
 
@@ -286,7 +288,7 @@ def _warnings(card: Mapping[str, Any], filters_as_of: int | None, notes: Sequenc
         warn("allow_short", "true", "what is sold short is borrowed for nothing")
     if is_free(costs.get("slippage")):
         warn("slippage", "none", "fills that take liquidity pay no spread, slippage or impact")
-    elif isinstance(costs.get("slippage"), Mapping) and costs["slippage"].get("kind") != "sqrt_impact":
+    elif isinstance(costs.get("slippage"), Mapping) and costs["slippage"].get("kind") not in _SIZE_MATTERS:
         warn(
             "slippage",
             costs["slippage"].get("kind", "?"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from engine.bars import FIELDS, Bar, Bars, FloatArray, Stream
+from engine.live.columns import bars_as_columns
 
 KEPT = 20_000
 """Bars of each stream that `history` can go back."""
@@ -53,14 +54,7 @@ class LiveStreams:
             stream = Stream(bar.symbol, bar.timeframe)
             self._keep(stream, bar)
             self.last_closed[stream] = bar.close_time
-        places = np.array([self._place[Stream(bar.symbol, bar.timeframe)] for bar in ordered], np.int32)
-        times = np.array([(bar.open_time, bar.close_time) for bar in ordered], np.int64)
-        prices = np.array([bar[3:8] for bar in ordered], np.float64)
-        flags = np.array([bar.flags for bar in ordered], np.uint8)
-        return Bars(
-            self._streams, times[:, 0], times[:, 1], prices[:, 0], prices[:, 1], prices[:, 2], prices[:, 3],
-            prices[:, 4], places if len(self._streams) > 1 else None, flags if flags.any() else None,
-        )
+        return bars_as_columns(ordered, self._streams)
 
     def history(self, stream: Stream, field: str, count: int) -> FloatArray:
         """Return the last values of a stream, oldest first: at most `count`, and at most what is kept."""
