@@ -1,0 +1,100 @@
+"""A session on the loopback venue, through ccxt's own client: left, gone on with, and run again to equality."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from config.edges import FreshBars
+from config.live import run_paper
+from config.market_clock import MarketClock
+from config.paper import check_paper
+from config.replaying import replay
+from config.session import streams_of, venue_data
+from config.settings import load_settings
+from engine.bars import HOUR, Stream
+from engine.errors import SettingsError, VenueUnavailable
+from engine.journal.lineage import load_run, unresolved_fills, why
+from engine.journal.sql import SqlJournal
+from engine.live.inputs import BarsClosed, ClockTold, Input
+from engine.live.status import read_status, status_path
+from feeds.clients import make_client
+from tests.engine.live.market import BTC, START, Scripted, closed, walk
+from tests.venue.demo import settings_of
+from tests.venue.server import VenueServer
+from tests.venue.sources import synthetic
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "config" / "examples" / "paper").glob("*.toml"))
+
+
+@pytest.fixture
+def venue() -> Iterator[VenueServer]:
+    with VenueServer(synthetic([BTC], rows=4000, seed=7), speed=240, starts_now=True).start_in_thread() as server:
+        yield server
+
+
+def test_a_session_on_a_venue_is_left_gone_on_with_and_replays(venue: VenueServer, tmp_path: Path) -> None:
+    (tmp_path / "paper.toml").write_text(settings_of(venue.url))
+    settings = load_settings(tmp_path / "paper.toml", ["live.late_after='1h'", "live.heartbeat_seconds=0.2"])
+    first = run_paper(settings, stop=Event(), span="20m")
+    assert run_paper(settings, stop=Event(), span="20m") == first
+
+    with SqlJournal(settings.journal.url) as journal:
+        record, came = load_run(journal, first), replay(journal, first)
+        assert unresolved_fills(journal, first) == ()
+        assert "fast" in str(why(journal, f"r{first}-1"))
+    bars = [row for row in record.session_inputs if row.kind == "bars_closed"]
+    times = [row.time for row in bars]
+    assert times == sorted(set(times)), "no bar twice, none out of order"
+    assert {later - earlier for earlier, later in pairwise(times)} == {60 * 10**9}, "none missed"
+    assert came.is_same, str(came.divergence)
+    assert record.fills
+    assert {row.kind for row in record.order_messages} == {"new"}
+    assert venue.unknown_requests == []
+    status = read_status(status_path(settings.journal.url, first, tmp_path))
+    assert status is not None
+    assert (status.state, status.fills) == ("stopped", len(record.fills))
+
+
+def test_bars_that_a_session_has_are_left_out_and_what_it_missed_is_no_history() -> None:
+    bars = walk(5)
+    source = Scripted([
+        closed(bars[0], is_history=True), closed(bars[1], is_history=True), closed(bars[2], is_history=True),
+        ClockTold(START),
+    ])
+    fresh = FreshBars(source, {Stream(BTC, "1h"): START + 2 * HOUR})
+    taken: list[Input | None] = [fresh.take(0), fresh.take(0), fresh.take(0)]
+    assert taken == [closed(bars[2]), ClockTold(START), None]
+    assert isinstance(taken[0], BarsClosed)
+    begun = FreshBars(Scripted([closed(bars[0], is_history=True)]), {})
+    assert begun.take(0) == closed(bars[0], is_history=True)
+
+
+def test_the_market_s_clock_is_that_of_a_venue_on_this_machine(venue: VenueServer) -> None:
+    clock = MarketClock(f"{venue.url}/admin/state")
+    try:
+        assert clock.speed == 240
+        assert abs(clock() - venue.clock.due() * 1_000_000) < 60 * 10**9
+        assert clock() <= clock()
+    finally:
+        clock.close()
+    with pytest.raises(VenueUnavailable, match="the market's clock at http://127.0.0.1:1/ does not answer"):
+        MarketClock("http://127.0.0.1:1/")
+    with pytest.raises(SettingsError, match="expected an address of this machine"):
+        MarketClock("http://example.com/time")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_sample_settings_of_exchanges_need_no_key(path: Path) -> None:
+    settings = load_settings(path)
+    check_paper(settings)
+    data = venue_data(settings)
+    exchange = make_client(data.venue, symbols=data.symbols)
+    assert not exchange.apiKey
+    assert not exchange.secret
+    assert data.timeframe[0] in exchange.timeframes
+    assert len(streams_of(data)) == len(data.symbols)
+    assert not [word for word in ("key", "secret", "password") if f"{word} =" in path.read_text().lower()]
