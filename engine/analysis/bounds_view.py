@@ -59,12 +59,16 @@ def bounds_headline(data: ReportData) -> str:
     if not contested and not resolved:
         same = "pessimistic, declared and optimistic are the same"
         return f"No bar leaves open which of several orders filled first: {same}."
+    corrected = int(bounds.get("corrected") or 0)
+    rest = "nothing hangs on the order of prices inside them"
+    if corrected:
+        rest = f"{corrected:,} trades end otherwise there"
     if not contested:
-        return f"Finer bars told what happened in {resolved:,} bars; nothing hangs on the order of prices inside them."
+        return f"Finer bars told what happened in {resolved:,} bars; {rest}."
     if bounds.get("note"):
         return f"Several orders could act in {bars}; the bounds were not worked out: {bounds['note']}."
     if not any(bounds.get(name) for name in ("ambiguous", "unknown", "unlinked")):
-        return f"Several orders could act in {bars}{told}; nothing hangs on the order of prices inside them."
+        return f"Several orders could act in {bars}{told}; {rest}."
     hang = "hangs" if count == 1 else "hang"
     every = f" of {len(data.trades):,}" if len(data.trades) >= count else ""
     return f"{count:,}{every} trades {hang} on the order of prices inside a bar ({bars} could decide{told})."
@@ -120,7 +124,8 @@ def _unlinked(bounds: Mapping[str, Any], currency: str) -> str:
 
 def _corrected(bounds: Mapping[str, Any], currency: str) -> str:
     count = int(bounds.get("corrected") or 0)
-    return f'{count:,} trades ended otherwise in the finer bars; path = "detail" trades by them.' if count else ""
+    said = "trades ended otherwise in the finer bars, which the bounds include and the declared result does not"
+    return f'{count:,} {said}; path = "detail" trades by them.' if count else ""
 
 
 def bounds_lines(data: ReportData) -> list[str]:

@@ -43,6 +43,7 @@ def test_the_terminal_says_what_is_open_and_the_three_results(data: ReportData) 
     [
         ({"ambiguous": 0, "trades": []}, "5 bars; nothing hangs on the order of prices inside them"),
         ({"contested": 0}, "pessimistic, declared and optimistic are the same"),
+        ({"ambiguous": 0, "trades": [], "resolved": 7, "corrected": 3}, "in 7; 3 trades end otherwise there."),
         ({"contested": 0, "resolved": 7}, "Finer bars told what happened in 7 bars; nothing hangs"),
         ({"note": "fills.bounds is false"}, "the bounds were not worked out: fills.bounds is false"),
         ({"resolved": 2}, "(5 bars could decide; finer bars told what happened in 2)"),
@@ -57,7 +58,7 @@ def test_the_headline_says_how_much_hangs_on_it(data: ReportData, changes: dict[
     [
         ({"unknown": 2}, "2 more, changed or closed in part by other orders, are as declared in all three."),
         ({"unlinked": 3}, "In 3 bars orders met that are not linked to each other"),
-        ({"corrected": 4}, '4 trades ended otherwise in the finer bars; path = "detail" trades by them.'),
+        ({"corrected": 4}, '4 trades ended otherwise in the finer bars, which the bounds include'),
         ({"again": {
             "pessimistic": {"final_equity": 8000.0, "differs": {"from": START, "what": "other orders"}},
             "optimistic": {"final_equity": 12000.0, "differs": {}}}},
