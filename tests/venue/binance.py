@@ -1,50 +1,32 @@
-"""Binance spot, as the ccxt client speaks it: /api/v3 over REST, /stream and /ws-api over websockets."""
+"""Binance spot, as the ccxt client speaks it: /api/v3 over REST; websockets are in binance_streams.py."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import parse_qsl
 
-import orjson
 from aiohttp import web
 
 from tests.venue import binance_words as words
 from tests.venue.accounts import Account
+from tests.venue.binance_streams import BinanceStreams
 from tests.venue.binance_words import Refused, symbol_id
-from tests.venue.candles import Candle
-from tests.venue.clock import VenueClock
-from tests.venue.exchange import Exchange
-from tests.venue.faults import Faults
-from tests.venue.front import Changed, Front, day_of, signed
-from tests.venue.instruments import Instrument
-from tests.venue.market import Market, Trade
-from tests.venue.orders import Fill, Order, Rejected, Request
-from tests.venue.streams import Connection, Message, message
+from tests.venue.market import Market
+from tests.venue.orders import Order, Rejected, Request
 from tests.venue.trading import Rules
 from tests.venue.web import Answer, Call
 
 RULES = Rules(ids_stay_taken=False, refuses_post_only=True)
-RECEIVE_WINDOW = 5000
 STOPS = {"STOP_LOSS": "market", "STOP_LOSS_LIMIT": "limit", "TAKE_PROFIT": "market", "TAKE_PROFIT_LIMIT": "limit"}
 CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
 
 Private = Callable[[Account, dict[str, str]], Any]
 
 
-class Binance(Front):
+class Binance(BinanceStreams):
     """See the module."""
-
-    venue = "binance"
-    words = words.WORDS
-
-    def __init__(self, exchange: Exchange, clock: VenueClock, faults: Faults, closing: asyncio.Event) -> None:
-        super().__init__(exchange, clock, faults, closing)
-        self._symbols = {symbol_id(symbol): symbol for symbol, market in exchange.markets.items()
-                         if not market.instrument.is_perpetual}
 
     def routes(self) -> list[web.RouteDef]:
         public = [
@@ -75,12 +57,12 @@ class Binance(Front):
             self.route("GET", "/sapi/v1/account/apiRestrictions", "fetch_permissions", self._private(_permissions)),
             self.route("GET", "/sapi/v1/asset/tradeFee", "fetch_trading_fees", self._private(self._fees)),
             self.route("GET", "/sapi/v1/capital/config/getall", "fetch_currencies", self._private(lambda *_: [])),
-            self.socket("/stream/ws/{rest:.*}", self._on_stream), self.socket("/stream/ws", self._on_stream),
-            self.socket("/ws-api/v3", self._on_ws_api),
+            self.socket("/stream/ws/{rest:.*}", self.on_stream), self.socket("/stream/ws", self.on_stream),
+            self.socket("/ws-api/v3", self.on_ws_api),
         ]
 
     def symbol_of(self, call: Call) -> str | None:
-        return self._symbols.get(call.params.get("symbol", ""))
+        return self.symbols.get(call.params.get("symbol", ""))
 
     # The door
 
@@ -91,40 +73,17 @@ class Binance(Front):
         def handle(call: Call) -> Answer:
             def work() -> Any:
                 text = "&".join(part for part in (call.query, call.body) if part)
-                account = self._signed_in(call.headers.get("X-MBX-APIKEY", ""), text)
+                account = self.signed_in(call.headers.get("X-MBX-APIKEY", ""), text)
                 return endpoint(account, call.params)
 
             return _answered(work)
 
         return handle
 
-    def _signed_in(self, key: str, text: str) -> Account:
-        """Check key, signature and time of a signed request."""
-        if not key:
-            raise Refused(-2014, "API-key format invalid.", 401)
-        account = self.exchange.by_key(key)
-        if account is None:
-            raise Refused(-2015, "Invalid API-key, IP, or permissions for action.", 401)
-        said, _, signature = text.rpartition("&signature=")
-        if not signature:
-            raise Refused(-1102, "Mandatory parameter 'signature' was not sent, was empty/null, or malformed.")
-        if signed(account.secret, said) != signature:
-            raise Refused(-1022, "Signature for this request is not valid.")
-        self._check_time(dict(parse_qsl(said)))
-        return account
-
-    def _check_time(self, params: dict[str, str]) -> None:
-        stamp, window = _integer(params, "timestamp"), int(params.get("recvWindow", RECEIVE_WINDOW))
-        assert stamp is not None
-        if stamp >= self.clock.wall + 1000:
-            raise Refused(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
-        if self.clock.wall - stamp > window:
-            raise Refused(-1021, "Timestamp for this request is outside of the recvWindow.")
-
     def _market(self, params: dict[str, str]) -> Market:
         if not params.get("symbol"):
             raise Refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
-        market = self.exchange.market(self._symbols.get(params["symbol"]))
+        market = self.exchange.market(self.symbols.get(params["symbol"]))
         if market is None:
             raise Refused(-1121, "Invalid symbol.")
         return market
@@ -174,37 +133,16 @@ class Binance(Front):
 
     def _ticker(self, params: dict[str, str]) -> Any:
         if "symbol" in params:
-            return self._day(self._market(params))
-        return [self._day(self.exchange.markets[instrument.symbol]) for instrument in self.exchange.listed()
+            return self.day_row(self._market(params))
+        return [self.day_row(self.exchange.markets[instrument.symbol]) for instrument in self.exchange.listed()
                 if not instrument.is_perpetual]
-
-    def _day(self, market: Market) -> dict[str, Any]:
-        i, now = market.instrument, self.exchange.now
-        day, began = day_of(market, now)
-        bids, asks = market.levels(1)
-        opened = day.open if day else market.last_price
-        change, last = market.last_price - opened, market.last_price
-        trade = market.trades[-1] if market.trades else None
-        return {
-            "symbol": symbol_id(i.symbol), "priceChange": i.price(change),
-            "priceChangePercent": f"{100 * change / opened:.3f}",
-            "weightedAvgPrice": format(Decimal(day.value) / day.volume * i.price_increment, ".8f")
-            if day and day.volume else i.price(last),
-            "prevClosePrice": i.price(opened), "lastPrice": i.price(last),
-            "lastQty": i.quantity(trade.quantity if trade else 0),
-            "bidPrice": i.price(bids[0][0] if bids else 0), "bidQty": i.quantity(bids[0][1] if bids else 0),
-            "askPrice": i.price(asks[0][0] if asks else 0), "askQty": i.quantity(asks[0][1] if asks else 0),
-            "openPrice": i.price(opened), "highPrice": i.price(day.high if day else last),
-            "lowPrice": i.price(day.low if day else last), "volume": i.quantity(day.volume if day else 0),
-            "quoteVolume": words.eight(i.value(day.value if day else 0)), "openTime": began, "closeTime": now,
-            "firstId": -1, "lastId": market.next_trade - 1, "count": day.count if day else 0}
 
     def _book_ticker(self, params: dict[str, str]) -> Any:
         markets = [self._market(params)] if "symbol" in params else [
             self.exchange.markets[instrument.symbol] for instrument in self.exchange.listed()
             if not instrument.is_perpetual]
         rows = [{"symbol": row["symbol"], **{name: row[name] for name in ("bidPrice", "bidQty", "askPrice", "askQty")}}
-                for row in map(self._day, markets)]
+                for row in map(self.day_row, markets)]
         return rows[0] if "symbol" in params else rows
 
     def _price(self, params: dict[str, str]) -> Any:
@@ -323,104 +261,6 @@ class Binance(Front):
     def _fees(self, account: Account, params: dict[str, str]) -> Any:
         return [{"symbol": symbol_id(i.symbol), "makerCommission": str(i.maker_fee),
                  "takerCommission": str(i.taker_fee)} for i in self.exchange.listed() if not i.is_perpetual]
-
-    # Websockets
-
-    def _on_stream(self, connection: Connection, text: str) -> None:
-        asked = orjson.loads(text)
-        if asked.get("method") == "SUBSCRIBE":
-            for topic in asked["params"]:
-                self._subscribe(connection, topic)
-        elif asked.get("method") == "UNSUBSCRIBE":
-            connection.topics.difference_update(asked["params"])
-        connection.push(message({"result": None, "id": asked.get("id")}))
-
-    def _subscribe(self, connection: Connection, topic: str) -> None:
-        name, _, channel = topic.partition("@")
-        symbol = self._symbols.get(name.upper())
-        if symbol is None:
-            return
-        connection.topics.add(topic)
-        if channel.startswith("kline_") and (duration := words.INTERVALS.get(channel[6:])) is not None:
-            self.candle_topics[symbol, duration] = topic
-        elif channel.startswith("depth"):
-            self.depth(symbol)
-
-    def _on_ws_api(self, connection: Connection, text: str) -> None:
-        asked = orjson.loads(text)
-        identity, params = asked.get("id"), {name: str(value) for name, value in asked.get("params", {}).items()}
-        try:
-            if asked.get("method") != "userDataStream.subscribe.signature":
-                raise Refused(-1000, f"This venue does not serve {asked.get('method')}.")
-            signature = params.pop("signature", "")
-            said = "&".join(f"{name}={params[name]}" for name in sorted(params))
-            account = self._signed_in(params.get("apiKey", ""), f"{said}&signature={signature}")
-        except Refused as refusal:
-            connection.push(message({"id": identity, "status": refusal.status,
-                                     "error": {"code": refusal.code, "msg": refusal.words}}))
-            return
-        connection.account = account.name
-        connection.push(message({"id": identity, "status": 200, "result": {"subscriptionId": 0}}))
-
-    def _spread(self, topic: str, sent: Message) -> None:
-        for connection in self.hub.watched(topic):
-            connection.push(sent)
-
-    def send_trade(self, market: Market, trade: Trade) -> None:
-        i = market.instrument
-        name = symbol_id(i.symbol).lower()
-        for channel in ("trade", "aggTrade"):
-            if self.hub.watched(f"{name}@{channel}"):
-                body = {"e": channel, "E": trade.time, "s": symbol_id(i.symbol), "p": i.price(trade.price),
-                        "q": i.quantity(trade.quantity), "T": trade.time, "m": trade.side == "sell", "M": True}
-                body |= ({"t": trade.id} if channel == "trade" else {"a": trade.id, "f": trade.id, "l": trade.id})
-                self._spread(f"{name}@{channel}", message(body, "watch_trades", i.symbol))
-
-    def send_candle(self, instrument: Instrument, duration: int, topic: str, candle: Candle, *,
-                    is_closed: bool) -> None:
-        event = words.kline_event(instrument, candle, duration, self.exchange.now, is_closed=is_closed)
-        self._spread(topic, message(event, "watch_ohlcv", instrument.symbol, closes_candle=is_closed))
-
-    def send_depth(self, instrument: Instrument, changed: Changed) -> None:
-        name = symbol_id(instrument.symbol)
-        sent = message({"e": "depthUpdate", "E": self.exchange.now, "s": name, "U": changed.first, "u": changed.last,
-                        "b": words.book_side(instrument, changed.bids),
-                        "a": words.book_side(instrument, changed.asks)}, "watch_order_book", instrument.symbol)
-        for channel in ("depth", "depth@100ms"):
-            self._spread(f"{name.lower()}@{channel}", sent)
-
-    def send_ticker(self, market: Market) -> None:
-        i = market.instrument
-        name = symbol_id(i.symbol).lower()
-        if self.hub.watched(f"{name}@ticker"):
-            row = self._day(market)
-            event = {"e": "24hrTicker", "E": self.exchange.now, "s": row["symbol"], "p": row["priceChange"],
-                     "P": row["priceChangePercent"], "w": row["weightedAvgPrice"], "x": row["prevClosePrice"],
-                     "c": row["lastPrice"], "Q": row["lastQty"], "b": row["bidPrice"], "B": row["bidQty"],
-                     "a": row["askPrice"], "A": row["askQty"], "o": row["openPrice"], "h": row["highPrice"],
-                     "l": row["lowPrice"], "v": row["volume"], "q": row["quoteVolume"], "O": row["openTime"],
-                     "C": row["closeTime"], "F": row["firstId"], "L": row["lastId"], "n": row["count"]}
-            self._spread(f"{name}@ticker", message(event, "watch_ticker", i.symbol))
-        if self.hub.watched(f"{name}@miniTicker"):
-            row = self._day(market)
-            event = {"e": "24hrMiniTicker", "E": self.exchange.now, "s": row["symbol"], "c": row["lastPrice"],
-                     "o": row["openPrice"], "h": row["highPrice"], "l": row["lowPrice"], "v": row["volume"],
-                     "q": row["quoteVolume"]}
-            self._spread(f"{name}@miniTicker", message(event, "watch_ticker", i.symbol))
-        if self.hub.watched(f"{name}@bookTicker"):
-            row = self._day(market)
-            event = {"u": market.revision, "s": row["symbol"], "b": row["bidPrice"], "B": row["bidQty"],
-                     "a": row["askPrice"], "A": row["askQty"]}
-            self._spread(f"{name}@bookTicker", message(event, "watch_bids_asks", i.symbol))
-
-    def send_order(self, connection: Connection, order: Order, what: str, fill: Fill | None) -> None:
-        event = words.execution_report(order, what, fill, self.exchange.now)
-        call = "watch_my_trades" if fill else "watch_orders"
-        connection.push(message({"subscriptionId": 0, "event": event}, call, order.symbol))
-
-    def send_balance(self, connection: Connection, account: Account, assets: tuple[str, ...]) -> None:
-        event = words.account_position(account, assets, self.exchange.now)
-        connection.push(message({"subscriptionId": 0, "event": event}, "watch_balance"))
 
 
 def _answered(work: Callable[[], Any]) -> Answer:

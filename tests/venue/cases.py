@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 def on_venue(scenario: Callable[[VenueServer, Any], Awaitable[T]], *, venue: str = "binance",
              data: MarketData | None = None, client: dict[str, Any] | None = None, **setup: Any) -> T:
-    """Run a scenario with a paused venue and a ccxt.pro client; both are closed after it."""
+    """Run a scenario with a paused venue and a ccxt.pro client without a rate limit; both are closed after it."""
 
     async def run() -> T:
         settings = {"venues": (venue,), "paused": True, "history": 100, **setup}
         async with VenueServer(data or steady(), **settings) as server:
-            exchange = connect(venue, server.url, **(client or {}))
+            exchange = connect(venue, server.url, **{"enableRateLimit": False, **(client or {})})
             try:
                 await exchange.load_markets()
                 return await asyncio.wait_for(scenario(server, exchange), 30)

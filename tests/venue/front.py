@@ -70,10 +70,11 @@ class Front:
     venue = ""
     words: VenueWords
 
-    def __init__(self, exchange: Exchange, clock: VenueClock, faults: Faults, closing: asyncio.Event) -> None:
+    def __init__(self, exchange: Exchange, clock: VenueClock, faults: Faults, closing: asyncio.Event,
+                 failures: list[Exception]) -> None:
         self.exchange, self.clock, self.faults = exchange, clock, faults
-        self.gate = Gate(self.venue, self.words, faults, clock, closing)
-        self.hub = Hub(self.venue, faults, clock)
+        self.gate = Gate(self.venue, self.words, faults, clock, closing, failures)
+        self.hub = Hub(self.venue, faults, clock, failures)
         self.depths: dict[str, DepthFeed] = {}
         self.candle_topics: dict[tuple[str, int], str] = {}
         """The topics of watched candles, by symbol and duration."""

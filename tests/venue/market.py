@@ -59,7 +59,7 @@ class Market:
         self._key = key_of(seed, instrument.symbol)
         self._habits = habits
         self._typical = max(1, int(np.median(bars.volume)) if len(bars.volume) else 1)
-        self._bar_number = 0
+        self._bar_number = self._anchor_bar = 0
         start = int(bars.close[rows - 1]) if rows else int(bars.open[0])
         self._anchor = Print(int(bars.open_time[rows - 1]) + duration if rows else int(bars.open_time[0]), start, 0,
                              "buy")
@@ -102,7 +102,7 @@ class Market:
 
     def play(self, anchor: Print) -> Trade | None:
         """Let the makers quote around a print and a taker make it. Returns the trade if no book was needed."""
-        self._anchor = anchor
+        self._anchor, self._anchor_bar = anchor, self._bar_number
         self.revision += 1
         if self.book is not None and not self.clients:
             self.book = None
@@ -126,7 +126,7 @@ class Market:
         self._top_up(book, other, target[other])
 
     def _ladder(self) -> tuple[Levels, Levels]:
-        return ladder(self._anchor, self._bar_number, self._typical, self._key, self._habits)
+        return ladder(self._anchor, self._anchor_bar, self._typical, self._key, self._habits)
 
     def _house_order(self, side: Side, price: int, quantity: int) -> Order:
         return Order(0, "", self.instrument, "", side, "limit", "GTC", price, quantity, 0, 0)
@@ -158,7 +158,12 @@ class Market:
             if missing > 0:
                 order = self._house_order(side, price, missing)
                 book.match(order, self._on_match, self._on_self)
-                if order.remaining > 0:
+                if order.remaining == 0:
+                    continue
+                line = book.own(side).queue(price)
+                if line and not line[-1].account:
+                    line[-1].quantity += order.remaining
+                else:
                     book.add(order)
 
     # The book

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any
 
 from aiohttp import web
@@ -28,6 +30,11 @@ Private = Callable[[Account, Any], Any]
 
 class Okx(OkxStreams):
     """See the module."""
+
+    @cached_property
+    def _switches(self) -> dict[str, asyncio.TimerHandle]:
+        """The dead-man's switches that are armed, by account."""
+        return {}
 
     def routes(self) -> list[web.RouteDef]:
         public: list[tuple[str, str, Callable[[Params], Any]]] = [
@@ -64,6 +71,7 @@ class Okx(OkxStreams):
             ("POST", "trade/cancel-order", "cancel_order", self._cancel_all),
             ("POST", "trade/cancel-batch-orders", "cancel_orders", self._cancel_all),
             ("POST", "trade/cancel-algos", "cancel_order", self._cancel_algos),
+            ("POST", "trade/cancel-all-after", "cancel_all_orders_after", self._cancel_all_after),
             ("POST", "trade/amend-order", "edit_order", self._amend),
             ("GET", "trade/fills", "fetch_my_trades", self._fills),
             ("GET", "trade/fills-history", "fetch_my_trades", self._fills),
@@ -301,6 +309,20 @@ class Okx(OkxStreams):
         rows = [self._each(asked, lambda asked: self.exchange.trading.cancel(account, self._find(
             account, asked, "algoId", "algoClOrdId"))) for asked in content]
         return [row | {"algoId": row["ordId"], "algoClOrdId": row["clOrdId"]} for row in rows]
+
+    def _cancel_all_after(self, account: Account, params: Params) -> Any:
+        """The dead-man's switch: cancel everything unless asked again within so many seconds of wall time; 0 stops."""
+        seconds = int(params["timeOut"])
+        if (before := self._switches.pop(account.name, None)) is not None:
+            before.cancel()
+        if seconds:
+            self._switches[account.name] = asyncio.get_running_loop().call_later(seconds, self._fall, account)
+        return [{"triggerTime": str(self.clock.wall + seconds * 1000) if seconds else "0", "tag": "",
+                 "ts": str(self.clock.wall)}]
+
+    def _fall(self, account: Account) -> None:
+        for order in self.exchange.trading.open_orders(account):
+            self.exchange.trading.cancel(account, order)
 
     def _amend(self, account: Account, params: Params) -> Any:
         def work(asked: Params) -> Order:

@@ -105,7 +105,8 @@ class VenueServer:
         self._thread: threading.Thread | None = None
         self._runner: web.AppRunner | None = None
         self._pulse: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
+        self.failures: list[Exception] = []
+        """What went wrong in the venue itself; `stop` raises it."""
 
     def _exchange(self, venue: str, data: MarketData, start: int) -> Exchange:
         listings = []
@@ -168,7 +169,8 @@ class VenueServer:
         self._closing = asyncio.Event()
         app = web.Application()
         for venue, exchange in self.exchanges.items():
-            front = self.fronts[venue] = PROTOCOLS[venue][0](exchange, self.clock, self.faults, self._closing)
+            front = self.fronts[venue] = PROTOCOLS[venue][0](exchange, self.clock, self.faults, self._closing,
+                                                               self.failures)
             app.router.add_routes(front.routes())
         app.router.add_routes(admin_routes(self))
         app.router.add_route("*", "/{rest:.*}", self._unknown)
@@ -184,7 +186,11 @@ class VenueServer:
         return self
 
     async def stop(self) -> None:
-        """Close the port and every connection."""
+        """Close the port and every connection.
+
+        Raises:
+            ExceptionGroup: of `failures`, if there are any.
+        """
         assert self._runner is not None
         assert self._pulse is not None
         self._closing.set()
@@ -193,6 +199,8 @@ class VenueServer:
             await front.hub.close()
         await self._runner.cleanup()
         self._loop = None
+        if self.failures:
+            raise ExceptionGroup("the loopback venue itself failed", self.failures)
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -209,7 +217,11 @@ class VenueServer:
         duration = self.exchange.duration
         while True:
             await asyncio.sleep(PULSE)
-            self.clock.keep_up(duration)
+            try:
+                self.clock.keep_up(duration)
+            except Exception as failure:
+                self.failures.append(failure)
+                raise
 
     def _play(self, time: int) -> None:
         for exchange in self.exchanges.values():

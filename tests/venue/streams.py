@@ -126,11 +126,11 @@ _OF_ANY_MESSAGE = {kind: words for kind, words in _OF_A_CLOSED_CANDLE.items() if
 class Hub:
     """The websockets of one venue."""
 
-    def __init__(self, venue: str, faults: Faults, clock: VenueClock) -> None:
+    def __init__(self, venue: str, faults: Faults, clock: VenueClock, failures: list[Exception]) -> None:
         self.connections: list[Connection] = []
         self.opened = 0
         """Connections ever opened."""
-        self._venue, self._faults, self._clock = venue, faults, clock
+        self._venue, self._faults, self._clock, self._failures = venue, faults, clock, failures
 
     def handler(self, on_text: Callable[[Connection, str], None],
                 on_open: Callable[[Connection], None] = lambda _: None,
@@ -151,6 +151,9 @@ class Hub:
                         on_text(connection, received.data)
             except ConnectionError:
                 pass
+            except Exception as failure:
+                self._failures.append(failure)
+                raise
             finally:
                 self.connections.remove(connection)
                 writer.cancel()

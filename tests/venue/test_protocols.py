@@ -333,3 +333,16 @@ def test_a_perpetual_needs_margin(venue):
     held = on_venue(scenario, venue=venue, data=both(steady(volume=100)),
                     accounts=lambda: (account(balances={"USDT": 2000}),))
     assert held == (100 if venue == "okx" else 1)
+
+
+def test_okx_cancels_everything_when_its_dead_man_s_switch_is_not_asked_again():
+    async def scenario(server, client):
+        await client.create_order(BTC, "limit", "buy", 0.1, 30_000)
+        await client.cancel_all_orders_after(1000)
+        await asyncio.sleep(0.3)
+        before = len(server.truth.open_orders())
+        while server.truth.open_orders():
+            await asyncio.sleep(0.05)
+        return before
+
+    assert on_venue(scenario, venue="okx") == 1

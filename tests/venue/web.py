@@ -74,11 +74,12 @@ class Gate:
     """One venue's door: every request passes it."""
 
     def __init__(self, venue: str, words: VenueWords, faults: Faults, clock: VenueClock,
-                 closing: asyncio.Event) -> None:
+                 closing: asyncio.Event, failures: list[Exception]) -> None:
         self.venue = venue
         self.banned_until = 0
         """In wall milliseconds."""
         self._words, self._faults, self._clock, self._closing = words, faults, clock, closing
+        self._failures = failures
         self._waiting: dict[str, asyncio.Event] = {}
 
     def handler(self, name: str, endpoint: Endpoint,
@@ -92,10 +93,11 @@ class Gate:
             if self.banned_until > self._clock.wall:
                 return _response(self._banned())
             fault = self._faults.take(REQUEST_KINDS, self.venue, name, symbol_of(call), self._clock.now)
-            if fault is None:
-                answer: Answer | None = endpoint(call)
-            else:
-                answer = await self._strike(fault, name, endpoint, call)
+            try:
+                answer = endpoint(call) if fault is None else await self._strike(fault, name, endpoint, call)
+            except Exception as failure:
+                self._failures.append(failure)
+                raise
             if (waiting := self._waiting.get(name)) is not None and (fault is None or fault.kind != "reorder"):
                 waiting.set()
             if answer is None:
