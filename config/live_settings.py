@@ -71,12 +71,13 @@ class LiveSettings(Section):
         (), description="names of environment variables that hold addresses to notify (docs/paper.md); the addresses "
         "themselves are secrets and do not belong here")
     daily_report: Place | None = Field(None, description="a folder for a report each day; none if left out")
+    retrain_every: Span | None = Field(None, description="how often `retrain_command` is run; never if left out")
+    retrain_command: tuple[str, ...] = Field(
+        (), description="a program and its arguments, such as `[\".venv/bin/python\", \"main.py\", \"train\", …]`; it "
+        "runs beside the session, which goes on with the models it has until it is started again")
     feed: FeedSettings = Field(default_factory=FeedSettings, description="what is asked of the feed")
 
     @field_validator("notify", mode="before")
     @classmethod
     def _as_names(cls, value: Any) -> Any:
-        names = (value,) if isinstance(value, str) else value
-        if isinstance(names, list | tuple) and any("://" in str(name) for name in names):
-            raise ValueError("has an address, which is a secret; put it into the environment, and its name here")
-        return names
+        return (value,) if isinstance(value, str) else value

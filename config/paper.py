@@ -8,26 +8,32 @@ import secrets
 import string
 import time as wall_time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
+from config.jobs import report_yesterday, start_training
+from config.scheduling import BAR_CLOSE, DAILY_REPORT, HEARTBEAT, RECONCILE, RETRAIN, SCORE, Schedule, next_close
 from config.session import SessionFacts, facts_of, open_sessions, session_core, streams_of, venue_data
 from config.settings import Settings
-from engine.bars import Stream, Timeframe
+from engine.bars import Stream, Timeframe, iso, nanoseconds, utc
 from engine.errors import DivergenceError, JournalError, SettingsError, VenueUnavailable
 from engine.instruments import Instrument
 from engine.journal.sql import SqlJournal
 from engine.live.controls import Controls
-from engine.live.inputs import Input
+from engine.live.inputs import ClockTold, Input
 from engine.live.ports import InputSource, VenueLink
 from engine.live.session import Checkpoint, Session
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between attempts to go on while the journal or the venue is away."""
+CLOSE_PATIENCE = 10.0
+"""Seconds beyond the feed's own grace, after which a bar that has not come is told of."""
+SCORE_EVERY = 60.0
+"""Seconds between two looks for forecasts whose horizon has closed."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,8 @@ class PaperRun:
             self._tell("info", f"the venue said {count} things that our books lacked")
         beat = _Beat(self, session, journal, edge)
         try:
-            session.run(source, beat=beat, until=lambda: self._is_over)
+            with closing(beat):
+                session.run(source, beat=beat, until=lambda: self._is_over)
         except (JournalError, VenueUnavailable):
             raise
         except BaseException as exc:  # whatever it is, the record must say how this life of the session ended
@@ -215,7 +222,7 @@ class PaperRun:
 
 
 class _Beat:
-    """What is done now and then between inputs: hear commands, reconcile, let others look."""
+    """What is done now and then between inputs: hear commands, and whatever the schedule says is due."""
 
     def __init__(self, run: PaperRun, session: Session, journal: SqlJournal, edge: Edge) -> None:
         assert run.run_id is not None
@@ -226,21 +233,69 @@ class _Beat:
         self._controls = Controls(
             journal, run.run_id, now=run.now, heard=commands_heard(session), kill_switch=live.kill_switch
         )
-        self._reconcile_every = Timeframe.parse(live.reconcile_every).duration / 1e9
-        self._look_every = live.heartbeat_seconds
-        self._reconciled = self._looked = wall_time.monotonic()
+        is_wall = run.now is wall_time.time_ns  # closes of a market that is played here are not the wall's
+        seconds = {
+            RECONCILE: Timeframe.parse(live.reconcile_every).duration / 1e9, HEARTBEAT: live.heartbeat_seconds,
+            SCORE: SCORE_EVERY,
+        }
+        self._schedule = Schedule(
+            [stream.timeframe for stream in session.core.feed.streams] if is_wall else [],
+            grace=live.feed.grace_seconds + CLOSE_PATIENCE, seconds=seconds, retrain=live.retrain_every,
+        )
+        self._schedule.start()
 
     def __call__(self) -> Sequence[Input]:
-        now = wall_time.monotonic()
-        if now - self._reconciled >= self._reconcile_every:
-            self._reconciled = now
-            self._session.reconcile()
-        if now - self._looked >= self._look_every:
-            self._looked = now
-            state = "halted" if self._session.core.gate.halts else "running"
-            for one in self._run.watching:
-                one.beat(self._session, self._edge, state)
-        return self._controls.poll()
+        inputs: list[Input] = []
+        for name in self._schedule.due():
+            job, _, timeframe = name.partition(":")
+            if job == RECONCILE:
+                self._session.reconcile()
+            elif job == HEARTBEAT:
+                self._look()
+            elif job == SCORE:
+                inputs += self._score()
+            elif job == BAR_CLOSE:
+                self._check_close(timeframe)
+            elif job == DAILY_REPORT:
+                self._report()
+            elif job == RETRAIN and self._run.settings.live.retrain_command:
+                folder = runs_folder(self._run.settings)
+                start_training(self._run.settings.live.retrain_command, folder, self._run.now(), self._run._tell)
+        return [*inputs, *self._controls.poll()]
+
+    def close(self) -> None:
+        """Let nothing become due any more."""
+        self._schedule.close()
+
+    def _look(self) -> None:
+        state = "halted" if self._session.core.gate.halts else "running"
+        for one in self._run.watching:
+            one.beat(self._session, self._edge, state)
+
+    def _score(self) -> list[Input]:
+        """Return the tick at which forecasts whose horizon has closed are scored: the instant that the session is at,
+        so that no timer fires for it."""
+        running = self._session.core.running
+        return [ClockTold(running.moment.time)] if running.book is not None and running.moment.time else []
+
+    def _check_close(self, timeframe: str) -> None:
+        """Say which bars should have closed by now and have not come: the feed should have asked for them itself."""
+        duration = Timeframe.parse(timeframe).duration
+        expected = next_close(utc(self._run.now()), timeframe)
+        due = nanoseconds(expected) - duration
+        late = [
+            stream.symbol for stream, closed in self._session.last_closed.items()
+            if stream.timeframe == timeframe and closed < due
+        ]
+        if late:
+            more = f" and {len(late) - 5:,} more" if len(late) > 5 else ""
+            self._run._tell("warning", f"no {timeframe} bar that closed at {iso(due)} yet: {', '.join(late[:5])}{more}")
+
+    def _report(self) -> None:
+        run = self._run
+        folder = run.settings.live.daily_report
+        if folder is not None and run.run_id is not None:
+            report_yesterday(run.settings.journal.url, run.run_id, run.now(), folder, run._tell)
 
 
 def commands_heard(session: Session) -> int:

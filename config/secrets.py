@@ -35,6 +35,10 @@ def refuse_secrets(given: Mapping[str, Any], origin: str) -> None:
         SettingsError: naming the setting, never its value.
     """
     for keys, value in _walked(given, ()):
+        if keys == ("live", "notify") and "://" in str(value):
+            raise SettingsError(
+                f"{origin}: live.notify has an address, which is a secret; put it into the environment, and the name "
+                'of the variable here: notify = "BARCAST_DESK_ADDRESS"')
         name = keys[-1].lower().replace("-", "_")
         if name in _NAMES and value not in (None, "", ()):
             raise SettingsError(

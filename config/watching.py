@@ -3,14 +3,19 @@
 import os
 import sys
 import time as wall_time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from config.dashboard import Dashboard
+from config.metrics import Metrics
+from config.notifying import make_notifier
+from config.onlookers import Board, Notices
 from config.paper import Edge, Watching, runs_folder
 from config.session import SessionFacts
 from config.settings import Settings
+from config.terminal import screen
 from engine.bars import iso
 from engine.live.broker import VenueBroker
 from engine.live.messages import client_order_id
@@ -136,11 +141,14 @@ class StatusFile:
     """Writes a session's status beside its journal.
 
     Args:
-        path_of: gives the file of a run.
+        path_of: gives the file of a run. shows: are given every status, too.
     """
 
-    def __init__(self, path_of: Callable[[int], Path], heartbeat: float) -> None:
+    def __init__(
+        self, path_of: Callable[[int], Path], heartbeat: float, shows: Sequence[Callable[[Status], None]] = ()
+    ) -> None:
         self._path_of = path_of
+        self._shows = shows
         self._heartbeat = heartbeat
         self._session: Session | None = None
         self._facts: SessionFacts | None = None
@@ -162,6 +170,8 @@ class StatusFile:
         if self._session is None or self._facts is None or self._session.run_id is None:
             return
         status = status_of(self._session, self._facts, edge, state, self._heartbeat)
+        for show in self._shows:
+            show(status)
         try:
             write_status(status, self._path_of(status.run_id))
         except OSError as exc:  # a full disk under the status must not stop a session: its journal says so itself
@@ -211,11 +221,27 @@ class Lines:
 
 
 def watchers(settings: Settings, *, is_plain: bool) -> list[Watching]:
-    """Return who looks on at a session of these settings."""
+    """Return who looks on at a session of these settings: its status file, a dashboard or lines, and, where they are
+    asked for, metrics and notifications.
+
+    Raises:
+        SettingsError: an address to notify is not in the environment, or the port for metrics is taken.
+    """
     live = settings.live
     folder = runs_folder(settings)
     path_of = partial(status_path, settings.journal.url, folder=folder)
-    found: list[Watching] = [StatusFile(lambda run_id: path_of(run_id), live.heartbeat_seconds)]
+    shows: list[Callable[[Status], None]] = []
+    found: list[Watching] = []
     if is_plain:
         found.append(Lines(sys.stdout))
-    return found
+    else:
+        board = Board(Dashboard(screen))
+        shows.append(board.show)
+        found.append(board)
+    complain = found[0].told
+    notifier = make_notifier(live.notify, f"barcast {settings.run.name}", partial(complain, "warning"))
+    if notifier is not None:
+        found.append(Notices(notifier))
+    if live.metrics_port is not None:
+        shows.append(Metrics(live.metrics_port).show)
+    return [StatusFile(lambda run_id: path_of(run_id), live.heartbeat_seconds, shows), *found]

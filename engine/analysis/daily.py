@@ -63,7 +63,11 @@ def as_page(blocks: Sequence[Block], title: str) -> str:
         body += [f"<p>{escape(block.text)}</p>"] if block.text else []
         if block.rows:
             right = [heading in block.numbers for heading in block.headings]
-            body.append("<table><tr>" + "".join(f"<th>{escape(heading)}</th>" for heading in block.headings) + "</tr>")
+            heads = (
+                f'<th class="number">{escape(heading)}</th>' if is_number else f"<th>{escape(heading)}</th>"
+                for heading, is_number in zip(block.headings, right, strict=True)
+            )
+            body.append("<table><tr>" + "".join(heads) + "</tr>")
             for row in block.rows:
                 cells = (
                     f'<td class="number">{escape(cell)}</td>' if is_number else f"<td>{escape(cell)}</td>"
@@ -253,7 +257,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem aut
 h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.05rem; margin-top: 2rem; }}
 table {{ border-collapse: collapse; width: 100%; }}
 th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884; vertical-align: top; }}
-.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+th.number, td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
 </style></head><body>
 {body}
 </body></html>

@@ -130,6 +130,8 @@ class LiveCore:
         broker = self.running.broker
         if isinstance(broker, LiveBroker):
             self.running.desk.handle(broker.on_time(time))
+        if self.running.book is not None:
+            self.running.book.settle()
         if self._has_traded:
             fire_timers(self.running, time, inclusive=True)
 
