@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from brokers.fence import fenced_client
+from brokers.keys import keys_of
 from brokers.paper import PaperVenue
 from brokers.paper_ledger import VenueFees
 from brokers.paper_link import PaperLink
 from brokers.paper_orders import PaperTerms
+from brokers.sandbox import SandboxLink
+from brokers.venue_questions import VenueQuestions
 from config.paper import VenueTerms
 from config.session import SessionFacts, venue_data
 from config.settings import Settings
@@ -98,7 +102,7 @@ class CcxtEdge:
                 Listener(on_trade=link.on_trade, on_book=link.on_book, on_funding=link.on_funding),
             )
         elif facts.broker == "sandbox":
-            self._link = self._sandbox_link(facts)
+            self._sandbox_link(facts, is_new=not last_closed).start()
         feed.start()
         return FreshBars(self._queue, last_closed), self._link
 
@@ -122,7 +126,9 @@ class CcxtEdge:
         if self._feed is None:
             data = self._data.model_copy(update={"history": history})
             clock = None if self._is_wall else self._clock
-            self._feed = make_live_feed(data, self._settings.live.feed, self._queue, clock=clock)
+            live = self._settings.live
+            network = ("demo" if live.demo else "test") if live.broker == "sandbox" else ""
+            self._feed = make_live_feed(data, live.feed, self._queue, clock=clock, network=network)
             self._feed.open()
         return self._feed
 
@@ -155,8 +161,29 @@ class CcxtEdge:
         venue = PaperVenue(facts.instruments, facts.cash, terms)
         return PaperLink(venue, self._tell, self._clock, speed=self._speed)
 
-    def _sandbox_link(self, facts: SessionFacts) -> VenueLink:
-        raise SettingsError(f'live.broker is "sandbox", which is not there yet for {facts.venue}; expected "paper"')
+    def _sandbox_link(self, facts: SessionFacts, *, is_new: bool) -> SandboxLink:
+        """Return a link to the venue's own test network, not started yet, with keys from the environment or a keyring.
+
+        Raises:
+            SettingsError: there are no keys, they may withdraw, the venue has no test network, or an instrument is none
+                of its spot market.
+        """
+        for instrument in facts.instruments:
+            if instrument.is_contract:
+                raise SettingsError(
+                    f'{instrument.symbol} is a perpetual, and live.broker "sandbox" trades spot alone; expected "paper"'
+                )
+        live, data = self._settings.live, self._data
+        keys = keys_of(facts.venue)
+        client = fenced_client(
+            facts.venue, keys, api_urls=data.api_urls, is_demo=live.demo, timeout=live.feed.timeout_seconds,
+            options={"fetchMarkets": {"types": ["spot"]}, "defaultType": "spot", **data.options},
+        )
+        link = self._link = SandboxLink(
+            VenueQuestions(client, keys), facts.instruments, self._tell, self._clock, is_new=is_new,
+            dead_man_seconds=live.dead_man_seconds,
+        )
+        return link
 
     def _tell(self, report: Report) -> None:
         self._queue.put(VenueTold(report.received_at, report))

@@ -59,6 +59,11 @@ class LiveSettings(Section):
         "1m", description="how long after a bar's close it may be acted on; later ones are seen, and not traded on")
     latency_milliseconds: float = Field(
         50.0, ge=0, le=60_000, description="of the paper broker: how long an order takes to the venue")
+    demo: bool = Field(
+        False, description="of the sandbox: the venue's demo trading instead of its test network, where it has both")
+    dead_man_seconds: float | None = Field(
+        None, ge=10, le=3600, description="of the sandbox: after so many seconds without a word of ours the venue "
+        "withdraws every order, where it can; never if left out")
     reconcile_every: Span = Field("5m", description="how often the venue is asked what our books should say")
     kill_switch: Place | None = Field(
         None, description="a file whose presence halts trading; if its first line begins with `flatten`, positions are "

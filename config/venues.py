@@ -20,12 +20,13 @@ from feeds.live_options import FeedOptions, VenuePlan
 
 def make_live_feed(
     data: VenueData, settings: FeedSettings, source: QueueSource | None = None, *,
-    clock: Callable[[], int] | None = None,
+    clock: Callable[[], int] | None = None, network: str = "",
 ) -> LiveFeed:
     """Return the live feed, not yet opened: bars of every venue that the data name.
 
     Args:
         clock: the market's time in UTC nanoseconds, if it is not the wall's: of a venue that plays the past.
+        network: "test" or "demo" for the market of a venue's test network; the real one's if empty.
     """
     places = [
         (data.venue, data.symbols, "", data.api_urls, data.options),
@@ -33,7 +34,7 @@ def make_live_feed(
     ]
     plans = [
         VenuePlan(
-            _maker(venue, symbols, settings.timeout_seconds, api_urls, options), symbols, _timeframes(data),
+            _maker(venue, symbols, settings.timeout_seconds, api_urls, options, network), symbols, _timeframes(data),
             prefix=prefix, bars_from=settings.bars, fills_empty=data.gap_policy == "forward_fill",
             at_once=settings.connections, chunk=settings.subscription, book_levels=settings.book_levels)
         for venue, symbols, prefix, api_urls, options in places
@@ -71,9 +72,11 @@ def fetch(
 
 def _maker(
     venue: str, symbols: Sequence[str], timeout: float, api_urls: Mapping[str, Any] | None,
-    options: Mapping[str, Any],
+    options: Mapping[str, Any], network: str,
 ) -> Callable[[], Any]:
-    return lambda: make_client(venue, symbols=symbols, timeout=timeout, api_urls=api_urls, options=options)
+    return lambda: make_client(
+        venue, symbols=symbols, timeout=timeout, api_urls=api_urls, options=options, network=network
+    )
 
 
 def _timeframes(data: VenueData) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ _CONTRACT_TYPES = {"binance": "linear", "okx": "swap", "bybit": "linear"}
 
 def make_client(
     venue: str, *, symbols: Sequence[str] = (), timeout: float = 10.0, api_urls: Mapping[str, Any] | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None, network: str = "",
 ) -> Any:
     """Return a ccxt.pro exchange that asks for public data alone; nothing is sent yet.
 
@@ -23,6 +23,7 @@ def make_client(
         timeout: seconds for one request.
         api_urls: instead of ccxt's addresses (`exchange.urls["api"]`), every one on this machine: for a venue on the
             loopback interface.
+        network: "test" or "demo" for the market of the venue's test network; empty for the real one.
         options: further options of ccxt's.
     Raises:
         SettingsError: the venue is unknown, or an address leads elsewhere than to this machine.
@@ -45,10 +46,30 @@ def make_client(
     if api_urls is not None:
         check_loopback(api_urls)
         exchange.urls["api"] = deepcopy(dict(api_urls))
+    elif network:
+        _enter(exchange, network)
     for name, value in (options or {}).items():
         kept = exchange.options.get(name)
         exchange.options[name] = {**kept, **value} if isinstance(kept, dict) and isinstance(value, Mapping) else value
     return exchange
+
+
+def _enter(exchange: Any, network: str) -> None:
+    """Lead a client to the market of its venue's test network.
+
+    Raises:
+        SettingsError: it has none in ccxt.
+    """
+    from ccxt.base.errors import NotSupported
+
+    try:
+        if network == "demo":
+            exchange.enable_demo_trading(True)
+        else:
+            exchange.set_sandbox_mode(True)
+    except (NotSupported, TypeError, KeyError, AttributeError) as exc:
+        raise SettingsError(
+            f'{exchange.id} has no {network} network in ccxt; trade it on paper: [live] broker = "paper"') from exc
 
 
 def check_loopback(urls: Mapping[str, Any]) -> None:

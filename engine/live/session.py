@@ -170,12 +170,13 @@ class Session:
         if run is None:
             raise no_such_run(run_id, reader)
         rows = reader.rows(SessionInputRow, run_id)
-        if not rows:
+        if run.start.kind == "backtest":
             raise JournalError(f"run {run_id} is a {run.start.kind} without recorded inputs; only sessions have them")
         self._timings.recorded = recorded_timings(rows)
         self._timings.is_recorded = True
         self._recording.check = check = RowCheck(reader, run_id)
         self.core.start(run.start.started_at)
+        self.core.running.recorder.flush()
         for given in recorded_inputs(rows):
             self._deal_with(given)
             self.core.messages()  # they were committed; whether they were sent, the venue is asked

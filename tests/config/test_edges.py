@@ -32,15 +32,15 @@ EXAMPLES = sorted((ROOT / "config" / "examples" / "paper").glob("*.toml"))
 
 @pytest.fixture
 def venue() -> Iterator[VenueServer]:
-    with VenueServer(synthetic([BTC], rows=4000, seed=7), speed=240, starts_now=True).start_in_thread() as server:
+    with VenueServer(synthetic([BTC], rows=4000, seed=7), speed=120, starts_now=True).start_in_thread() as server:
         yield server
 
 
 def test_a_session_on_a_venue_is_left_gone_on_with_and_replays(venue: VenueServer, tmp_path: Path) -> None:
     (tmp_path / "paper.toml").write_text(settings_of(venue.url))
     settings = load_settings(tmp_path / "paper.toml", ["live.late_after='1h'", "live.heartbeat_seconds=0.2"])
-    first = run_paper(settings, stop=Event(), span="20m")
-    assert run_paper(settings, stop=Event(), span="20m") == first
+    first = run_paper(settings, stop=Event(), span="12m")
+    assert run_paper(settings, stop=Event(), span="12m") == first
 
     with SqlJournal(settings.journal.url) as journal:
         record, came = load_run(journal, first), replay(journal, first)
@@ -76,7 +76,7 @@ def test_bars_that_a_session_has_are_left_out_and_what_it_missed_is_no_history()
 def test_the_market_s_clock_is_that_of_a_venue_on_this_machine(venue: VenueServer) -> None:
     clock = MarketClock(f"{venue.url}/admin/state")
     try:
-        assert clock.speed == 240
+        assert clock.speed == 120
         assert abs(clock() - venue.clock.due() * 1_000_000) < 60 * 10**9
         assert clock() <= clock()
     finally:
@@ -98,3 +98,28 @@ def test_the_sample_settings_of_exchanges_need_no_key(path: Path) -> None:
     assert data.timeframe[0] in exchange.timeframes
     assert len(streams_of(data)) == len(data.symbols)
     assert not [word for word in ("key", "secret", "password") if f"{word} =" in path.read_text().lower()]
+
+
+def test_a_sandbox_session_agrees_with_the_venue_to_the_last_unit(
+    venue: VenueServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BARCAST_BINANCE_KEY", "key")
+    monkeypatch.setenv("BARCAST_BINANCE_SECRET", "s3cret")
+    (tmp_path / "paper.toml").write_text(settings_of(venue.url))
+    settings = load_settings(
+        tmp_path / "paper.toml",
+        ["live.late_after='1h'", "live.broker=sandbox", "account.cash=10_000", "live.reconcile_every='1s'"])
+    run_id = run_paper(settings, stop=Event(), span="15m")
+    assert run_paper(settings, stop=Event(), span="12m") == run_id
+
+    with SqlJournal(settings.journal.url) as journal:
+        record, came = load_run(journal, run_id), replay(journal, run_id)
+    assert came.is_same, str(came.divergence)
+    truth = venue.truth.fills()
+    assert record.fills
+    assert len(truth) == len(record.fills), [str(one) for one in record.alerts]
+    booked = sum(row.quantity * (1 if row.side == "buy" else -1) for row in record.fills)
+    assert booked == pytest.approx(record.fills[-1].position_after)
+    text = (tmp_path / "journal.db").read_bytes()
+    assert b"s3cret" not in text
+    assert len({row.client_order_id for row in record.order_messages if row.kind == "new"}) == len(record.orders)
