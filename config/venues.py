@@ -34,7 +34,7 @@ def make_live_feed(
     ]
     plans = [
         VenuePlan(
-            _maker(venue, symbols, settings.timeout_seconds, api_urls, options, network), symbols, _timeframes(data),
+            _maker(venue, symbols, settings.timeout_seconds, api_urls, options, network), symbols, data.timeframe,
             prefix=prefix, bars_from=settings.bars, fills_empty=data.gap_policy == "forward_fill",
             at_once=settings.connections, chunk=settings.subscription, book_levels=settings.book_levels)
         for venue, symbols, prefix, api_urls, options in places
@@ -77,10 +77,6 @@ def _maker(
     return lambda: make_client(
         venue, symbols=symbols, timeout=timeout, api_urls=api_urls, options=options, network=network
     )
-
-
-def _timeframes(data: VenueData) -> tuple[str, ...]:
-    return (*data.timeframe, *data.resample)
 
 
 def _nanoseconds(seconds: float) -> int:

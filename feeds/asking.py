@@ -52,7 +52,7 @@ class Asker:
         self._random = Random(seed)
         self._places = asyncio.Semaphore(at_once)
         self._quiet_until = 0.0
-        self._listen_for_waits()
+        self._look_at_answers()
 
     async def ask(
         self, name: str, call: Callable[[], Awaitable[Any]], check: Callable[[Any], Answer], *,
@@ -122,18 +122,30 @@ class Asker:
             ) from problem
         raise VenueError(f"{venue}: {name}: the venue refuses: {_brief(problem)}") from problem
 
-    def _listen_for_waits(self) -> None:
-        """Note what each answer says of waiting; ccxt itself only keeps the headers of whichever came last."""
+    def _look_at_answers(self) -> None:
+        """Look at each answer before ccxt does: it passes HTML, nothing and half a JSON text on as an empty answer, and
+        keeps the headers of whichever answer came last alone."""
         original = getattr(self._exchange, "on_rest_response", None)
         if original is None:
             return
 
-        def noting(status: int, reason: str, url: str, method: str, headers: Mapping[str, str], *more: Any) -> Any:
+        def looking(
+            status: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *more: Any
+        ) -> Any:
             if status in _BUSY:
                 self._note_wait(headers)
-            return original(status, reason, url, method, headers, *more)
+            answer = original(status, reason, url, method, headers, body, *more)
+            if status < 300 and self._exchange.parse_json(answer) is None:
+                raise self._bad_response(body)
+            return answer
 
-        self._exchange.on_rest_response = noting
+        self._exchange.on_rest_response = looking
+
+    def _bad_response(self, body: str) -> Exception:
+        from ccxt.base.errors import BadResponse
+
+        shown = " ".join(body.split())[:60] or "nothing"
+        return BadResponse(f"{self._exchange.id} answered with {shown!r}, which is not JSON")
 
     def _note_wait(self, headers: Mapping[str, str]) -> None:
         said = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")

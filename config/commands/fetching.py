@@ -44,6 +44,6 @@ def fetch(
                 catalog=catalog, mixes_origins=mix, progress=shown)
         total += done
         if not as_json:
-            screen.print(*done, sep="\n", soft_wrap=True)
+            screen.print("\n".join(map(str, done)), soft_wrap=True)
     if as_json:
         write_json([fetched_as_plain(one) for one in total], "-")

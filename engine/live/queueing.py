@@ -1,6 +1,7 @@
 """The inputs of a session from several threads, in one order: that of their arrival."""
 
 import queue
+import time
 from threading import Lock
 
 from engine.errors import VenueError
@@ -44,6 +45,9 @@ class QueueSource:
                 self._inputs.put(one)
             self._put += len(inputs)
             self._deepest = max(self._deepest, self._put - self._taken)
+        # Let a thread that waits have the interpreter at once. Without this it waits until we next block: 15 to 20 ms
+        # while a feed reads on through 500 messages that came together.
+        time.sleep(0)
 
     def fail(self, error: VenueError) -> None:
         """Let `take` raise an error, once what is in the queue has been taken; of several, the first counts."""

@@ -266,3 +266,23 @@ def test_whatever_was_fetched_before_the_catalog_ends_up_with_every_bar_once(tmp
     fetch(exchange, catalog, since=NOON - 1_300 * MINUTE)
     bars = catalog.read("BTC/USDT", "1m")
     assert np.array_equal(bars.open_time // 1_000_000, np.arange(NOON - 1_300 * MINUTE, NOON, MINUTE))
+
+
+@pytest.mark.parametrize(("body", "is_good"), [
+    ("[]", True), ('{"a": 1}', True), ("", False), ("<html>soon</html>", False),
+    ('[[1, "2"], [3', False), ("[[1]", False),
+])
+def test_an_answer_that_is_no_json_is_an_error_that_may_pass(body, is_good):
+    class Venue(ccxt.Exchange):
+        """Only its hook is of interest."""
+
+    async def run():
+        exchange = Venue()
+        Asker(exchange)
+        return exchange.on_rest_response(200, "OK", "http://x", "GET", {}, body, {}, None)
+
+    if is_good:
+        assert asyncio.run(run()) == body.strip()
+    else:
+        with pytest.raises(ccxt.BadResponse, match="answered with .* which is not JSON"):
+            asyncio.run(run())
