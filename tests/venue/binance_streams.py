@@ -80,7 +80,7 @@ class BinanceStreams(Front):
             "openPrice": i.price(opened), "highPrice": i.price(day.high if day else last),
             "lowPrice": i.price(day.low if day else last), "volume": i.quantity(day.volume if day else 0),
             "quoteVolume": words.eight(i.value(day.value if day else 0)), "openTime": began, "closeTime": now,
-            "firstId": -1, "lastId": market.next_trade - 1, "count": day.count if day else 0}
+            "firstId": -1, "lastId": market.next_trade - 1, "count": day.prints if day else 0}
 
     def on_stream(self, connection: Connection, text: str) -> None:
         asked = orjson.loads(text)

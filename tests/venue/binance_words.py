@@ -108,7 +108,7 @@ def market_info(instrument: Instrument) -> dict[str, Any]:
 
 def kline(i: Instrument, candle: Candle, duration: int) -> list[Any]:
     return [candle.open_time, i.price(candle.open), i.price(candle.high), i.price(candle.low), i.price(candle.close),
-            i.quantity(candle.volume), candle.open_time + duration - 1, eight(i.value(candle.value)), candle.count,
+            i.quantity(candle.volume), candle.open_time + duration - 1, eight(i.value(candle.value)), candle.prints,
             i.quantity(candle.taker_buys),
             eight(i.value(candle.value * candle.taker_buys // max(1, candle.volume))), "0"]
 

@@ -172,7 +172,7 @@ class Bybit(BybitStreams):
             "ips": ["*"], "type": 1, "unified": 0, "uta": 1, "userID": 1, "isMaster": True}
 
     def _wallet(self, account: Account, params: Params) -> Any:
-        return {"list": [words.wallet(account, self.exchange.trading.unrealised(account))]}
+        return {"list": [words.wallet(account, self.exchange.trading.ledger.unrealised(account))]}
 
     def _fee_rate(self, account: Account, params: Params) -> Any:
         return {"category": params.get("category"), "list": [

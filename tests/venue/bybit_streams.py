@@ -158,7 +158,7 @@ class BybitStreams(Front):
     def send_balance(self, connection: Connection, account: Account, assets: tuple[str, ...]) -> None:
         now = self.exchange.now
         if "private|wallet" in connection.topics:
-            row = words.wallet(account, self.exchange.trading.unrealised(account), assets or None)
+            row = words.wallet(account, self.exchange.trading.ledger.unrealised(account), assets or None)
             connection.push(message({"topic": "wallet", "id": f"wallet-{now}", "creationTime": now, "data": [row]},
                                     "watch_balance"))
         if "private|position" in connection.topics and account.positions:

@@ -35,7 +35,7 @@ class Candle(NamedTuple):
     close: int
     volume: int
     value: int
-    count: int
+    prints: int
     taker_buys: int
 
 
@@ -92,7 +92,7 @@ class Candles:
             return
         self.forming = Candle(open_time, now.open, max(now.high, price),
                               min(now.low, price), price, now.volume + lots,
-                              now.value + price * lots, now.count + 1, now.taker_buys + bought)
+                              now.value + price * lots, now.prints + 1, now.taker_buys + bought)
 
     def stand_still(self, open_time: int, price: int) -> None:
         """Begin a candle in which nothing traded."""
@@ -172,7 +172,7 @@ def merged(open_time: int, parts: Sequence[Candle]) -> Candle:
     """Return one candle made of shorter ones."""
     return Candle(open_time, parts[0].open, max(part.high for part in parts), min(part.low for part in parts),
                   parts[-1].close, sum(part.volume for part in parts), sum(part.value for part in parts),
-                  sum(part.count for part in parts), sum(part.taker_buys for part in parts))
+                  sum(part.prints for part in parts), sum(part.taker_buys for part in parts))
 
 
 def _grouped(parts: Sequence[Candle], duration: int) -> list[Candle]:

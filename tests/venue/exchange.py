@@ -43,7 +43,7 @@ class Exchange:
         self.markets: dict[str, Market] = {}
         self.trading = Trading(rules, self.markets)
         self.trading.now = start
-        self.trading.accounts = {account.name: account for account in accounts}
+        self.trading.ledger.accounts = {account.name: account for account in accounts}
         for listing in listings:
             self.markets[listing.instrument.symbol] = Market(
                 listing.instrument, listing.bars, listing.history, duration, seed=seed, habits=habits,

@@ -186,4 +186,4 @@ def day_of(market: Market, now: int) -> tuple[Candle | None, int]:
         return None, began
     return Candle(parts[0].open_time, parts[0].open, max(part.high for part in parts),
                   min(part.low for part in parts), parts[-1].close, sum(part.volume for part in parts),
-                  sum(part.value for part in parts), sum(part.count for part in parts), 0), began
+                  sum(part.value for part in parts), sum(part.prints for part in parts), 0), began

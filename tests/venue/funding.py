@@ -64,5 +64,5 @@ class Funding:
                 rate, i = self.rate(symbol, time), market.instrument
                 amount = (-rate * i.value(position.lots * market.last_price)).quantize(_CENTS)
                 asset = i.settle or i.quote
-                self._trading.transfer(account, asset, amount)
+                self._trading.pay(account, asset, amount)
                 self.paid.append(Paid(time, account.name, symbol, rate, amount))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,12 @@ class Instrument:
         """Return the quote currency of a sum of ticks × lots."""
         return ticks_times_lots * self.value_unit
 
-    def changed(self, **fields: object) -> Instrument:
+    def changed(self, **fields: Any) -> Instrument:
         """Return it with other filters; numbers may be given as text."""
         kinds = {name: type(getattr(self, name)) for name in fields}
-        return replace(self, **{name: Decimal(str(value)) if kinds[name] is Decimal else value
-                                for name, value in fields.items()})
+        given: dict[str, Any] = {name: Decimal(str(value)) if kinds[name] is Decimal else value
+                                 for name, value in fields.items()}
+        return replace(self, **given)
 
 
 def _steps(number: Decimal, increment: Decimal) -> int | None:

@@ -193,7 +193,7 @@ class Okx(OkxStreams):
 
     def _balance(self, account: Account, params: Params) -> Any:
         asked = tuple(params["ccy"].split(",")) if params.get("ccy") else None
-        return words.balance_rows(account, self.exchange.now, asked, self.exchange.trading.unrealised(account))
+        return words.balance_rows(account, self.exchange.now, asked, self.exchange.trading.ledger.unrealised(account))
 
     def _config(self, account: Account, params: Params) -> Any:
         rights = "read_only,trade" + (",withdraw" if account.can_withdraw else "")

@@ -35,9 +35,9 @@ class Columns:
         """Return them as the instrument counts them, each the nearest."""
         tick = float(instrument.price_increment)
         lot = float(instrument.quantity_increment * instrument.contract_size)
-        prices = (np.maximum(1, np.rint(column / tick)).astype(np.int64)
-                  for column in (self.open, self.high, self.low, self.close))
-        return Bars(self.open_time, *prices, np.rint(self.volume / lot).astype(np.int64))
+        opened, high, low, close = (np.maximum(1, np.rint(column / tick)).astype(np.int64)
+                                    for column in (self.open, self.high, self.low, self.close))
+        return Bars(self.open_time, opened, high, low, close, np.rint(self.volume / lot).astype(np.int64))
 
 
 @dataclass(frozen=True)

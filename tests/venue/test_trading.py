@@ -183,8 +183,8 @@ def act(venue, action):
 def check(venue):
     """What must hold after anything."""
     trading, book = venue.trading, venue.markets[BTC].book
-    assert trading.total_of("BTC") == 200
-    assert trading.total_of("USDT") == 20_000_000
+    assert trading.ledger.total_of("BTC") == 200
+    assert trading.ledger.total_of("USDT") == 20_000_000
     for owner in trading.accounts.values():
         open_orders = trading.open_orders(owner)
         for asset in ("BTC", "USDT"):
@@ -224,7 +224,7 @@ def test_the_same_actions_lead_to_the_same_venue(actions):
         market = venue.markets[BTC]
         return (list(market.trades), market.levels(), market.revision, market.candles.take(60_000, limit=1000),
                 [(order.id, order.status, order.filled, order.value, tuple(order.fills))
-                 for order in venue.trading.orders.values()], dict(venue.trading.fees))
+                 for order in venue.trading.orders.values()], dict(venue.trading.ledger.fees))
 
     assert outcome() == outcome()
 

@@ -1,7 +1,6 @@
 """What the venue does with orders: checks, locks, matches, settles, and tells whoever listens.
 
-Venues differ in a few rules, named in `Rules`. Money is exact: what clients gain, the house (the made-up participants
-together) and the fees have lost; `total_of` is the same before and after anything.
+Venues differ in a few rules, named in `Rules`.
 """
 
 from __future__ import annotations
@@ -9,16 +8,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Protocol
 
 from tests.venue.accounts import Account, Position
 from tests.venue.candles import Candle
 from tests.venue.instruments import Instrument
+from tests.venue.ledger import Ledger
 from tests.venue.market import Market, Trade
 from tests.venue.orders import Fill, Order, Reason, Rejected, Request, Status
-
-FEE_STEP = Decimal("0.00000001")
 
 
 @dataclass(frozen=True)
@@ -62,18 +60,20 @@ class Trading:
     def __init__(self, rules: Rules, markets: dict[str, Market]) -> None:
         self.rules = rules
         self.markets = markets
-        self.accounts: dict[str, Account] = {}
+        self.ledger = Ledger(markets)
         self.orders: dict[int, Order] = {}
         self.listeners: list[Listener] = []
-        self.house: dict[str, Decimal] = {}
-        """What the made-up participants have won or lost, by asset."""
-        self.fees: dict[str, Decimal] = {}
         self.now = 0
         self._ids: dict[tuple[str, str], Order] = {}
         self._next_order = 1001
         self._next_place = 1
         self._triggered: deque[Order] = deque()
         self._is_triggering = False
+
+    @property
+    def accounts(self) -> dict[str, Account]:
+        """Return the accounts, by name."""
+        return self.ledger.accounts
 
     # What clients ask for
 
@@ -176,11 +176,6 @@ class Trading:
         found = [(order, fill) for order in self.orders_of(account, symbol) for fill in order.fills]
         return sorted(found, key=lambda pair: (pair[1].trade_id, pair[0].id))
 
-    def total_of(self, asset: str) -> Decimal:
-        """Return what there is of an asset at the venue; only deposits and funding between accounts move it."""
-        return (sum((account.balance(asset).total for account in self.accounts.values()), Decimal(0))
-                + self.house.get(asset, Decimal(0)) + self.fees.get(asset, Decimal(0)))
-
     # What happens to orders
 
     def close(self, order: Order, status: Status, why: str) -> None:
@@ -190,10 +185,7 @@ class Trading:
         if order.id in market.clients:
             self._take_out(market, order)
             market.revision += 1
-        account = self.accounts[order.account]
-        if order.locked:
-            account.lock(order.lock_asset, -order.locked)
-            order.locked = Decimal(0)
+        self.ledger.release(order)
         order.status, order.why, order.updated = status, why, self.now
         self._tell(order, status.value)
         self._tell_balance(order)
@@ -220,9 +212,9 @@ class Trading:
             order.filled += quantity
             order.value += price * quantity
             if order.account:
-                self._settle(market, order, trade, is_maker)
+                self._filled(market, order, self.ledger.settle(order, trade, self.now, is_maker=is_maker))
             else:
-                self._settle_house(order, price, quantity)
+                self.ledger.settle_house(order, price, quantity)
         self.printed(market, trade)
 
     def matched_self(self, resting: Order) -> None:
@@ -299,7 +291,8 @@ class Trading:
         """Put aside what a resting order may need, and check that a market order can be paid for."""
         instrument = order.instrument
         if instrument.is_perpetual:
-            if not order.reduce_only and self.margin_free(account) < self._margin_for(account, order, market):
+            free = self.ledger.margin_free(account, self.open_orders(account))
+            if not order.reduce_only and free < self.ledger.margin_for(account, order, market):
                 raise Rejected(Reason.BALANCE)
             return
         asset = instrument.quote if order.side == "buy" else instrument.base
@@ -374,95 +367,21 @@ class Trading:
         market.book.remove(order)
         del market.clients[order.id]
 
-    def _settle(self, market: Market, order: Order, trade: Trade, is_maker: bool) -> None:
-        instrument, account = order.instrument, self.accounts[order.account]
-        rate = instrument.maker_fee if is_maker else instrument.taker_fee
-        value = instrument.value(trade.price * trade.quantity)
-        realised = Decimal(0)
-        if instrument.is_perpetual:
-            asset, fee = instrument.settle or instrument.quote, _fee(value, rate)
-            signed = trade.quantity if order.side == "buy" else -trade.quantity
-            position = account.positions.setdefault(instrument.symbol, Position())
-            realised = instrument.value(position.add(signed, trade.price))
-            account.change(asset, free=realised - fee)
-            self._to_house(asset, -realised)
-        else:
-            asset, fee = self._settle_spot(account, order, trade, value, rate)
-        self.fees[asset] = self.fees.get(asset, Decimal(0)) + fee
-        fill = Fill(trade.id, order.id, self.now, order.side, trade.price, trade.quantity, is_maker, fee, asset,
-                    realised)
+    def _filled(self, market: Market, order: Order, fill: Fill) -> None:
         order.fills.append(fill)
         order.updated = self.now
         order.status = Status.PARTIALLY_FILLED if order.remaining else Status.FILLED
         if not order.remaining:
             market.clients.pop(order.id, None)
-            if order.locked:
-                account.lock(order.lock_asset, -order.locked)
-                order.locked = Decimal(0)
+            self.ledger.release(order)
         self._tell(order, "fill", fill)
         self._tell_balance(order)
 
-    def _settle_spot(self, account: Account, order: Order, trade: Trade, value: Decimal,
-                     rate: Decimal) -> tuple[str, Decimal]:
-        instrument = order.instrument
-        quantity = trade.quantity * instrument.quantity_increment
-        if order.side == "buy":
-            if order.lock_asset:
-                assert order.price is not None
-                unlocked = instrument.value(order.price * trade.quantity)
-                account.lock(instrument.quote, -unlocked)
-                order.locked -= unlocked
-            account.change(instrument.quote, free=-value)
-            fee = _fee(quantity, rate)
-            account.change(instrument.base, free=quantity - fee)
-            return instrument.base, fee
-        account.change(instrument.base, locked=-quantity)
-        order.locked -= quantity
-        fee = _fee(value, rate)
-        account.change(instrument.quote, free=value - fee)
-        return instrument.quote, fee
-
-    def _settle_house(self, order: Order, price: int, quantity: int) -> None:
-        instrument = order.instrument
-        if instrument.is_perpetual:
-            return
-        sign = 1 if order.side == "buy" else -1
-        self._to_house(instrument.base, sign * quantity * instrument.quantity_increment)
-        self._to_house(instrument.quote, -sign * instrument.value(price * quantity))
-
-    def _to_house(self, asset: str, amount: Decimal) -> None:
-        self.house[asset] = self.house.get(asset, Decimal(0)) + amount
-
-    # Margin of perpetuals
-
-    def transfer(self, account: Account, asset: str, amount: Decimal) -> None:
+    def pay(self, account: Account, asset: str, amount: Decimal) -> None:
         """Pay an account from the house, or the other way round."""
-        account.change(asset, free=amount)
-        self._to_house(asset, -amount)
+        self.ledger.transfer(account, asset, amount)
         for listener in self.listeners:
             listener.on_balance(account, (asset,))
-
-    def unrealised(self, account: Account) -> Decimal:
-        """Return what an account's positions would realise at the last prices."""
-        return sum((self.markets[symbol].instrument.value(self.markets[symbol].last_price * position.lots
-                                                          - position.cost)
-                    for symbol, position in account.positions.items()), Decimal(0))
-
-    def margin_free(self, account: Account) -> Decimal:
-        """Return what an account can still use as margin, in the quote currency of its perpetuals."""
-        used = sum((abs(self.markets[symbol].instrument.value(position.cost)) / account.leverage
-                    for symbol, position in account.positions.items()), Decimal(0))
-        for order in self.orders_of(account):
-            if order.status.is_open and order.instrument.is_perpetual and not order.reduce_only:
-                reference = order.price or order.stop or self.markets[order.symbol].last_price
-                used += order.instrument.value(reference * order.remaining) / account.leverage
-        return account.balance("USDT").free + min(self.unrealised(account), Decimal(0)) - used
-
-    def _margin_for(self, account: Account, order: Order, market: Market) -> Decimal:
-        held = account.positions.get(order.symbol, Position()).lots
-        signed = order.quantity if order.side == "buy" else -order.quantity
-        opening = max(0, abs(held + signed) - abs(held))
-        return order.instrument.value((order.price or market.last_price) * opening) / account.leverage
 
     def _tell(self, order: Order, what: str, fill: Fill | None = None) -> None:
         for listener in self.listeners:
@@ -473,10 +392,6 @@ class Trading:
         assets = (instrument.settle,) if instrument.settle else (instrument.base, instrument.quote)
         for listener in self.listeners:
             listener.on_balance(self.accounts[order.account], assets)
-
-
-def _fee(received: Decimal, rate: Decimal) -> Decimal:
-    return (received * rate).quantize(FEE_STEP, rounding=ROUND_DOWN)
 
 
 def _ticks(instrument: Instrument, price: Decimal) -> int:

@@ -57,7 +57,7 @@ class Truth:
 
     def total_of(self, asset: str) -> Decimal:
         """Return what there is of an asset at the venue: accounts, house and fees; it never changes by trading."""
-        return self._ask(lambda: self._exchange.trading.total_of(asset))
+        return self._ask(lambda: self._exchange.trading.ledger.total_of(asset))
 
     def trades(self, symbol: str) -> list[Trade]:
         """Return the public trades, oldest first, as far as they are kept."""
