@@ -92,12 +92,23 @@ def _costs(data: ReportData) -> Finding | None:
     return Finding("note", text) if costs > 0.2 * gross else None
 
 
+def _without_volume(data: ReportData) -> str:
+    """Return what to do about bars of which no share can be traded, as a sentence; empty if that is not the reason."""
+    is_capped = data.card.get("switches", {}).get("volume_cap") is not None
+    if data.bars is None or data.bars.volume.any() or not is_capped:
+        return ""
+    return (
+        " The bars have no volume, and orders fill from a share of it:"
+        ' fills.volume_cap = "none" fills them whole, whatever was traded.'
+    )
+
+
 def _few_trades(data: ReportData) -> Finding | None:
     count, fills = data.statistics.get("trades") or 0, data.statistics.get("fills") or 0
     if not fills:
         refused = f"; {data.refused_count:,} were refused{_by_rule(data)}" if data.refused_count else ""
         made = f"{data.order_count:,} orders were made and none filled" if data.order_count else "No order was made"
-        return Finding("bad", f"{made}{refused}.")
+        return Finding("bad", f"{made}{refused}.{_without_volume(data) if data.order_count else ''}")
     if count and count < FEW_TRADES:
         many = "trade is" if count == 1 else "trades are"
         return Finding("bad", f"{count} finished {many} too few to tell skill from luck.")

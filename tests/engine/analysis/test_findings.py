@@ -46,6 +46,17 @@ def test_a_run_that_never_traded_is_not_called_a_result(make_bars: Make, make_bo
     assert "4 orders were made and none filled; 4 were refused." in texts(refused)
 
 
+@pytest.mark.parametrize(("cap", "volume", "said"), [(0.1, 0.0, True), (None, 0.0, False), (0.1, 5.0, False)])
+def test_bars_without_volume_are_named_where_nothing_fills(
+    cap: float | None, volume: float, said: bool, make_bars: Make, make_book: Make
+) -> None:
+    bars = make_bars([100, 110, 121])
+    bars = replace(bars, volume=np.full(len(bars), volume))
+    data = replace(report_from_result(make_book(bars).result(), bars=bars), order_count=4)
+    data = replace(data, card={**data.card, "switches": {"volume_cap": cap}})
+    assert ('The bars have no volume, and orders fill from a share of it: fills.volume_cap' in texts(data)) is said
+
+
 def test_the_headline_sets_the_result_against_holding(swinging: Any, wandering: Bars) -> None:
     data = report_from_result(swinging.result(), bars=wandering)
     made, held = data.statistics["total_return"], data.statistics["benchmark_return"]
