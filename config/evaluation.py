@@ -87,7 +87,7 @@ def evaluate(
     if start is None and spec.trained_until is None:
         raise SettingsError(f"{artefact} does not say until when it was trained; say where to begin: --start TIME")
     first = nanoseconds(start) if start is not None else int(spec.trained_until or 0)
-    panel = Panel.of(bars, spec.timeframe)
+    panel = Panel.of(bars, spec.timeframe, across_gaps=settings.data.calendar == "sessions")
     every = str(settings.strategy.parameters.get("every", "bar"))
     rows = _decisions(panel, spec.lookback, spec.horizon, first, every)
     if not len(rows):

@@ -36,23 +36,29 @@ def make_forecasters(settings: Settings, timeframe: str) -> dict[str, Forecaster
     for name, described in settings.models.items():
         if described.forecaster is not None:
             made[name] = _own_forecaster(name, described)
-        elif described.artefact is not None and (one := _of_artefact(name, described, timeframe)) is not None:
+        elif described.artefact is not None and (one := _of_artefact(name, settings, timeframe)) is not None:
             made[name] = one
     return made
 
 
-def _of_artefact(name: str, described: ModelSettings, timeframe: str) -> Forecaster | None:
+def _of_artefact(name: str, settings: Settings, timeframe: str) -> Forecaster | None:
     from models.artefact import read_card
     from models.forecasters import load_forecaster
 
+    described = settings.models[name]
     assert described.artefact is not None
     card = read_card(described.artefact)
     if card["architecture"] == "position_head":
         return None
-    return load_forecaster(
+    made = load_forecaster(
         name, described.artefact, timeframe=described.timeframe or card.get("timeframe") or timeframe,
         device=described.device, options=described.options,
     )
+    if described.retrain is None:
+        return made
+    from config.retraining import succession
+
+    return succession(name, described, settings, made)
 
 
 def make_policies(settings: Settings) -> dict[str, Policy]:

@@ -773,9 +773,16 @@ class ModelSettings(Section):
         default_factory=dict, description="of the architecture, such as Kronos' `horizon` and `samples`: "
         "docs/forecasting.md")
     skill: SkillSettings | None = Field(None, description="scale positions down when it shows no skill")
+    retrain: Span | None = Field(
+        None, description="train it again every so often of a backtest's time, such as `30d`, on what was known by "
+        "then: docs/training.md")
+    training: Place | None = Field(None, description="with `retrain`: the settings it is trained by")
+    retrain_keep: int = Field(20, ge=1, description="with `retrain`: trainings kept beside the artefact")
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":
+        if self.retrain is not None and (self.artefact is None or self.training is None):
+            raise ValueError("has retrain; expected an artefact to begin with, and training, the settings of `train`")
         if (self.artefact is None) == (self.forecaster is None):
             raise ValueError("expected either artefact (a folder) or forecaster (module:Class)")
         return self

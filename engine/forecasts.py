@@ -52,6 +52,8 @@ class ForecastSpec:
             "day", "month"); empty if the model asks for none. clock: the wall clock they are read from, a zone name.
         future_stamps: when the bars ahead come: "24/7", one after another; "weekdays", not on Saturday and Sunday; or
             in the sessions of an exchange, by its code, such as XNYS.
+        versions: of models that take over from each other: since when (UTC ns), and their hashes; `model_hash` is then
+            that of all of them together.
         is_deterministic: whether answers follow from the window alone: its seeds are then all 0, and another seed of
             the run asks nothing anew.
         repairs: whether bars of PATHS that cannot be (a high below the close, a volume below 0) are made possible
@@ -79,8 +81,14 @@ class ForecastSpec:
     clock: str = "UTC"
     future_stamps: str = "24/7"
     is_deterministic: bool = False
+    versions: tuple[tuple[int, str], ...] = ()
     repairs: bool = False
     about: str = ""
+
+    def hash_at(self, as_of: int) -> str:
+        """Return the hash of the model that answers at an instant."""
+        first = self.versions[0][1] if self.versions else self.model_hash
+        return next((one for since, one in reversed(self.versions) if since <= as_of), first)
 
     @property
     def shape(self) -> tuple[int, ...]:

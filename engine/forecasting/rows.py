@@ -19,9 +19,9 @@ def forecast_row(forecast: Forecast, cut: Cut) -> tuple[Any, ...]:
     """Return a row of `forecasts`."""
     spec = forecast.spec
     return (
-        forecast.id, spec.name, spec.model_hash, spec.kind.value, forecast.symbol, spec.timeframe, forecast.as_of,
-        forecast.available_at, spec.horizon, forecast.horizon_end, forecast.last_close, spec.lookback, cut.window,
-        cut.key.hex(), cut.seed, ",".join(sorted(forecast.flags)), json.dumps(said_by(forecast)),
+        forecast.id, spec.name, spec.hash_at(forecast.as_of), spec.kind.value, forecast.symbol, spec.timeframe,
+        forecast.as_of, forecast.available_at, spec.horizon, forecast.horizon_end, forecast.last_close, spec.lookback,
+        cut.window, cut.key.hex(), cut.seed, ",".join(sorted(forecast.flags)), json.dumps(said_by(forecast)),
     )
 
 

@@ -24,7 +24,7 @@ _KEY_FORMAT = 1
 """Goes into every key; raised when the same request would be shown to a model in another way."""
 
 _NOT_DECIDING = (
-    "name", "model_hash", "trained_from", "trained_until", "trained_on", "device", "repairs", "about",
+    "name", "model_hash", "trained_from", "trained_until", "trained_on", "device", "repairs", "about", "versions",
 )
 
 

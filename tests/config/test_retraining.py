@@ -1,0 +1,94 @@
+"""A model that is trained again as a backtest goes: on what was known, in other processes, told in the journal."""
+
+import os
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import config.retraining as retraining
+from config.assembly import run_backtest
+from config.forecasts import make_forecasters
+from config.settings import ROOT, settings_from
+from config.training import run_training
+from config.training_settings import load_training
+from engine.bars import DAY, nanoseconds
+from engine.errors import SettingsError
+
+SYMBOLS = [f"{letter * 3}/USDT" for letter in "ABCD"]
+TRAINING = f"""
+[data]
+source = "synthetic"
+symbols = {SYMBOLS}
+timeframe = "1h"
+bars = 1200
+seed = 3
+[split]
+valid = 2024-01-15
+end = 2024-01-20
+[train]
+epochs = 1
+[log]
+tensorboard = false
+[krnn]
+cnn_dim = 4
+rnn_dim = 4
+"""
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "training.toml").write_text(TRAINING)
+    given = load_training(tmp_path / "training.toml", [f"train.folder={tmp_path / 'first'}"])
+    artefact = run_training("krnn", given).artefact
+
+    def made(**model):
+        tables = {
+            "data": {"source": "synthetic", "symbols": SYMBOLS, "timeframe": "1h", "bars": 900, "seed": 3, "skip": 456},
+            "models": {"ranker": {"artefact": str(artefact), "training": "training.toml", **model}},
+            "strategy": {"name": "RankRotation",
+                         "parameters": {"model": "ranker", "every": "1d", "n_hold": 2, "n_drop": 1}},
+            "journal": {"url": str(tmp_path / "j.db")}, "forecasts": {"store": str(tmp_path / "f.db")},
+        }
+        return settings_from(tables, folder=tmp_path, origin="t")
+
+    return made
+
+
+def test_a_backtest_swaps_models_and_tells_which_one_spoke(settings, tmp_path):
+    chosen = settings(retrain="10d")
+    model = make_forecasters(chosen, "1h")["ranker"]
+    since = [time for time, _ in model.spec.versions]
+    first = nanoseconds(datetime(2024, 1, 20, tzinfo=UTC))
+    assert since == [first, first + 10 * DAY]
+    done = run_backtest(chosen)
+
+    assert not done.report.forecasts["contaminated"], "every version answers only after what it was trained on"
+    rows = sqlite3.connect(tmp_path / "j.db").execute("SELECT as_of, model_hash FROM forecasts").fetchall()
+    assert {model.spec.hash_at(as_of) == said for as_of, said in rows} == {True}
+    assert {said for _, said in rows} == {said for _, said in model.spec.versions}
+    folders = list((chosen.models["ranker"].artefact.parent / "retrained").iterdir())
+    assert len(folders) == 1, "one training, taken from its folder the second time"
+
+
+def test_what_cannot_be_retrained_is_refused(settings, tmp_path):
+    with pytest.raises(SettingsError, match="has retrain; expected an artefact to begin with, and training"):
+        settings(retrain="10d", training=None)
+    shares = TRAINING.replace("valid = 2024-01-15", "valid = 0.7").replace("end = 2024-01-20", "end = 0.85")
+    (tmp_path / "shares.toml").write_text(shares)
+    with pytest.raises(SettingsError, match="retrain needs split.valid and split.end as times"):
+        make_forecasters(settings(retrain="10d", training="shares.toml"), "1h")
+    example = settings(retrain="10d")
+    described = example.models["ranker"].model_copy(update={"artefact": ROOT / "nowhere"})
+    with pytest.raises(Exception, match="is not an artefact"):
+        make_forecasters(example.model_copy(update={"models": {"ranker": described}}), "1h")
+
+
+def test_trainings_beyond_those_kept_are_dropped_oldest_first(tmp_path):
+    for number in range(5):
+        folder = tmp_path / f"t{number}" / "run" / "artefact"
+        folder.mkdir(parents=True)
+        age = (datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=number)).timestamp()
+        os.utime(tmp_path / f"t{number}", (age, age))
+    retraining._prune(tmp_path, [tmp_path / "t0" / "run" / "artefact"], 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t0", "t3", "t4"]
