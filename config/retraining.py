@@ -1,7 +1,7 @@
 """`retrain = "30d"`: a model is trained again as a backtest goes, each time on what was known by then.
 
-Every training is a process of its own (`main.py train`), before the run begins; the run then sees a succession of models
-that take over between bars. A training that was made before, with the same settings, is taken from its folder.
+Every training is a process of its own (`main.py train`), before the run begins; the run then sees a succession of
+models that take over between bars. A training that was made before, with the same settings, is taken from its folder.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ def retraining_times(settings: Settings, name: str, described: ModelSettings, be
     assert described.retrain is not None
     if not isinstance(settings.data, SyntheticData | CatalogData | FileData):
         raise SettingsError(
-            f"models.{name}.retrain is for backtests; for a live session train again, and begin it with the new artefact"
+            f"models.{name}.retrain is for backtests; for a session train again, and begin it with the new artefact"
         )
     first, last = None, 0
     for chunk in feed_of(settings.data, settings.run.seed).chunks():
