@@ -122,7 +122,7 @@ def _halts(status: Status) -> Table | None:
     return _table(
         ("since", "rule", "symbol", "action", "until", "reason"),
         [
-            (iso(one.time), one.rule, one.symbol or "all", one.action,
+            (iso(one.time // SECOND * SECOND), one.rule, one.symbol or "all", one.action,
              iso(one.lift_at) if one.lift_at else "it is lifted", one.reason) for one in status.halts
         ], SHOWN)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from config.risk import ask_lift
 from config.settings import RUNS
+from config.twins import TWIN
 from engine.errors import JournalError, SettingsError, nearest_name
 from engine.journal.reading import JournalReader, RunInfo, no_such_run
 from engine.journal.sql import SqlJournal
@@ -62,7 +63,7 @@ def find_session(journal: SqlJournal, run_id: int | None) -> Found:
 
 
 def _newest(reader: JournalReader) -> RunInfo | None:
-    sessions = [run for run in reader.runs() if run.start.kind == PAPER]
+    sessions = [run for run in reader.runs() if run.start.kind == PAPER and TWIN not in run.start.data]
     return next((run for run in sessions if run.status == "running"), sessions[0] if sessions else None)
 
 

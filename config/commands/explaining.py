@@ -20,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     paper_run: Annotated[str, typer.Argument(metavar="PAPER_RUN", help="The run to be explained: a number, or last.")],
-    backtest_run: Annotated[str, typer.Argument(metavar="BACKTEST_RUN", help="The run that it is held against.")],
+    backtest_run: Annotated[
+        str | None, typer.Argument(metavar="[BACKTEST_RUN]", help="The run that it is held against; if left out, the "
+                                   "session's own bars are filled as a backtest fills, and journalled as a run.")
+    ] = None,
     listed: Annotated[int, typer.Option("--top", min=0, help="How many of the largest contributions to list.")] = 12,
     json_path: Annotated[
         str | None, typer.Option("--json", metavar="PATH", help="Write it all as JSON; - for the output.")
@@ -35,6 +38,7 @@ def explain(
 ) -> None:
     """Say why two runs over the same time earned differently: parts that add up to the difference, and the orders
     behind them. Any two runs will do."""
+    from config.assembly import open_journal
     from config.explaining import explain_runs
     from config.risk import run_number
     from config.settings import check_writable
@@ -43,7 +47,18 @@ def explain(
 
     if json_path not in (None, "-"):
         check_writable(Path(str(json_path)))
-    found = explain_runs(run_number(paper_run), run_number(backtest_run), journal, second_journal, data)
+    first: int | None
+    second: int | None
+    if backtest_run is None:
+        from config.twins import make_twin
+
+        with open_journal(journal) as opened:
+            first, second = make_twin(opened, run_number(paper_run))
+        if json_path != "-":
+            screen.print(f"run {second} is run {first} again, its bars filled as a backtest fills them")
+    else:
+        first, second = run_number(paper_run), run_number(backtest_run)
+    found = explain_runs(first, second, journal, second_journal if backtest_run is not None else None, data)
     if json_path is not None:
         write_json(found.as_dict(), json_path)
     if json_path != "-":

@@ -173,7 +173,7 @@ def _orders(record: RunRecord, start: int, end: int) -> Block:
     made = sum(start <= order.time < end for order in record.orders)
     kinds = Counter(event.kind for event in record.order_events if start <= event.time < end)
     odd = [
-        (iso(event.time), f"r{record.run.id}-{event.order_id}", event.kind, event.reason)
+        (_at(event.time), f"r{record.run.id}-{event.order_id}", event.kind, event.reason)
         for event in record.order_events
         if start <= event.time < end and event.kind in ("refused", "rejected", "unresolved")
     ]
@@ -184,15 +184,19 @@ def _orders(record: RunRecord, start: int, end: int) -> Block:
 
 def _halts(record: RunRecord, start: int, end: int) -> Block:
     rows = [
-        (iso(one.time), one.kind, one.rule, one.symbol or "all", one.reason + _by(one.actor))
+        (_at(one.time), one.kind, one.rule, one.symbol or "all", one.reason + _by(one.actor))
         for one in record.risk_events if start <= one.time < end
     ]
     rows += [
-        (iso(one.time), f"asked: {one.kind}", one.rule or NOTHING, one.symbol or "all", f"{one.why} (by {one.actor})")
+        (_at(one.time), f"asked: {one.kind}", one.rule or NOTHING, one.symbol or "all", f"{one.why} (by {one.actor})")
         for one in record.commands if start <= one.time < end
     ]
     rows.sort()
     return Block("Halts and commands", "", ("time", "what", "rule", "symbol", "why"), tuple(rows[-LISTED:]))
+
+
+def _at(time: int) -> str:
+    return iso(time // SECOND * SECOND)
 
 
 def _by(actor: str) -> str:
@@ -227,7 +231,7 @@ def _feed(record: RunRecord, start: int, end: int) -> Block:
 
 def _alerts(record: RunRecord, start: int, end: int) -> Block:
     found = [one for one in record.alerts if start <= one.time < end and one.level != "info"]
-    rows = [(iso(one.time // SECOND * SECOND), one.level, one.source, one.text) for one in found[-LISTED:]]
+    rows = [(_at(one.time), one.level, one.source, one.text) for one in found[-LISTED:]]
     return Block("Alerts", "", ("time", "level", "from", "what"), tuple(rows), notes=_more(len(found)))
 
 
