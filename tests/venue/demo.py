@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,10 @@ def _table(name: str, values: dict[str, Any]) -> str:
 
 
 @contextmanager
-def venue(speed: float, seconds: float) -> Iterator[str]:
+def venue(speed: float, seconds: float, *, faults: Sequence[str] = ()) -> Iterator[str]:
     """Run the loopback venue in a process of its own; yield its address."""
     command = [sys.executable, "-m", "tests.venue", "--port", "0", "--symbols", SYMBOL, "--now", "--speed", str(speed),
-               "--seconds", str(seconds), "--seed", "7"]
+               "--seconds", str(seconds), "--seed", "7", *(part for one in faults for part in ("--fault", one))]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
