@@ -69,8 +69,10 @@ class LiveCore:
         if running.watch is None:  # a person may halt whatever rules there are
             running.watch = RiskWatch(gate, running.portfolio, running.desk, running.recorder)
         self._watch = running.watch
-        if isinstance(parts.broker, LiveBroker):
-            parts.broker.forced = running.desk
+        self.venue = parts.broker if isinstance(parts.broker, LiveBroker) else None
+        """The broker, if a venue fills its orders; asked once, for a Protocol is slow to tell."""
+        if self.venue is not None:
+            self.venue.forced = running.desk
         self._stepper = InstantStepper(running)
         self._has_traded = False
         self.lags: dict[Stream, int] = {}
@@ -123,13 +125,11 @@ class LiveCore:
 
     def messages(self) -> Sequence[OrderMessage]:
         """Return what is to be sent to the venue, oldest first."""
-        broker = self.running.broker
-        return broker.take_messages() if isinstance(broker, LiveBroker) else ()
+        return self.venue.take_messages() if self.venue is not None else ()
 
     def _clock(self, time: int) -> None:
-        broker = self.running.broker
-        if isinstance(broker, LiveBroker):
-            self.running.desk.handle(broker.on_time(time))
+        if self.venue is not None:
+            self.running.desk.handle(self.venue.on_time(time))
         if self.running.book is not None:
             self.running.book.settle()
         if self._has_traded:
@@ -176,8 +176,8 @@ class LiveCore:
             )
 
     def _report(self, report: Report) -> None:
-        broker, desk = self.running.broker, self.running.desk
-        assert isinstance(broker, LiveBroker), "only a broker that deals with a venue is told of reports"
+        broker, desk = self.venue, self.running.desk
+        assert broker is not None, "only a broker that deals with a venue is told of reports"
         events = broker.apply(report)
         self.running.guard.call("", lambda: desk.handle(events))
         if report.kind is ReportKind.DIFFERENCE:

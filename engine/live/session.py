@@ -19,7 +19,7 @@ from engine.errors import EngineError, JournalError
 from engine.journal.reading import JournalReader, Readable, no_such_run
 from engine.live.coding import decoded, encoded, encoded_message
 from engine.live.controls import KILL_SWITCH, STOP
-from engine.live.core import LiveBroker, LiveCore
+from engine.live.core import LiveCore
 from engine.live.inputs import BarsClosed, ClockTold, Commanded, ForecastsTimed, Input, VenueTold
 from engine.live.messages import OrderMessage
 from engine.live.ports import InputSource, Known, VenueLink
@@ -203,8 +203,8 @@ class Session:
 
     def known(self) -> Known:
         """Return what our books say."""
-        broker = self.core.running.broker
-        assert isinstance(broker, LiveBroker), "a link goes with a broker that deals with a venue"
+        broker = self.core.venue
+        assert broker is not None, "a link goes with a broker that deals with a venue"
         return broker.known()
 
     # ── while it runs ───────────────────────────────────────────────────────────────────────────────────────────────
