@@ -266,7 +266,6 @@ class _Download:
 
     async def _trades(self, start: int, end: int) -> list[tuple[int, float, float]]:
         """Return (time, price, quantity) of every trade of a span; nothing if it cannot be had whole."""
-        size = float(self.market.contract_size)
         found: dict[str, tuple[int, float, float]] = {}
         cursor = start
         for _ in range(_PAGES_OF_TRADES):
@@ -277,7 +276,7 @@ class _Download:
             for trade in page:
                 moment = trade["timestamp"] * MILLISECOND
                 if start <= moment < end:
-                    found[str(trade["id"])] = (moment, float(trade["price"]), float(trade["amount"]) * size)
+                    found[str(trade["id"])] = (moment, float(trade["price"]), self.market.in_base(trade["amount"]))
             newest = page[-1]["timestamp"] * MILLISECOND
             if newest >= end:
                 return sorted(found.values(), key=lambda trade: trade[0])

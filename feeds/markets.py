@@ -35,6 +35,10 @@ class VenueMarket:
     listed_at: int | None
     is_active: bool
 
+    def in_base(self, amount: float) -> float:
+        """Return a quantity as the venue counts it, contracts where it does so, in base asset, to the last digit."""
+        return float(amount) if self.contract_size == 1 else float(Decimal(repr(float(amount))) * self.contract_size)
+
 
 async def load_markets(asker: Asker, exchange: Any, *, again: bool = False) -> Mapping[str, Mapping[str, Any]]:
     """Return every market of a venue as ccxt describes it, by symbol.

@@ -18,6 +18,7 @@ from engine.live.market import Book, FundingDue, Level, Trade
 from feeds.bar_desk import BarDesk
 from feeds.listening import time_of_milliseconds
 from feeds.live_options import ANY_CHUNK, CHUNKS
+from feeds.markets import VenueMarket
 from feeds.trade_bars import TradeBars
 from feeds.venue_feed import VenueFeed
 
@@ -143,7 +144,7 @@ class VenueTrades:
         market = self._feed.markets[symbol]
         trade = Trade(
             market.instrument.symbol, time_of_milliseconds(row["timestamp"]), received_at, float(row["price"]),
-            float(row["amount"]) * float(market.contract_size), str(row.get("side") or ""), str(row.get("id") or ""))
+            market.in_base(row["amount"]), str(row.get("side") or ""), str(row.get("id") or ""))
         self._last_time[symbol] = trade.time
         for index, builder in self._builders.get(symbol, ()):
             built = builder.add(trade)
@@ -203,8 +204,8 @@ class VenueTrades:
             kept = self._exchange.orderbooks.get(symbol)
             if kept is None:
                 continue
-            size = float(self._feed.markets[symbol].contract_size)
-            bids, asks = _levels(kept["bids"], levels, size), _levels(kept["asks"], levels, size)
+            market = self._feed.markets[symbol]
+            bids, asks = _levels(kept["bids"], levels, market), _levels(kept["asks"], levels, market)
             if bids and asks and bids[0][0] >= asks[0][0]:
                 self._crossed(symbol)
                 continue
@@ -280,8 +281,8 @@ class VenueTrades:
                 one.on_funding(FundingDue(self._name(symbol), moment, rate, mark))
 
 
-def _levels(side: Sequence[Sequence[float]], most: int, size: float) -> tuple[Level, ...]:
-    return tuple((float(one[0]), float(one[1]) * size) for one in side[:most])
+def _levels(side: Sequence[Sequence[float]], most: int, market: VenueMarket) -> tuple[Level, ...]:
+    return tuple((float(one[0]), market.in_base(one[1])) for one in side[:most])
 
 
 def _list_of(answer: Any) -> list[Any]:

@@ -5,6 +5,7 @@ It has no sockets and no limiter. Times are milliseconds, as ccxt's are.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -128,3 +129,93 @@ class FakeExchange:
             if fault is not None:
                 return fault(truth()) if callable(fault) else fault
         return truth()
+
+
+class StreamingFake(FakeExchange):
+    """A venue with streams too: a test says what comes, and when. Everything of it runs in the feed's thread."""
+
+    def __init__(self, venue: str = "binance", **options: Any) -> None:
+        super().__init__(**options)
+        self.id = venue
+        self.has["fetchTime"] = False
+        self.clients: dict = {}
+        self.ohlcvs: dict[str, dict[str, list]] = {}
+        self.trades: dict[str, list[dict]] = {}
+        self.orderbooks: dict[str, dict] = {}
+        self.timeframes = {"1m": "1" if venue in ("kraken", "bybit") else "1m"}
+        self.funding: list[tuple[int, float, float]] = []
+        self.settled: list[tuple[int, float]] = []
+        self.broken: Exception | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken: dict[str, asyncio.Future] = {}
+
+    def market(self, symbol: str) -> dict:
+        return {**self.known[symbol], "id": symbol.replace("/", "").split(":")[0]}
+
+    async def load_markets(self, again: bool = False) -> Any:
+        self._loop = asyncio.get_running_loop()
+        return await super().load_markets(again)
+
+    def run(self, work: Callable[[], Any]) -> None:
+        """Do something in the feed's thread, and wait for it."""
+
+        async def inside() -> None:
+            work()
+
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(inside(), self._loop).result(10)
+
+    def say(self, message: Any) -> None:
+        """Let a message come through the stream."""
+        self.run(lambda: self.handle_message(None, message))
+
+    def wake(self, stream: str) -> None:
+        """Let whoever waits for a stream go on, as ccxt does when something of it came."""
+
+        def resolve() -> None:
+            if stream in self._woken and not self._woken[stream].done():
+                self._woken.pop(stream).set_result(None)
+
+        self.run(resolve)
+
+    def break_streams(self, error: Exception) -> None:
+        """Let whoever waits for a stream have an error."""
+
+        def fail() -> None:
+            self.on_close(None, 1006)
+            for future in self._woken.values():
+                if not future.done():
+                    future.set_exception(error)
+            self._woken.clear()
+
+        self.run(fail)
+
+    async def _wait(self, stream: str) -> None:
+        future = self._woken.get(stream)
+        if future is None or future.done():
+            future = self._woken[stream] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(future)
+
+    async def watch_ohlcv(self, symbol: str, timeframe: str) -> None:
+        self.calls["watch_ohlcv"].append((symbol, timeframe))
+        await self._wait("candles")
+
+    async def watch_trades(self, symbol: str) -> None:
+        self.calls["watch_trades"].append((symbol,))
+        await self._wait("trades")
+
+    async def watch_order_book(self, symbol: str) -> None:
+        await self._wait("books")
+
+    async def fetch_funding_rate(self, symbol: str) -> dict:
+        later = [one for one in self.funding if one[0] > self.now]
+        moment, rate, mark = later[0] if later else (None, None, None)
+        return {"fundingTimestamp": moment, "fundingRate": rate, "markPrice": mark}
+
+    async def fetch_funding_rate_history(self, symbol: str, since: int, limit: int) -> list[dict]:
+        return [{"timestamp": one[0], "fundingRate": one[1]} for one in self.settled if since <= one[0] <= self.now]
+
+    def handle_message(self, client: Any, message: Any) -> None: ...
+    def on_close(self, client: Any, code: Any) -> None: ...
+    def on_error(self, client: Any, error: Any) -> None: ...
+    def on_connected(self, client: Any, message: Any = None) -> None: ...
