@@ -14,7 +14,7 @@ import torch
 from benchmarks.models_size import QUICK, Size, Work
 from benchmarks.rows import Found, markdown, plain
 
-WORKS = ("kronos", "krnn", "tft", "position")
+WORKS = ("kronos", "krnn", "tft", "position", "backtest")
 LIBRARIES = ("torch", "numpy")
 
 

@@ -16,6 +16,7 @@ class Size:
         steps: of the naive loop that are measured, spread over the horizon; full: all of them instead.
         is_small: shrunken networks, for a look at the benchmark itself.
         windows: of KRNN's batches; symbols: of the position head's step.
+        panel: symbols of the whole backtest, panel_bars of each; panel_part: of them, where one by one is run too.
         rounds: turns of each contender; heavy_rounds: of those that take seconds.
         peers: a virtual environment that has the original libraries; None: they are written out in the benchmark.
     """
@@ -29,6 +30,9 @@ class Size:
     is_small: bool = False
     windows: int = 512
     symbols: int = 500
+    panel: int = 35
+    panel_bars: int = 6_000
+    panel_part: int = 400
     rounds: int = 7
     heavy_rounds: int = 3
     peers: Path | None = None
@@ -43,6 +47,9 @@ QUICK = Size(
     is_small=True,
     windows=32,
     symbols=50,
+    panel=5,
+    panel_bars=90,
+    panel_part=75,
     rounds=1,
     heavy_rounds=1,
 )

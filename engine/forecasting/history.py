@@ -93,6 +93,8 @@ class KnownHistory:
         return self._close_time[start:end]
 
     def is_filled(self, start: int, end: int) -> bool:
+        if not len(self._filled):  # nearly always: this is asked for every forecast
+            return False
         first, last = np.searchsorted(self._filled, (start, end))
         return bool(last > first)
 

@@ -17,6 +17,7 @@ from engine.bars import IntArray, Timeframe, utc
 from engine.errors import PluginError
 from engine.forecasting.exchanges import ahead_of
 from engine.forecasting.history import History, KnownHistory
+from engine.forecasting.sessions import OneAfterAnother
 from engine.forecasts import Float32Array, ForecastSpec, Windows
 
 CALENDAR = ("minute", "hour", "weekday", "day", "month")
@@ -148,6 +149,8 @@ class WindowCutter:
 
     def horizon_end(self, request: Request) -> int:
         """Return when the last bar that a forecast speaks of is due to close, UTC ns."""
+        if isinstance(self._ahead, OneAfterAnother):  # nearly always: this is asked for every forecast
+            return request.as_of + self.spec.horizon * self._duration
         return int(self.ahead(request)[-1])
 
     def ahead(self, request: Request) -> IntArray:
