@@ -63,14 +63,17 @@ class Audit:
             )
 
     def as_rows(self) -> list[tuple[str, str, str, str]]:
-        """Return the table: group, rows, what became of them, detail."""
-        table = []
+        """Return the table: group, rows, what became of them, detail. Groups that fared alike share their lines."""
+        alike: dict[tuple[int, int, tuple[tuple[str, int, str], ...]], list[str]] = {}
         for group, rows in self.rows.items():
-            table.append((group, f"{rows:,}", f"{self.windows[group]:,} windows", ""))
-            for one in self.dropped:
-                if one.group == group:
-                    detail = one.detail or ADVICE.get(one.reason, "")
-                    table.append(("", f"{one.rows:,}", f"left out: {one.reason}", detail))
+            fate = tuple((one.reason, one.rows, one.detail) for one in self.dropped if one.group == group)
+            alike.setdefault((rows, self.windows[group], fate), []).append(group)
+        table = []
+        for (rows, windows, fate), groups in alike.items():
+            name = groups[0] if len(groups) == 1 else f"{groups[0]} and {len(groups) - 1} more, each"
+            table.append((name, f"{rows:,}", f"{windows:,} windows", ""))
+            for reason, count, detail in fate:
+                table.append(("", f"{count:,}", f"left out: {reason}", detail or ADVICE.get(reason, "")))
         return [*table, *(("", "", "note", note) for note in self.notes)]
 
     def __str__(self) -> str:
