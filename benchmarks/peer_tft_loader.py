@@ -1,7 +1,7 @@
 """Run by another environment's Python: pytorch-forecasting's own loader. See benchmarks/peer_process.py.
 
-Input: "values" float32 [groups, rows, features], "target" [groups, rows], "past" and "batch", each [1]. A turn goes once
-over all windows; its outcome: how many they were, the sum of their features, the sum of their targets.
+Input: "values" float32 [groups, rows, features], "target" [groups, rows], "past" and "batch", each [1]. A turn goes
+once over all windows; its outcome: how many they were, the sum of their last rows, the sum of their targets.
 """
 
 import json

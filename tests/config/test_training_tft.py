@@ -1,26 +1,29 @@
 """`main.py train tft` from settings to an artefact that a forecaster runs; macro files, allow-lists, plots, stages."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from config.data import bars_of, feed_of
+from config.forecasts import make_forecasters
 from config.selecting import run_selection
-from config.settings import ROOT
+from config.settings import ROOT, load_settings
 from config.tft_recipe import make_tft
 from config.training import make_split, run_training
 from config.training_data import macro_of, make_data_plan, read_allow_list
 from config.training_settings import load_training
 from engine.bars import DAY, HOUR
-from engine.errors import DataError, SettingsError
+from engine.errors import DataError, PluginError, SettingsError
 from engine.forecasts import Windows
 from feeds.series import read_series
 from models.artefact import load_artefact
 from models.forecasters import load_forecaster
 from models.training.panel import Panel
 from models.training.recipe import Moment
+from tests.models.training.markets import walk
 
 EXAMPLE = ROOT / "config" / "examples" / "training" / "tft.toml"
 SMALL = ("data.bars=500", "train.epochs=2", "tft.lookback=8", "log.tensorboard=false", "tft.plots_every=2")
@@ -158,3 +161,28 @@ def test_select_writes_a_list_that_training_reads(tmp_path):
     assert "judging" in said
     done = run_training("tft", settings(tmp_path, f"tft.allow_list={out}", "train.epochs=1"))
     assert set(load_artefact(done.artefact).card.inputs) == set(found.chosen)
+
+
+def test_what_is_joined_from_elsewhere_is_refused_as_a_forecaster_by_name(tmp_path):
+    given = settings(tmp_path, 'tft.joined={"4h"=["momentum(5)"]}', "train.epochs=1")
+    done = run_training("tft", given)
+    with pytest.raises(PluginError, match=r"the feature '4h_momentum\(5\)' is not made of bars"):
+        load_forecaster("m", done.artefact, device="cpu")
+
+
+def test_the_newcomer_s_way_in_the_documentation_is_one_that_works(tmp_path):
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    train, backtest = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[:2]
+    for place, symbol in enumerate(("ONE-USD", "TWO-USD")):
+        bars = walk(400, place)
+        frame = pd.DataFrame(bars, columns=["open", "high", "low", "close", "volume"])
+        frame.insert(0, "time", pd.date_range("2023-01-01", periods=len(bars), freq="h", tz="UTC"))
+        frame.to_csv(tmp_path / f"{symbol}_1h.csv", index=False)
+    (tmp_path / "own.toml").write_text(train)
+    changes = [f"train.folder={tmp_path}", "train.epochs=1", "log.tensorboard=false", "tft.hidden_size=4"]
+    done = run_training("tft", load_training(tmp_path / "own.toml", changes))
+    (tmp_path / "backtest.toml").write_text(re.sub(r'artefact = ".*"', f'artefact = "{done.artefact}"', backtest))
+    settings_of_run = load_settings(tmp_path / "backtest.toml", [f"forecasts.store={tmp_path}/f.db"])
+    forecaster = make_forecasters(settings_of_run, "1h")["mine"]
+    parameters = settings_of_run.strategy.parameters
+    assert {parameters[name] for name in ("trend", "expected", "drawdown")} <= set(forecaster.spec.outputs)
