@@ -28,7 +28,8 @@ def main() -> int:
     try:
         server = VenueServer(
             _data(given), venues=tuple(given.venues.split(",")), history=given.history, speed=given.speed,
-            paused=given.paused, seed=given.seed, starts_now=given.now, faults=[_fault(text) for text in given.fault],
+            paused=given.paused, seed=given.seed, starts_now=given.now, limits=given.limits,
+            faults=[_fault(text) for text in given.fault],
             accounts=lambda: (account(key=given.key, secret=given.secret,
                                       balances=dict(part.split("=") for part in given.balance.split(","))),),
             host=given.host, port=given.port)
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--now", action="store_true", help="shift the bars so that virtual time begins now")
     add("--speed", type=float, default=1.0, help="virtual seconds in a second (1)")
     add("--paused", action="store_true", help="virtual time waits for POST /admin/clock")
+    add("--limits", action="store_true", help="limit requests as the real venues do")
     add("--seed", type=int, default=0, help="of everything that is made up (0)")
     add("--key", default="key", help="the account's key (key)")
     add("--secret", default="s3cret", help="the account's secret (s3cret)")

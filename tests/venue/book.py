@@ -99,6 +99,17 @@ class Book:
                 break
         return got, value
 
+    def affordable(self, side: Side, value: int, *, but_not_of: str = "") -> int:
+        """Return the lots that so many ticks × lots would get, walking the book."""
+        half, got = self.opposite(side), 0
+        for price in half.prices():
+            there = sum(order.remaining for order in half.queue(price) if order.account != but_not_of)
+            taken = min(there, value // price)
+            got, value = got + taken, value - taken * price
+            if taken < there:
+                break
+        return got
+
     def match(self, incoming: Order, on_match: Match, on_self: Callable[[Order], None],
               limit: Callable[[int], int] | None = None) -> None:
         """Fill an incoming order against the other side, best price first, then first come first served.

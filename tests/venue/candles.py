@@ -70,6 +70,7 @@ class Candles:
         self._closed_times: list[int] = []
         self._corrected: dict[int, Candle] = {}
         self.forming: Candle | None = None
+        self._sum: tuple[int, int, Candle | None] = (0, 0, None)
 
     def __len__(self) -> int:
         return self._rows + len(self._closed)
@@ -136,6 +137,15 @@ class Candles:
         opens = opening(self.forming.open_time, duration)
         parts = [self.at(place) for place in range(self.place(opens), len(self))]
         return merged(opens, [*parts, self.forming])
+
+    def since(self, time: int) -> Candle | None:
+        """Return everything that opened at `time` or later as one candle. What has closed is summed once."""
+        first, last = self.place(time), len(self)
+        if self._sum[:2] != (first, last):
+            parts = [self.at(place) for place in range(first, last)]
+            self._sum = (first, last, merged(parts[0].open_time, parts) if parts else None)
+        parts = [part for part in (self._sum[2], self.forming) if part is not None]
+        return merged(parts[0].open_time, parts) if parts else None
 
     def take(self, duration: int, *, start: int | None = None, end: int | None = None, limit: int = 500,
              forming: bool = True) -> list[Candle]:

@@ -178,12 +178,4 @@ def signed(secret: str, text: str) -> str:
 def day_of(market: Market, now: int) -> tuple[Candle | None, int]:
     """Return the last 24 hours as one candle, and when they began."""
     began = now - TIMEFRAMES["1d"]
-    candles = market.candles
-    parts = [candles.at(place) for place in range(candles.place(began), len(candles))]
-    if candles.forming is not None:
-        parts.append(candles.forming)
-    if not parts:
-        return None, began
-    return Candle(parts[0].open_time, parts[0].open, max(part.high for part in parts),
-                  min(part.low for part in parts), parts[-1].close, sum(part.volume for part in parts),
-                  sum(part.value for part in parts), sum(part.prints for part in parts), 0), began
+    return market.candles.since(began), began

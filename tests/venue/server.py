@@ -31,6 +31,7 @@ from tests.venue.exchange import Exchange, Listing
 from tests.venue.faults import Fault, Faults
 from tests.venue.front import Front
 from tests.venue.instruments import Instrument, usual_instrument
+from tests.venue.limits import LIMITS, Meter
 from tests.venue.okx import RULES as OKX_RULES
 from tests.venue.okx import Okx
 from tests.venue.sources import MarketData, synthetic
@@ -59,6 +60,7 @@ class Setup:
         accounts: made anew for each venue; by default one, "main", with key "key" and secret "s3cret".
         instruments: in place of the usual ones, by venue and symbol.
         starts_now: the bars' times are shifted so that virtual time begins at the present minute (or bar).
+        limits: whether the venues limit requests as the real ones do, in wall time.
         faults: armed from the start. port: 0 is any that is free.
     """
 
@@ -71,6 +73,7 @@ class Setup:
     instruments: Mapping[tuple[str, str], Instrument] = field(default_factory=dict)
     habits: Habits = field(default_factory=Habits)
     starts_now: bool = False
+    limits: bool = False
     faults: Sequence[Fault] = ()
     host: str = "127.0.0.1"
     port: int = 0
@@ -171,6 +174,8 @@ class VenueServer:
         for venue, exchange in self.exchanges.items():
             front = self.fronts[venue] = PROTOCOLS[venue][0](exchange, self.clock, self.faults, self._closing,
                                                                self.failures)
+            if self.setup.limits:
+                front.gate.meter = Meter(LIMITS[venue])
             app.router.add_routes(front.routes())
         app.router.add_routes(admin_routes(self))
         app.router.add_route("*", "/{rest:.*}", self._unknown)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.venue.cases import first, on_venue
 from tests.venue.faults import KINDS, REQUEST_KINDS, Fault, Faults
+from tests.venue.limits import Limit, Meter
 from tests.venue.sources import synthetic
 
 BTC = "BTC/USDT"
@@ -224,50 +225,44 @@ def test_a_gap_in_the_book_is_a_checksum_error():
     assert on_venue(scenario)["bids"]
 
 
-async def trade_ids(venue, client, kind):
-    await first(venue, lambda: client.watch_trades(BTC))
-    venue.faults.add(kind, on="watch_trades", seconds=0.05)
-    seen = []
-    for _ in range(3):
-        seen += [int(trade["id"]) for trade in await first(venue, lambda: client.watch_trades(BTC), step=7_000)]
-        await asyncio.sleep(0.1)
-    return seen
+async def raw(venue, topic, kind, **fields):
+    """Return what a websocket is sent about a topic in two and a half minutes with a fault."""
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{venue.url}/binance/stream/ws/0") as socket:
+        await socket.send_json({"method": "SUBSCRIBE", "params": [topic], "id": 1})
+        await socket.receive_json()
+        venue.faults.add(kind, **fields)
+        for _ in range(30):
+            venue.clock.advance(5_000)
+            await asyncio.sleep(0.02)
+        received = []
+        while True:
+            try:
+                received.append(await socket.receive_json(timeout=0.3))
+            except TimeoutError:
+                return received
 
 
 def test_trades_over_websockets_can_be_doubled_swapped_and_lost():
-    doubled, swapped, gap = (on_venue(lambda venue, client, kind=kind: trade_ids(venue, client, kind))
+    async def ids(venue, kind):
+        return [trade["t"] for trade in await raw(venue, "btcusdt@trade", kind, on="watch_trades", seconds=0.05)]
+
+    doubled, swapped, gap = (on_venue(lambda venue, client, kind=kind: ids(venue, kind))
                              for kind in ("ws_duplicate", "ws_reorder", "ws_gap"))
-    assert len(set(doubled)) < len(doubled)
-    assert sorted(swapped) != swapped
-    assert max(gap) - min(gap) + 1 > len(gap)
+    every = list(range(doubled[0], doubled[-1] + 1))
+    assert doubled == [doubled[0], *every]
+    assert swapped == [every[1], every[0], *every[2:]]
+    assert gap == every[1:]
 
 
-def klines(venue, client, kind, **fields):
-    """Return what a raw websocket is sent about candles: open time, closed or not, close."""
-
-    async def watch():
-        async with aiohttp.ClientSession() as session, session.ws_connect(
-                f"{venue.url}/binance/stream/ws/0") as socket:
-            await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@kline_1m"], "id": 1})
-            await socket.receive_json()
-            venue.faults.add(kind, on="watch_ohlcv", **fields)
-            rows = []
-            for _ in range(30):
-                venue.clock.advance(5_000)
-                await asyncio.sleep(0.02)
-            while True:
-                try:
-                    row = (await socket.receive_json(timeout=0.3))["k"]
-                except TimeoutError:
-                    return rows
-                rows.append((row["t"], row["x"], row["c"]))
-
-    return watch()
+async def klines(venue, kind, **fields):
+    """Return what is said of candles: open time, closed or not, close."""
+    received = await raw(venue, "btcusdt@kline_1m", kind, on="watch_ohlcv", **fields)
+    return [(one["k"]["t"], one["k"]["x"], one["k"]["c"]) for one in received]
 
 
 def test_the_message_that_a_candle_closed_can_come_late():
     async def scenario(venue, client):
-        return await klines(venue, client, "late_candle", seconds=0.2)
+        return await klines(venue, "late_candle", seconds=0.2)
 
     rows = on_venue(scenario)
     closed = [place for place, row in enumerate(rows) if row[1]][-1 if rows[-1][1] else 0]
@@ -276,7 +271,7 @@ def test_the_message_that_a_candle_closed_can_come_late():
 
 def test_a_closed_candle_can_be_corrected_and_rest_agrees_with_the_correction():
     async def scenario(venue, client):
-        rows = await klines(venue, client, "corrected_candle", ticks=500)
+        rows = await klines(venue, "corrected_candle", ticks=500)
         return rows, await client.fetch_ohlcv(BTC, "1m", limit=10)
 
     rows, candles = on_venue(scenario)
@@ -318,7 +313,33 @@ def test_a_step_of_the_venue_s_clock_breaks_signatures_until_it_is_measured():
     assert on_venue(scenario, client={"options": {"adjustForTimeDifference": True}})["total"]["BTC"] == 1
 
 
+def test_requests_are_limited_by_weight_and_who_insists_is_banned():
+    async def scenario(venue, client):
+        statuses = []
+        async with aiohttp.ClientSession() as session:
+            for _ in range(320):
+                async with session.get(f"{venue.url}/binance/api/v3/exchangeInfo") as reply:
+                    statuses.append(reply.status)
+            async with session.get(f"{venue.url}/binance/api/v3/time") as reply:
+                return statuses, reply.status, reply.headers["Retry-After"]
+
+    statuses, last, wait = on_venue(scenario, limits=True)
+    begins = statuses.index(429)
+    assert 290 <= begins <= 300
+    assert statuses[begins:begins + 11] == [429] * 10 + [418]
+    assert (last, wait) == (418, "120")
+
+
 # Without a network
+
+
+def test_a_meter_forgets_what_is_older_than_its_window():
+    meter = Meter(Limit(10, 60, {"heavy": 6}, patience=1))
+    assert meter.count("heavy", 0).used == 6
+    assert meter.count("heavy", 1) == (6, True, False, 59)
+    assert meter.count("light", 2).used == 7
+    assert meter.count("heavy", 3).is_banned
+    assert meter.count("heavy", 60.5).used == 7
 
 
 def test_a_fault_strikes_the_calls_that_it_names_from_the_nth_on_so_many_times():

@@ -187,6 +187,7 @@ def check(venue):
     assert trading.ledger.total_of("USDT") == 20_000_000
     for owner in trading.accounts.values():
         open_orders = trading.open_orders(owner)
+        assert open_orders == [order for order in trading.orders_of(owner) if order.status.is_open]
         for asset in ("BTC", "USDT"):
             balance = owner.balance(asset)
             assert balance.free >= 0

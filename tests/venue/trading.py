@@ -65,6 +65,8 @@ class Trading:
         self.listeners: list[Listener] = []
         self.now = 0
         self._ids: dict[tuple[str, str], Order] = {}
+        self._of: dict[str, list[Order]] = {}
+        self._open: dict[str, dict[int, Order]] = {}
         self._next_order = 1001
         self._next_place = 1
         self._triggered: deque[Order] = deque()
@@ -88,6 +90,8 @@ class Trading:
         self._lock(account, order, market)
         self._next_order += 1
         self.orders[order.id] = order
+        self._of.setdefault(account.name, []).append(order)
+        self._open.setdefault(account.name, {})[order.id] = order
         if order.client_id:
             self._ids[account.name, order.client_id] = order
         market.revision += 1
@@ -165,11 +169,11 @@ class Trading:
 
     def orders_of(self, account: Account, symbol: str | None = None) -> Iterator[Order]:
         """Yield an account's orders, oldest first."""
-        return (order for order in self.orders.values()
-                if order.account == account.name and symbol in (None, order.symbol))
+        return (order for order in self._of.get(account.name, ()) if symbol in (None, order.symbol))
 
     def open_orders(self, account: Account, symbol: str | None = None) -> list[Order]:
-        return [order for order in self.orders_of(account, symbol) if order.status.is_open]
+        """Return an account's open orders, oldest first."""
+        return [order for order in self._open.get(account.name, {}).values() if symbol in (None, order.symbol)]
 
     def fills_of(self, account: Account, symbol: str | None = None) -> list[tuple[Order, Fill]]:
         """Return an account's fills, oldest first."""
@@ -187,6 +191,7 @@ class Trading:
             market.revision += 1
         self.ledger.release(order)
         order.status, order.why, order.updated = status, why, self.now
+        self._open[order.account].pop(order.id, None)
         self._tell(order, status.value)
         self._tell_balance(order)
 
@@ -323,23 +328,22 @@ class Trading:
                 book.available(order.side, order.price, but_not_of=order.account) < order.remaining):
             self.close(order, Status.EXPIRED, "fill-or-kill, and there was not enough to match")
             return
-        account = self.accounts[order.account]
+        account, unit = self.accounts[order.account], order.instrument.value_unit
+        if order.quote_budget is not None:
+            order.quantity = book.affordable(order.side, int(order.quote_budget / unit), but_not_of=order.account)
+            if order.quantity == 0:
+                self.close(order, Status.EXPIRED, "nothing to match for the money")
+                return
 
-        def affordable(price: int) -> int:
+        def payable(price: int) -> int:
             if order.instrument.is_perpetual or order.price is not None or order.side == "sell":
                 return order.remaining
-            budget = account.balance(order.instrument.quote).free
-            if order.quote_budget is not None:
-                budget = min(budget, order.quote_budget - order.instrument.value(order.value))
-            return int(budget / order.instrument.value_unit / price)
+            return int(account.balance(order.instrument.quote).free / unit / price)
 
-        book.match(order, self.matched, self.matched_self, affordable)
+        book.match(order, self.matched, self.matched_self, payable)
         if order.remaining == 0 or not order.status.is_open:
             return
-        if order.quote_budget is not None and order.filled:
-            order.quantity = order.filled
-            self.close(order, Status.FILLED, "")
-        elif order.price is None or order.time_in_force in ("IOC", "FOK"):
+        if order.price is None or order.time_in_force in ("IOC", "FOK"):
             self.close(order, Status.EXPIRED, "nothing left to match")
         else:
             order.place, self._next_place = self._next_place, self._next_place + 1
@@ -373,6 +377,7 @@ class Trading:
         order.status = Status.PARTIALLY_FILLED if order.remaining else Status.FILLED
         if not order.remaining:
             market.clients.pop(order.id, None)
+            self._open[order.account].pop(order.id, None)
             self.ledger.release(order)
         self._tell(order, "fill", fill)
         self._tell_balance(order)

@@ -7,6 +7,8 @@ returns what is to be sent as JSON. Around that function this module does what n
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from aiohttp import web
 
 from tests.venue.clock import VenueClock
 from tests.venue.faults import REQUEST_KINDS, Fault, Faults
+from tests.venue.limits import Meter
 
 HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>We will be back soon</h1></body></html>"
 
@@ -81,6 +84,8 @@ class Gate:
         self._words, self._faults, self._clock, self._closing = words, faults, clock, closing
         self._failures = failures
         self._waiting: dict[str, asyncio.Event] = {}
+        self.meter: Meter | None = None
+        """Counts requests against the venue's limit; None lets everything pass."""
 
     def handler(self, name: str, endpoint: Endpoint,
                 symbol_of: Callable[[Call], str | None]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -92,6 +97,10 @@ class Gate:
             self._faults.count(self.venue, name)
             if self.banned_until > self._clock.wall:
                 return _response(self._banned())
+            verdict = self.meter.count(name, time.monotonic()) if self.meter is not None else None
+            if verdict is not None and verdict.is_refused:
+                return _response(self._refusal(Fault("ban" if verdict.is_banned else "rate_limit",
+                                                     seconds=verdict.wait)))
             fault = self._faults.take(REQUEST_KINDS, self.venue, name, symbol_of(call), self._clock.now)
             try:
                 answer = endpoint(call) if fault is None else await self._strike(fault, name, endpoint, call)
@@ -104,6 +113,8 @@ class Gate:
                 if request.transport is not None:
                     request.transport.abort()
                 return web.Response()
+            if verdict is not None:
+                answer = answer._replace(headers={**answer.headers, "X-MBX-USED-WEIGHT-1M": str(verdict.used)})
             return _response(answer)
 
         return handle
@@ -138,7 +149,7 @@ class Gate:
         return self._refusal(fault)
 
     def _refusal(self, fault: Fault) -> Answer:
-        retry = {"Retry-After": str(max(1, int(fault.seconds)))}
+        retry = {"Retry-After": str(max(1, math.ceil(fault.seconds)))}
         words = self._words
         if fault.kind == "ban":
             self.banned_until = self._clock.wall + int((fault.seconds or 60) * 1000)
