@@ -7,6 +7,7 @@ from threading import Event
 from config.edges import CcxtEdge
 from config.market_clock import MarketClock
 from config.paper import PaperRun, check_paper
+from config.secrets import log_without_secrets
 from config.session import venue_data
 from config.settings import Settings
 from config.watching import watchers
@@ -26,6 +27,7 @@ def run_paper(
         EngineError: see PaperRun.run.
     """
     check_paper(settings)
+    log_without_secrets()
     address = venue_data(settings).market_clock
     clock = MarketClock(address) if address is not None else None
     now: Callable[[], int] = clock or wall_time.time_ns

@@ -98,6 +98,13 @@ class Redactor:
         return _IN_URL.sub(rf"\g<head>{HIDDEN}@", _SAID.sub(rf"\g<name>{HIDDEN}", text))
 
 
+def log_without_secrets() -> None:
+    """Let what libraries have to say go to the error stream, secrets hidden."""
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactingFilter(Redactor()))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
+
+
 class RedactingFilter(logging.Filter):
     """Hides secrets in what libraries log; put it on a handler."""
 
