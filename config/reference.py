@@ -15,11 +15,13 @@ from pydantic.fields import FieldInfo
 
 from config.faults import chooser_of, sections_in, tag_of
 from config.settings import ROOT, Settings
+from config.training_settings import TrainingSettings
 from engine.analysis.assumptions import SIMPLIFICATIONS
 from engine.semantics import CHOICES
 
 PAGE = ROOT / "docs" / "settings.md"
 README = ROOT / "README.md"
+TRAINING = ROOT / "docs" / "training_settings.md"
 
 _HEAD = """\
 # Settings
@@ -36,14 +38,31 @@ taken as a string: `--set data.seed=7 --set data.timeframe=5m --set 'instruments
 """
 
 
+_TRAINING_HEAD = """\
+# Settings of training
+
+Made from `config/training_settings.py` by `make docs`; a test holds the two equal. [training.md](training.md) explains
+them. `[data]` and `[costs]` are those of a run: [settings.md](settings.md). `timeframe`, outside of any table, names
+the bars that are learned from, the data's first if left out. A setting that is left out and has no default is the
+recipe's own.
+"""
+
+
 def settings_page() -> str:
     """Return docs/settings.md."""
     return "\n".join([_HEAD, *_tables(Settings, "")])
 
 
-def _tables(section: type[BaseModel], path: str) -> Iterator[str]:
+def training_page() -> str:
+    """Return docs/training_settings.md."""
+    return "\n".join([_TRAINING_HEAD, *_tables(TrainingSettings, "", without=("data", "costs"))])
+
+
+def _tables(section: type[BaseModel], path: str, without: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the tables below a section, each under its heading, the nested ones after their parents."""
     for name, field in section.model_fields.items():
+        if name in without:
+            continue
         below = sections_in(field.annotation)
         if not below:
             continue
@@ -55,10 +74,11 @@ def _tables(section: type[BaseModel], path: str) -> Iterator[str]:
         for choice in below:
             if len(below) > 1:
                 yield f"**`{chooser_of(choice)} = \"{tag_of(choice)}\"`**: {_lower(choice.__doc__)}\n"
-            yield from _rows(choice, [name for name in choice.model_fields if len(below) == 1 or name not in shared])
+            names = [name for name in choice.model_fields if len(below) == 1 or name not in shared]
+            yield from _rows(choice, names, is_chosen=len(below) > 1)
         if len(below) > 1 and len(shared) > 1:
             yield f"With any `{chooser_of(first)}`:\n"
-            yield from _rows(first, shared)
+            yield from _rows(first, shared, is_chosen=True)
         for choice in below:
             yield from _tables(choice, f"{here}.")
 
@@ -69,11 +89,12 @@ def _same(setting: str, one: type[BaseModel], other: type[BaseModel]) -> bool:
     return fields[0] is not None and fields[1] is not None and fields[0].description == fields[1].description
 
 
-def _rows(section: type[BaseModel], names: list[str]) -> Iterator[str]:
+def _rows(section: type[BaseModel], names: list[str], *, is_chosen: bool) -> Iterator[str]:
+    """Yield a table of settings; of a section that is one of several, without the setting that chooses it."""
     rows = [
         f"| `{name}` | {_default(field)} | {field.description}{_choices(name, field)} |"
         for name, field in section.model_fields.items()
-        if name in names and name != chooser_of(section) and not sections_in(field.annotation)
+        if name in names and not (is_chosen and name == chooser_of(section)) and not sections_in(field.annotation)
     ]
     if rows:
         yield from ("| setting | default | meaning |", "|---|---|---|", *rows, "")
@@ -81,7 +102,11 @@ def _rows(section: type[BaseModel], names: list[str]) -> Iterator[str]:
 
 def _choices(name: str, field: FieldInfo) -> str:
     """Return the values to choose from, if there are any; the first of a switch is the default profile's."""
-    choices = CHOICES.get(name) or (get_args(field.annotation) if get_origin(field.annotation) is Literal else ())
+    annotation = field.annotation
+    parts = [kind for kind in get_args(annotation) if kind is not type(None)]
+    if get_origin(annotation) is not Literal and len(parts) == 1:  # a choice, or none
+        annotation = parts[0]
+    choices = CHOICES.get(name) or (get_args(annotation) if get_origin(annotation) is Literal else ())
     return f"; one of {', '.join(f'`{choice}`' for choice in choices)}" if choices else ""
 
 
@@ -132,4 +157,5 @@ def readme_page(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(settings_page(), "utf-8")
+    TRAINING.write_text(training_page(), "utf-8")
     README.write_text(readme_page(README.read_text("utf-8")), "utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config.reference import PAGE, settings_page
+from config.reference import PAGE, TRAINING, settings_page, training_page
 from config.settings import ROOT, FillSettings, LayoutSettings, load_settings, settings_from
 from engine.errors import SettingsError
 from engine.semantics import CHOICES, Switches
@@ -213,6 +213,7 @@ def test_every_option_of_a_file_s_layout_is_a_setting():
 
 def test_the_list_of_settings_in_the_documentation_is_up_to_date():
     assert PAGE.read_text("utf-8") == settings_page(), "run `make docs`"
+    assert TRAINING.read_text("utf-8") == training_page(), "run `make docs`"
 
 
 def test_no_setting_is_without_a_meaning():
