@@ -189,7 +189,11 @@ class PositionRecipe:
         shares, _ = network.unroll(features[:, plan.burn :], temperature, hidden, held, jitter=plan.jitter)
         returns = self._returns[ends[:, None] + back[plan.burn :]]
         cost = plan.cost * 2 ** (2 * torch.rand(len(ends), 1) - 1).to(shares)
-        return self._objective(shares, returns, cost, self._regimes(ends), held)
+        made = self._objective(shares, returns, cost, self._regimes(ends), held)
+        if plan.objective == "information_ratio":
+            return made
+        # Hourly returns are so small that their gradients would drown in Adam's epsilon: told in deviations of one.
+        return Loss(made.value / self._deviation, made.parts)
 
     def _regimes(self, ends: Tensor) -> Tensor:
         """Return each segment's regime, of returns that were known when it began: those of decisions long enough before

@@ -186,3 +186,18 @@ def test_simple_policies_know_only_what_was_known():
         one, two = (simple([some])[name][0] for some in (returns, other))
         assert torch.equal(one[:102], two[:102])
         assert not torch.equal(one[102:], two[102:])
+
+
+def test_small_returns_teach_as_large_ones(panel, split, price):
+    """Returns of a minute are a hundredth of a day's; their gradients must not drown in the optimiser's epsilon."""
+    norms = []
+    for size in (1.0, 0.01):
+        recipe = head_of(panel, split, price, weights=Weights(0.0, 0.0), cost=0.001 * size)
+        recipe._returns *= size
+        recipe._deviation *= size
+        torch.manual_seed(0)
+        network = recipe.network()
+        torch.manual_seed(1)
+        recipe.loss(network, torch.arange(16), Moment(0, 0, 0.0)).value.backward()
+        norms.append(sum(float(one.grad.norm()) for one in network.parameters() if one.grad is not None))
+    assert norms[1] == pytest.approx(norms[0], rel=0.1)
