@@ -7,6 +7,7 @@ trades against it.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from feeds.venue_feed import VenueFeed
 
 _FUNDING_EVERY = 30.0
 """Seconds between two looks at what a perpetual will pay next."""
+_BOOK_SILENCE = 3.0
+"""Seconds that a book may stay as it is although its market has traded: its stream has stalled, and is begun anew."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class VenueTrades:
     ) -> None:
         self.missed = 0
         """How often trades were lost because too many came at once."""
+        self.stalled = 0
+        """Books whose stream said nothing while their market traded."""
         self.crossed = 0
         """Books that could not be: the best bid at or above the best ask."""
         self._feed = feed
@@ -60,6 +65,8 @@ class VenueTrades:
         self._last: dict[str, Any] = {}
         self._last_time: dict[str, int] = {}
         self._shown: dict[str, tuple[Any, ...]] = {}
+        self._traded_since: dict[str, float] = {}
+        """When a symbol traded first since its book changed last, by a clock that only goes forward."""
         self._needs_past: set[str] = set()
         self._past_until: dict[str, int] = {}
         self._started_at = feed.now
@@ -75,6 +82,8 @@ class VenueTrades:
             group.create_task(self._watch(chunk, "watch_trades", self._sweep_trades))
         for chunk in self._chunks(of_books):
             group.create_task(self._watch(chunk, "watch_order_book", self._sweep_books))
+        if of_books and of_trades:
+            group.create_task(self._watch_silence(set(of_books)))
         for symbol in self._feed.plan.symbols:
             if self._feed.markets[symbol].instrument.is_contract and self._wants(symbol, "on_funding"):
                 group.create_task(self._watch_funding(symbol))
@@ -146,6 +155,7 @@ class VenueTrades:
             market.instrument.symbol, time_of_milliseconds(row["timestamp"]), received_at, float(row["price"]),
             market.in_base(row["amount"]), str(row.get("side") or ""), str(row.get("id") or ""))
         self._last_time[symbol] = trade.time
+        self._traded_since.setdefault(symbol, time.monotonic())
         for index, builder in self._builders.get(symbol, ()):
             built = builder.add(trade)
             if built is not None:
@@ -213,6 +223,7 @@ class VenueTrades:
             if not (bids or asks) or state == self._shown.get(symbol):
                 continue
             self._shown[symbol] = state
+            self._traded_since.pop(symbol, None)
             moment = time_of_milliseconds(kept.get("timestamp")) or self._feed.now
             self._publish_book(Book(self._name(symbol), moment, received_at, bids, asks), symbol)
 
@@ -221,6 +232,21 @@ class VenueTrades:
         self.crossed += 1
         self._empty_books([symbol])
         self._feed.tap.restart(f"the book of {symbol} crossed: a message of it was lost")
+
+    async def _watch_silence(self, symbols: set[str]) -> None:
+        """Begin streams anew whose books do not move although their markets trade: after a lost connection, ccxt may
+        wait for ever for a book's first message."""
+        while True:
+            await asyncio.sleep(_BOOK_SILENCE / 3)
+            late = time.monotonic() - _BOOK_SILENCE
+            silent = [one for one, since in self._traded_since.items() if since < late and one in symbols]
+            if silent:
+                self.stalled += len(silent)
+                self._traded_since.clear()
+                self._empty_books(silent)
+                for symbol in silent:
+                    self._exchange.orderbooks.pop(symbol, None)
+                self._feed.tap.restart(f"{', '.join(silent[:5])} traded, and the book did not move")
 
     def _empty_books(self, symbols: Sequence[str]) -> None:
         now = self._clock()
