@@ -153,6 +153,8 @@ class Tap:
         self._closing = True
 
     def _tap(self) -> None:
+        from ccxt.base.errors import BaseError
+
         exchange = self._exchange
         handle, closed, failed, connected = (
             exchange.handle_message, exchange.on_close, exchange.on_error, exchange.on_connected)
@@ -163,9 +165,12 @@ class Tap:
                 self.heard_at = time.monotonic()
                 if self._took_candles(message):
                     return
+            # Whatever is raised from here makes ccxt stop reading this connection, and say nothing.
             try:
                 handle(client, message)
-            except _NOT_UNDERSTOOD:  # ccxt would stop reading this connection, and say nothing
+            except BaseError as refusal:
+                client.reject(refusal)
+            except _NOT_UNDERSTOOD:
                 self.not_understood += 1
 
         def on_close(client: Any, code: Any) -> None:

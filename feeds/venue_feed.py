@@ -24,6 +24,10 @@ from feeds.venue_health import VenueHealth
 
 _MOST_REFUSALS = 3
 """Refusals of one stream's candles in a row after which it is given up."""
+_MOST_FAILURES = 8
+"""Questions about one stream in a row without an answer after which nobody waits for it any longer."""
+_RESTART_EVERY = 300.0
+"""Seconds between two new beginnings for the sake of one symbol: they cost all others theirs."""
 _MOST_UNHEARD = 2
 """Bars in a row that traded and that a stream which is up did not tell of, after which it is begun anew."""
 
@@ -61,6 +65,8 @@ class VenueFeed:
         self._not_before: dict[int, float] = {}
         self._failures: dict[int, int] = {}
         self._unheard: dict[int, int] = {}
+        self._has_nothing: dict[int, int] = {}
+        self._restarted_at = -_RESTART_EVERY
         self._freed = asyncio.Event()
         self._random = Random(plan.prefix + self.exchange.id)
 
@@ -89,6 +95,10 @@ class VenueFeed:
         self.markets = markets_of(self.exchange, self.plan.symbols, prefix=self.plan.prefix)
         await self.health.measure_clock()
 
+    @property
+    def _has_candle_stream(self) -> bool:
+        return not self.believes_trades and bool(self.exchange.has.get("watchOHLCV"))
+
     def attach(self, desk: BarDesk, first: int) -> None:
         """Take the desk, and the place of this venue's first stream in it."""
         self._desk, self._first = desk, first
@@ -103,12 +113,14 @@ class VenueFeed:
                 self._index[key] = first + place
         size = self.plan.chunk or CHUNKS.get(self.exchange.id, ANY_CHUNK)
         self._chunk_of = [place // size for place in range(len(self._streams))]
-        self._down.update(() if self.believes_trades else self._chunk_of)
+        self._down.update(self._chunk_of if self._has_candle_stream else ())
 
     def is_catching_up(self, index: int) -> bool:
         """Say whether a stream's bars may come late because its venue is being asked for them."""
         assert self._desk is not None
         closer = self._desk.closers[index]
+        if self._has_nothing.get(index) == closer.next_open or self._failures.get(index, 0) >= _MOST_FAILURES:
+            return False  # it was asked; waiting longer brings nothing
         is_down = bool(self._down) or self.health.is_stale or self.asker.seconds_banned > 0
         return is_down or closer.next_open + 2 * closer.duration <= self.now
 
@@ -124,7 +136,7 @@ class VenueFeed:
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Start every task of this venue in a group."""
         assert self._desk is not None
-        if not self.believes_trades:
+        if self._has_candle_stream:
             for chunk in sorted(set(self._chunk_of)):
                 group.create_task(self._watch(chunk))
         group.create_task(self._ask_what_is_due(group))
@@ -154,7 +166,7 @@ class VenueFeed:
     def _on_lost(self, reason: str) -> None:
         """Doubt what formed, as its last changes may have been missed."""
         self.reconnects += 1
-        self._down.update(self._chunk_of)
+        self._down.update(self._chunk_of if self._has_candle_stream else ())
         if self._desk is not None:
             for place in range(len(self._streams)):
                 self._desk.closers[self._first + place].broke()
@@ -268,7 +280,9 @@ class VenueFeed:
             self._failures.pop(index, None)
             self._desk.answered(index, candles, self.now, self._clock(), since=since, asked_at=asked_at)
             self._not_before[index] = time.monotonic() + (1.0 if closer.due(self.now) is not None else 0.0)
-            if closer.next_open > wanted:
+            if closer.next_open == wanted:
+                self._has_nothing[index] = wanted
+            else:
                 self._not_before.pop(index)
                 traded = any(candle.open_time == wanted and candle.volume > 0 for candle in candles)
                 self._note_unheard(index, wanted, is_unheard=traded)
@@ -289,8 +303,9 @@ class VenueFeed:
             self._unheard.pop(index, None)
             return
         self._unheard[index] = self._unheard.get(index, 0) + 1
-        if self._unheard[index] >= _MOST_UNHEARD:
+        if self._unheard[index] >= _MOST_UNHEARD and time.monotonic() - self._restarted_at > _RESTART_EVERY:
             self._unheard.clear()
+            self._restarted_at = time.monotonic()
             symbol, timeframe = self._streams[index - self._first]
             self.tap.restart(f"{symbol} {timeframe} traded, and the stream did not tell of it")
 

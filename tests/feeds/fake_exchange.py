@@ -48,6 +48,8 @@ class FakeExchange:
         self.page = page
         self.holes, self.lost = holes, lost
         self.ignores_since = ignores_since
+        self.listed: dict[str, int] = {}
+        """When a symbol was listed, if not with the others."""
         self.duration = Timeframe.parse(timeframe).duration // 1_000_000
         self.timeframes = {timeframe: timeframe, "1h": "1h", "1d": "1d"}
         self.has = {"fetchTime": True, "fetchTrades": True, "fetchOHLCV": True}
@@ -78,6 +80,8 @@ class FakeExchange:
     async def fetch_ohlcv(
         self, symbol: str, timeframe: str, since: int | None = None, limit: int | None = None, params: dict = {},  # noqa: B006  as ccxt has it
     ) -> Any:
+        if self.listed.get(symbol, 0) > self.now:
+            return self._answer("fetch_ohlcv", list, since)
         return self._answer("fetch_ohlcv", lambda: self.rows(since, min(limit or 500, self.page), params), since)
 
     async def fetch_trades(self, symbol: str, since: int, limit: int) -> Any:
@@ -137,7 +141,7 @@ class StreamingFake(FakeExchange):
     def __init__(self, venue: str = "binance", **options: Any) -> None:
         super().__init__(**options)
         self.id = venue
-        self.has["fetchTime"] = False
+        self.has.update(fetchTime=False, watchOHLCV=True)
         self.clients: dict = {}
         self.ohlcvs: dict[str, dict[str, list]] = {}
         self.trades: dict[str, list[dict]] = {}

@@ -1,5 +1,8 @@
 """What venues say of candles, in their own words, and what is made of it."""
 
+from types import SimpleNamespace
+
+import ccxt
 import pytest
 
 from feeds.candles import Candle
@@ -83,6 +86,8 @@ class Exchange:
         self.clients: dict = {}
 
     def handle_message(self, client, message) -> None:
+        if message == "refused":
+            raise ccxt.BadRequest("okx channel does not exist")
         if message == "broken":
             raise TypeError("'NoneType' object is not subscriptable")
         self.handled.append(message)
@@ -120,6 +125,15 @@ def test_a_message_that_breaks_a_parser_does_not_stop_the_reading():
     exchange.handle_message(None, binance(True))
     assert len(heard) == 1
     assert tap.not_understood == 2
+
+
+def test_a_refusal_reaches_whoever_waits_and_does_not_stop_the_reading():
+    exchange, _, heard, _ = tapped()
+    rejected: list = []
+    exchange.handle_message(SimpleNamespace(reject=rejected.append), "refused")
+    exchange.handle_message(None, binance(True))
+    assert [str(one) for one in rejected] == ["okx channel does not exist"]
+    assert len(heard) == 1
 
 
 def test_lost_connections_are_told_although_nobody_waits_for_them():

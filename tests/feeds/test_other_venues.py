@@ -58,7 +58,9 @@ class Room:
 
 
 @contextmanager
-def room(*venues: StreamingFake, listener: Listener | None = None, prefixes=("", "b:"), **plan) -> Iterator[Room]:
+def room(
+    *venues: StreamingFake, listener: Listener | None = None, prefixes=("", "b:"), waits: bool = True, **plan,
+) -> Iterator[Room]:
     plans = [
         VenuePlan(lambda venue=venue: venue, tuple(venue.known), ("1m",), prefix=prefix, **plan)
         for venue, prefix in zip(venues, prefixes, strict=False)
@@ -70,7 +72,8 @@ def room(*venues: StreamingFake, listener: Listener | None = None, prefixes=("",
         if listener is not None:
             feed.listen(list(feed.markets), listener)
         feed.start()
-        made.eventually(lambda: made.bars and made.bars[-1].close_time == ns(NOON))
+        if waits:
+            made.eventually(lambda: made.bars and made.bars[-1].close_time == ns(NOON))
         yield made
     finally:
         feed.close()
@@ -147,6 +150,25 @@ def test_the_bars_of_an_unknown_venue_are_asked_for_and_never_taken_from_its_str
         made.nothing_for(0.1)
         made.at(62.1)
         made.eventually(lambda: values(made.bars[-1]) == row(NOON))
+
+
+def test_a_venue_without_a_stream_of_candles_is_asked_and_not_listened_to():
+    venue = fake("anyvenue")
+    venue.has["watchOHLCV"] = False
+    with room(venue) as made:
+        made.at(63)
+        made.eventually(lambda: values(made.bars[-1]) == row(NOON))
+        assert made.venue.calls["watch_ohlcv"] == []
+
+
+def test_a_symbol_that_the_venue_has_no_bars_of_does_not_hold_up_the_others_for_ever():
+    venue = fake(symbols=("BTC/USDT", "NEW/USDT"))
+    venue.listed = {"NEW/USDT": NOON + 10 * MS}
+    with room(venue, waits=False) as made:
+        made.at(50)
+        made.eventually(lambda: made.told and made.bars)
+        assert {one.symbol for one in made.told if one.kind == "gap"} == {"NEW/USDT"}
+        assert {bar.symbol for bar in made.bars} == {"BTC/USDT"}
 
 
 # ── several venues ──────────────────────────────────────────────────────────────────────────────────────────────────
