@@ -115,6 +115,10 @@ class PaperVenue:
         )
         return self._told()
 
+    def open_orders(self) -> list[Order]:
+        """Return the orders that it has and that may still fill."""
+        return [held.order for held in self._held()]
+
     def next_due(self) -> int | None:
         """Return when `on_time` has something to do, whatever the market does; None for never."""
         times = [self._arrivals[0].time] if self._arrivals else []
@@ -158,10 +162,10 @@ class PaperVenue:
         underway = {arrival.message.order_id for arrival in self._arrivals if arrival.message.kind == NEW}
         for each in known.orders:
             number = each.message.order_id
-            if number in self._history:
-                reports += _still_true(self._history[number], each.trade_ids)
-            elif number not in underway and number not in self._seen:
+            if number not in underway and number not in self._seen:
                 reports.append(Report(ReportKind.REJECTED, self.now, self.now, number, "never reached the venue"))
+            else:
+                reports += _still_true(self._history.get(number, []), each.trade_ids)
         return reports
 
     # ── arrivals ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from engine.live.inputs import BarsClosed, ClockTold, Commanded, ForecastsTimed,
 from engine.live.messages import OrderMessage
 from engine.live.ports import InputSource, Known, VenueLink
 from engine.live.rows import RowCheck
-from engine.records import Batch, RunEnd, RunStart, SessionInputRow
+from engine.records import AccountEventRow, Batch, RunEnd, RunStart, SessionInputRow
 
 GROUP = 256
 """Inputs that are committed together at most, while more of them wait."""
@@ -155,10 +155,18 @@ class Session:
         """
         self._recording.journal.resume(run_id)
         with journal.snapshot() as reader:
-            again = self.run_again(run_id, reader)
+            run = reader.run(run_id)
+            if run is not None and _never_began(reader, run_id):
+                self.core.start(run.start.started_at)  # its process died before the opening was safe
+                inputs = 0
+            else:
+                inputs = self.run_again(run_id, reader).inputs
         self.run_id = run_id
         self._checkpoint("recovered from the journal")
-        return again.inputs
+        if not inputs:
+            self._finish()
+            self._commit()
+        return inputs
 
     def run_again(self, run_id: int, reader: JournalReader) -> "RunAgain":
         """Run the recorded inputs of a session through the engine, and hold each of its rows equal to the recorded one.
@@ -326,6 +334,11 @@ class Session:
     def last_closed(self) -> dict[Stream, int]:
         """When the last bar of each stream closed that was taken, UTC ns: a feed goes on from there."""
         return dict(self.core.feed.last_closed)
+
+
+def _never_began(reader: JournalReader, run_id: int) -> bool:
+    """Say whether a session left nothing but its run's row: neither an input nor its opening balances."""
+    return not reader.rows(SessionInputRow, run_id) and not reader.rows(AccountEventRow, run_id)
 
 
 def _stops(given: Input) -> bool:
