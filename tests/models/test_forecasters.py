@@ -12,7 +12,10 @@ import torch
 from engine import Bars, Forecast, PluginError, SettingsError, Strategy
 from engine.bars import HOUR
 from engine.forecasting.book import ForecastTerms
+from engine.forecasting.store import ForecastStore
 from engine.forecasts import ForecastKind, Forecasts, Windows
+from engine.journal.memory import MemoryJournal
+from engine.records import DecisionRow
 from engine.testing import NEW_YEAR_2024, make_bars, run_bars
 from models.alpha360 import alpha360, alpha360_of_windows, with_vwap
 from models.artefact import ArtefactCard, load_artefact, save_artefact
@@ -129,10 +132,46 @@ def test_one_by_one_and_in_batches_are_the_same_and_know_nothing_of_what_comes(n
     assert len(before) > 10
     for one, other in zip(whole, one_by_one, strict=True):
         np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-5)
-    for other in (seen_of(forecaster, data[:end], batch=1), seen_of(forecaster, poisoned, batch=1)):
-        for one, again in zip(seen_of(forecaster, data, batch=1), other, strict=False):
+    for other, batch in ((data[:end], 1), (poisoned, 1), (poisoned, 256)):
+        pairs = zip(seen_of(forecaster, data, batch=batch), seen_of(forecaster, other, batch=batch), strict=False)
+        for one, again in pairs:
             if one.as_of <= int(data.close_time[end - 1]):
                 np.testing.assert_array_equal(one.values, again.values)
+
+
+class Trades(Listens):
+    """Holds while each forecast is above the one before."""
+
+    def on_forecast(self, forecast: Forecast) -> None:
+        super().on_forecast(forecast)
+        is_more = forecast.strength > self.seen[-2:][0].strength
+        self.target(forecast.symbol, 0.5 if is_more else 0.0, why=f"more: {is_more}")
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_decisions_are_the_same_in_batches_and_one_by_one_and_a_second_run_asks_nothing(
+    name: str, tmp_path: Path
+) -> None:
+    forecaster, data = loaded(name, MAKERS[name](tmp_path / name)), bars()
+
+    def decisions(**terms: Any) -> tuple[Any, int]:
+        journal = MemoryJournal()
+        result = run_bars(
+            data, Trades(), journal=journal, forecasters={"model": forecaster}, forecast_terms=ForecastTerms(**terms)
+        )
+        with journal.snapshot() as reader:
+            made = [(row.time, row.action, row.why) for row in reader.rows(DecisionRow, 1)]
+        return (made, result.fills_hash), result.forecasts["models"]["model"]["calls"]
+
+    with ForecastStore(tmp_path / "forecasts.db") as store:
+        batched, calls = decisions(store=store)
+        again, none = decisions(store=store)
+    one_by_one, many = decisions(batch=1, is_ahead=False)
+
+    assert len(batched[0]) > 3
+    assert batched == one_by_one == again
+    assert (calls, none) == (1, 0)
+    assert many > 10
 
 
 def test_kronos_gives_paths_in_the_units_of_the_bars(tmp_path: Path) -> None:
