@@ -13,8 +13,9 @@ from tests.venue import binance_words as words
 from tests.venue.accounts import Account
 from tests.venue.binance_streams import BinanceStreams
 from tests.venue.binance_words import Refused, symbol_id
+from tests.venue.instruments import Instrument
 from tests.venue.market import Market
-from tests.venue.orders import Order, Rejected, Request
+from tests.venue.orders import Fill, Order, Reason, Rejected, Request
 from tests.venue.trading import Rules
 from tests.venue.web import Answer, Call
 
@@ -27,6 +28,8 @@ Private = Callable[[Account, dict[str, str]], Any]
 
 class Binance(BinanceStreams):
     """See the module."""
+
+    refusals = words.REFUSALS
 
     def routes(self) -> list[web.RouteDef]:
         public = [
@@ -64,10 +67,28 @@ class Binance(BinanceStreams):
     def symbol_of(self, call: Call) -> str | None:
         return self.symbols.get(call.params.get("symbol", ""))
 
+    # What futures say in other words
+
+    def market_row(self, instrument: Instrument) -> Any:
+        return words.market_info(instrument)
+
+    def order_row(self, order: Order) -> Any:
+        return words.order_row(order)
+
+    def placed_row(self, order: Order, params: dict[str, str]) -> Any:
+        kind = params.get("newOrderRespType", "FULL" if params["type"] in ("MARKET", "LIMIT") else "ACK")
+        return words.placed_row(order, self.exchange.now, full=kind == "FULL")
+
+    def cancelled_row(self, order: Order) -> Any:
+        return words.cancelled_row(order, self.exchange.now)
+
+    def fill_row(self, order: Order, fill: Fill) -> Any:
+        return words.fill_row(order, fill)
+
     # The door
 
     def _public(self, endpoint: Callable[[dict[str, str]], Any]) -> Callable[[Call], Answer]:
-        return lambda call: _answered(lambda: endpoint(call.params))
+        return lambda call: answered(lambda: endpoint(call.params), self.refusals)
 
     def _private(self, endpoint: Private) -> Callable[[Call], Answer]:
         def handle(call: Call) -> Answer:
@@ -76,7 +97,7 @@ class Binance(BinanceStreams):
                 account = self.signed_in(call.headers.get("X-MBX-APIKEY", ""), text)
                 return endpoint(account, call.params)
 
-            return _answered(work)
+            return answered(work, self.refusals)
 
         return handle
 
@@ -91,41 +112,41 @@ class Binance(BinanceStreams):
     # Market data
 
     def _exchange_info(self, params: dict[str, str]) -> Any:
-        listed = [instrument for instrument in self.exchange.listed() if not instrument.is_perpetual]
+        listed = [instrument for instrument in self.exchange.listed() if self.serves(instrument)]
         if "symbol" in params:
             listed = [self._market(params).instrument]
         return {"timezone": "UTC", "serverTime": self.clock.wall, "exchangeFilters": [], "rateLimits": [
             {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
             {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100}],
-            "symbols": [words.market_info(instrument) for instrument in listed]}
+            "symbols": [self.market_row(instrument) for instrument in listed]}
 
     def _klines(self, params: dict[str, str]) -> Any:
         market = self._market(params)
         duration = words.INTERVALS.get(params.get("interval", ""))
         if duration is None or duration % market.candles.duration:
             raise Refused(-1120, "Invalid interval.")
-        limit = min(_integer(params, "limit", 500) or 500, 1000)
-        candles = market.candles.take(duration, start=_integer(params, "startTime", None),
-                                      end=_integer(params, "endTime", None), limit=limit)
+        limit = min(integer(params, "limit", 500) or 500, 1000)
+        candles = market.candles.take(duration, start=integer(params, "startTime", None),
+                                      end=integer(params, "endTime", None), limit=limit)
         return [words.kline(market.instrument, candle, duration) for candle in candles]
 
     def _depth(self, params: dict[str, str]) -> Any:
         market = self._market(params)
-        bids, asks = market.levels(min(_integer(params, "limit", 100) or 100, 5000))
+        bids, asks = market.levels(min(integer(params, "limit", 100) or 100, 5000))
         return {"lastUpdateId": market.revision, "bids": words.book_side(market.instrument, bids),
                 "asks": words.book_side(market.instrument, asks)}
 
     def _trades(self, params: dict[str, str]) -> Any:
         market = self._market(params)
-        limit, first = min(_integer(params, "limit", 500) or 500, 1000), _integer(params, "fromId", None)
+        limit, first = min(integer(params, "limit", 500) or 500, 1000), integer(params, "fromId", None)
         found = [trade for trade in market.trades if first is None or trade.id >= first]
         found = found[-limit:] if first is None else found[:limit]
         return [words.trade_row(market.instrument, trade) for trade in found]
 
     def _aggregate_trades(self, params: dict[str, str]) -> Any:
         market = self._market(params)
-        limit = min(_integer(params, "limit", 500) or 500, 1000)
-        first, start, end = (_integer(params, name, None) for name in ("fromId", "startTime", "endTime"))
+        limit = min(integer(params, "limit", 500) or 500, 1000)
+        first, start, end = (integer(params, name, None) for name in ("fromId", "startTime", "endTime"))
         found = [trade for trade in market.trades if (first is None or trade.id >= first)
                  and (start is None or trade.time >= start) and (end is None or trade.time <= end)]
         found = found[-limit:] if first is None and start is None else found[:limit]
@@ -135,12 +156,12 @@ class Binance(BinanceStreams):
         if "symbol" in params:
             return self.day_row(self._market(params))
         return [self.day_row(self.exchange.markets[instrument.symbol]) for instrument in self.exchange.listed()
-                if not instrument.is_perpetual]
+                if self.serves(instrument)]
 
     def _book_ticker(self, params: dict[str, str]) -> Any:
         markets = [self._market(params)] if "symbol" in params else [
             self.exchange.markets[instrument.symbol] for instrument in self.exchange.listed()
-            if not instrument.is_perpetual]
+            if self.serves(instrument)]
         rows = [{"symbol": row["symbol"], **{name: row[name] for name in ("bidPrice", "bidQty", "askPrice", "askQty")}}
                 for row in map(self.day_row, markets)]
         return rows[0] if "symbol" in params else rows
@@ -163,7 +184,7 @@ class Binance(BinanceStreams):
             raise Refused(-1100, "Illegal characters found in parameter 'newClientOrderId'; legal range is "
                                  "'^[a-zA-Z0-9-_]{1,36}$'.")
         is_limit = kind in ("LIMIT", "LIMIT_MAKER", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT")
-        price = _decimal(params, "price") if is_limit else None
+        price = decimal(params, "price") if is_limit else None
         if kind in ("LIMIT", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT") and (
                 params.get("timeInForce") not in ("GTC", "IOC", "FOK")):
             raise Refused(-1115, "Invalid timeInForce.")
@@ -173,16 +194,15 @@ class Binance(BinanceStreams):
             above = (side == "buy") == kind.startswith("STOP_LOSS")
         return Request(
             market.instrument.symbol, side, "limit" if is_limit else "market",
-            quantity=None if spends else _decimal(params, "quantity"), price=price,
+            quantity=None if spends else decimal(params, "quantity"), price=price,
             time_in_force="POST" if kind == "LIMIT_MAKER" else params.get("timeInForce", "GTC"),
             client_id=client_id or f"web_{self.exchange.now}_{len(self.exchange.trading.orders)}",
-            stop_price=_decimal(params, "stopPrice") if kind in STOPS else None, triggers_above=above,
-            quote_quantity=_decimal(params, "quoteOrderQty") if spends else None, label=kind)
+            stop_price=decimal(params, "stopPrice") if kind in STOPS else None, triggers_above=above,
+            quote_quantity=decimal(params, "quoteOrderQty") if spends else None, label=kind)
 
     def _place(self, account: Account, params: dict[str, str]) -> Any:
         order = self.exchange.trading.place(account, self._request(params))
-        kind = params.get("newOrderRespType", "FULL" if params["type"] in ("MARKET", "LIMIT") else "ACK")
-        return words.placed_row(order, self.exchange.now, full=kind == "FULL")
+        return self.placed_row(order, params)
 
     def _test(self, account: Account, params: dict[str, str]) -> Any:
         self._request(params)
@@ -192,7 +212,7 @@ class Binance(BinanceStreams):
               by_client: str = "origClientOrderId") -> Order | None:
         market = self._market(params)
         if params.get(by):
-            order = self.exchange.trading.by_id(account, _integer(params, by) or 0)
+            order = self.exchange.trading.by_id(account, integer(params, by) or 0)
         elif params.get(by_client):
             order = self.exchange.trading.by_client_id(account, params[by_client])
         else:
@@ -202,17 +222,17 @@ class Binance(BinanceStreams):
     def _order(self, account: Account, params: dict[str, str]) -> Any:
         if (order := self._find(account, params)) is None:
             raise Refused(-2013, "Order does not exist.")
-        return words.order_row(order)
+        return self.order_row(order)
 
     def _cancel(self, account: Account, params: dict[str, str]) -> Any:
         order = self.exchange.trading.cancel(account, self._find(account, params))
-        return words.cancelled_row(order, self.exchange.now)
+        return self.cancelled_row(order)
 
     def _cancel_all(self, account: Account, params: dict[str, str]) -> Any:
         open_orders = self.exchange.trading.open_orders(account, self._market(params).instrument.symbol)
         if not open_orders:
             raise Refused(-2011, "Unknown order sent.")
-        return [words.cancelled_row(self.exchange.trading.cancel(account, order), self.exchange.now)
+        return [self.cancelled_row(self.exchange.trading.cancel(account, order))
                 for order in open_orders]
 
     def _cancel_replace(self, account: Account, params: dict[str, str]) -> Any:
@@ -224,50 +244,52 @@ class Binance(BinanceStreams):
             raise Refused(-2022, "Order cancel-replace failed.") from refusal
         placed = self.exchange.trading.place(account, request)
         return {"cancelResult": "SUCCESS", "newOrderResult": "SUCCESS",
-                "cancelResponse": words.cancelled_row(cancelled, self.exchange.now),
+                "cancelResponse": self.cancelled_row(cancelled),
                 "newOrderResponse": words.placed_row(placed, self.exchange.now, full=True)}
 
     def _amend(self, account: Account, params: dict[str, str]) -> Any:
         order = self._find(account, params)
-        quantity = _decimal(params, "newQty")
+        quantity = decimal(params, "newQty")
         if order is not None and quantity >= order.quantity * order.instrument.quantity_increment:
             raise Refused(-2038, "The requested action would change no state; rejecting.")
         amended = self.exchange.trading.amend(account, order, quantity=quantity)
         return {"transactTime": self.exchange.now, "executionId": amended.amendments,
-                "amendedOrder": words.order_row(amended)}
+                "amendedOrder": self.order_row(amended)}
 
     def _open_orders(self, account: Account, params: dict[str, str]) -> Any:
         symbol = self._market(params).instrument.symbol if params.get("symbol") else None
-        return [words.order_row(order) for order in self.exchange.trading.open_orders(account, symbol)]
+        return [self.order_row(order) for order in self.exchange.trading.open_orders(account, symbol)
+                if self.serves(order.instrument)]
 
     def _all_orders(self, account: Account, params: dict[str, str]) -> Any:
-        market, limit = self._market(params), _integer(params, "limit", 500) or 500
-        first, start, end = (_integer(params, name, None) for name in ("orderId", "startTime", "endTime"))
+        market, limit = self._market(params), integer(params, "limit", 500) or 500
+        first, start, end = (integer(params, name, None) for name in ("orderId", "startTime", "endTime"))
         found = [order for order in self.exchange.trading.orders_of(account, market.instrument.symbol)
                  if (first is None or order.id >= first) and (start is None or order.created >= start)
                  and (end is None or order.created <= end)]
         found = found[-limit:] if first is None and start is None else found[:limit]
-        return [words.order_row(order) for order in found]
+        return [self.order_row(order) for order in found]
 
     def _my_trades(self, account: Account, params: dict[str, str]) -> Any:
-        market, limit = self._market(params), _integer(params, "limit", 500) or 500
-        first, start, end, of = (_integer(params, name, None) for name in ("fromId", "startTime", "endTime", "orderId"))
+        market, limit = self._market(params), integer(params, "limit", 500) or 500
+        first, start, end, of = (integer(params, name, None) for name in ("fromId", "startTime", "endTime", "orderId"))
         found = [(order, fill) for order, fill in self.exchange.trading.fills_of(account, market.instrument.symbol)
                  if (first is None or fill.trade_id >= first) and (start is None or fill.time >= start)
                  and (end is None or fill.time <= end) and (of is None or order.id == of)]
         found = found[-limit:] if first is None and start is None else found[:limit]
-        return [words.fill_row(order, fill) for order, fill in found]
+        return [self.fill_row(order, fill) for order, fill in found]
 
     def _fees(self, account: Account, params: dict[str, str]) -> Any:
         return [{"symbol": symbol_id(i.symbol), "makerCommission": str(i.maker_fee),
-                 "takerCommission": str(i.taker_fee)} for i in self.exchange.listed() if not i.is_perpetual]
+                 "takerCommission": str(i.taker_fee)} for i in self.exchange.listed() if self.serves(i)]
 
 
-def _answered(work: Callable[[], Any]) -> Answer:
+def answered(work: Callable[[], Any], refusals: dict[Reason, tuple[int, str]]) -> Answer:
+    """Answer with what is found, or with the refusal."""
     try:
         return Answer.json(work())
     except Rejected as refusal:
-        code, text = words.REFUSALS[refusal.reason]
+        code, text = refusals[refusal.reason]
         return Answer.json({"code": code, "msg": text}, 400)
     except Refused as refusal:
         return Answer.json({"code": refusal.code, "msg": refusal.words}, refusal.status)
@@ -280,7 +302,8 @@ def _permissions(account: Account, params: dict[str, str]) -> Any:
             "enableSpotAndMarginTrading": True, "enablePortfolioMarginTrading": False}
 
 
-def _integer(params: dict[str, str], name: str, *default: int | None) -> int | None:
+def integer(params: dict[str, str], name: str, *default: int | None) -> int | None:
+    """Return a parameter; one without a default must be there."""
     if name not in params and default:
         return default[0]
     try:
@@ -289,7 +312,8 @@ def _integer(params: dict[str, str], name: str, *default: int | None) -> int | N
         raise Refused(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.") from None
 
 
-def _decimal(params: dict[str, str], name: str) -> Decimal:
+def decimal(params: dict[str, str], name: str) -> Decimal:
+    """Return a parameter that must be there, of at most eight decimals."""
     try:
         number = Decimal(params[name])
     except (KeyError, InvalidOperation):

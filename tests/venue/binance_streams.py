@@ -35,7 +35,10 @@ class BinanceStreams(Front):
                  failures: list[Exception]) -> None:
         super().__init__(exchange, clock, faults, closing, failures)
         self.symbols = {symbol_id(symbol): symbol for symbol, market in exchange.markets.items()
-                         if not market.instrument.is_perpetual}
+                         if self.serves(market.instrument)}
+
+    def serves(self, instrument: Instrument) -> bool:
+        return not instrument.is_perpetual
 
     def signed_in(self, key: str, text: str) -> Account:
         """Check key, signature and time of a signed request."""
@@ -118,7 +121,8 @@ class BinanceStreams(Front):
         connection.account = account.name
         connection.push(message({"id": identity, "status": 200, "result": {"subscriptionId": 0}}))
 
-    def _spread(self, topic: str, sent: Message) -> None:
+    def spread(self, topic: str, sent: Message) -> None:
+        """Send to everybody who has asked for a topic."""
         for connection in self.hub.watched(topic):
             connection.push(sent)
 
@@ -130,12 +134,12 @@ class BinanceStreams(Front):
                 body = {"e": channel, "E": trade.time, "s": symbol_id(i.symbol), "p": i.price(trade.price),
                         "q": i.quantity(trade.quantity), "T": trade.time, "m": trade.side == "sell", "M": True}
                 body |= ({"t": trade.id} if channel == "trade" else {"a": trade.id, "f": trade.id, "l": trade.id})
-                self._spread(f"{name}@{channel}", message(body, "watch_trades", i.symbol))
+                self.spread(f"{name}@{channel}", message(body, "watch_trades", i.symbol))
 
     def send_candle(self, instrument: Instrument, duration: int, topic: str, candle: Candle, *,
                     is_closed: bool) -> None:
         event = words.kline_event(instrument, candle, duration, self.exchange.now, is_closed=is_closed)
-        self._spread(topic, message(event, "watch_ohlcv", instrument.symbol, closes_candle=is_closed))
+        self.spread(topic, message(event, "watch_ohlcv", instrument.symbol, closes_candle=is_closed))
 
     def send_depth(self, instrument: Instrument, changed: Changed) -> None:
         name = symbol_id(instrument.symbol)
@@ -143,7 +147,7 @@ class BinanceStreams(Front):
                         "b": words.book_side(instrument, changed.bids),
                         "a": words.book_side(instrument, changed.asks)}, "watch_order_book", instrument.symbol)
         for channel in ("depth", "depth@100ms"):
-            self._spread(f"{name.lower()}@{channel}", sent)
+            self.spread(f"{name.lower()}@{channel}", sent)
 
     def send_ticker(self, market: Market) -> None:
         i = market.instrument
@@ -151,23 +155,24 @@ class BinanceStreams(Front):
         if self.hub.watched(f"{name}@ticker"):
             row = self.day_row(market)
             event = {"e": "24hrTicker", "E": self.exchange.now, "s": row["symbol"], "p": row["priceChange"],
-                     "P": row["priceChangePercent"], "w": row["weightedAvgPrice"], "x": row["prevClosePrice"],
-                     "c": row["lastPrice"], "Q": row["lastQty"], "b": row["bidPrice"], "B": row["bidQty"],
-                     "a": row["askPrice"], "A": row["askQty"], "o": row["openPrice"], "h": row["highPrice"],
+                     "P": row["priceChangePercent"], "w": row["weightedAvgPrice"], "x": row.get("prevClosePrice"),
+                     "c": row["lastPrice"], "Q": row["lastQty"], "b": row.get("bidPrice"), "B": row.get("bidQty"),
+                     "a": row.get("askPrice"), "A": row.get("askQty"), "o": row["openPrice"], "h": row["highPrice"],
                      "l": row["lowPrice"], "v": row["volume"], "q": row["quoteVolume"], "O": row["openTime"],
                      "C": row["closeTime"], "F": row["firstId"], "L": row["lastId"], "n": row["count"]}
-            self._spread(f"{name}@ticker", message(event, "watch_ticker", i.symbol))
+            self.spread(f"{name}@ticker", message(event, "watch_ticker", i.symbol))
         if self.hub.watched(f"{name}@miniTicker"):
             row = self.day_row(market)
             event = {"e": "24hrMiniTicker", "E": self.exchange.now, "s": row["symbol"], "c": row["lastPrice"],
                      "o": row["openPrice"], "h": row["highPrice"], "l": row["lowPrice"], "v": row["volume"],
                      "q": row["quoteVolume"]}
-            self._spread(f"{name}@miniTicker", message(event, "watch_ticker", i.symbol))
-        if self.hub.watched(f"{name}@bookTicker"):
-            row = self.day_row(market)
-            event = {"u": market.revision, "s": row["symbol"], "b": row["bidPrice"], "B": row["bidQty"],
-                     "a": row["askPrice"], "A": row["askQty"]}
-            self._spread(f"{name}@bookTicker", message(event, "watch_bids_asks", i.symbol))
+            self.spread(f"{name}@miniTicker", message(event, "watch_ticker", i.symbol))
+        bids, asks = market.levels(1)
+        if bids and asks and self.hub.watched(f"{name}@bookTicker"):
+            event = {"e": "bookTicker", "E": self.exchange.now, "T": self.exchange.now, "u": market.revision,
+                     "s": symbol_id(i.symbol), "b": i.price(bids[0][0]), "B": i.quantity(bids[0][1]),
+                     "a": i.price(asks[0][0]), "A": i.quantity(asks[0][1])}
+            self.spread(f"{name}@bookTicker", message(event, "watch_bids_asks", i.symbol))
 
     def send_order(self, connection: Connection, order: Order, what: str, fill: Fill | None) -> None:
         event = words.execution_report(order, what, fill, self.exchange.now)

@@ -16,17 +16,42 @@ from urllib.parse import urlsplit
 
 
 def connect(venue: str, url: str, *, key: str = "key", secret: str = "s3cret", passphrase: str = "phrase",
-            **config: Any) -> Any:
+            perpetuals: bool = False, errors_as_at_home: bool = False, **config: Any) -> Any:
     """Return a ccxt.pro client of a venue that this server plays. `config` goes to ccxt; without a key
-    (key="") it is a public client."""
+    (key="") it is a public client.
+
+    Args:
+        perpetuals: are listed by OKX and Bybit in any case, by Binance if asked for.
+        errors_as_at_home: see `know_errors`.
+    """
     import ccxt.pro
 
     keys = {"apiKey": key, "secret": secret, "password": passphrase} if key else {}
     client = getattr(ccxt.pro, venue)({"timeout": 5000, **keys, **config})
-    return place(client, url)
+    place(client, url, perpetuals=perpetuals)
+    if errors_as_at_home:
+        know_errors(client)
+    return client
 
 
-def place(client: Any, url: str) -> Any:
+def know_errors(client: Any) -> None:
+    """Let ccxt's Binance tell errors as it does at Binance's own addresses.
+
+    It looks up some codes (−1008, −2021, −2022, −2026, most of the futures') by the address that was asked, which
+    here is a loopback: without this they are plain `ExchangeError`s. Nothing else is changed.
+    """
+    if client.id != "binance":
+        return
+    own = client.get_exceptions_by_url
+
+    def by_address_at_home(url: str, kind: str) -> Any:
+        part = "fapi" if "/binance/fapi/" in (url or "") else "api"
+        return own(f"https://{part}.{client.hostname or 'binance.com'}/", kind)
+
+    client.get_exceptions_by_url = by_address_at_home
+
+
+def place(client: Any, url: str, *, perpetuals: bool = False) -> Any:
     """Point a ccxt client (sync, async or pro) at the venue; do it before its first call."""
     close_all(client, url)
     stream = url.replace("http", "ws", 1)
@@ -42,8 +67,9 @@ def place(client: Any, url: str) -> Any:
                 # The word /stream decides that it is spot.
                 api["ws"]["spot"] = f"{stream}/binance/stream/ws"
                 api["ws"]["ws-api"]["spot"] = f"{stream}/binance/ws-api/v3"
+                api["ws"]["linear"] = f"{stream}/binance/fstream/ws"
             client.options.update(defaultType="spot", fetchCurrencies=False, fetchMargins=False)
-            client.options["fetchMarkets"] = {"types": ["spot"]}
+            client.options["fetchMarkets"] = {"types": ["spot", "linear"] if perpetuals else ["spot"]}
         case "okx":
             api["rest"] = f"{url}/okx"
             if "ws" in api:

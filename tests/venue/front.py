@@ -97,11 +97,19 @@ class Front:
 
     # What the exchange tells
 
+    def serves(self, instrument: Instrument) -> bool:
+        """Say whether this protocol tells of an instrument; others may share its exchange."""
+        return True
+
     def on_trade(self, market: Market, trade: Trade) -> None:
+        if not self.serves(market.instrument):
+            return
         self._moved.add(market.instrument.symbol)
         self.send_trade(market, trade)
 
     def on_order(self, order: Order, what: str, fill: Fill | None) -> None:
+        if not self.serves(order.instrument):
+            return
         self._moved.add(order.symbol)
         for connection in self.hub.of(order.account):
             self.send_order(connection, order, what, fill)

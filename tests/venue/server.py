@@ -24,6 +24,7 @@ from tests.venue.accounts import Account, account
 from tests.venue.admin import admin_routes
 from tests.venue.binance import RULES as BINANCE_RULES
 from tests.venue.binance import Binance
+from tests.venue.binance_futures import BinanceFutures
 from tests.venue.bybit import RULES as BYBIT_RULES
 from tests.venue.bybit import Bybit
 from tests.venue.clock import VenueClock
@@ -40,10 +41,10 @@ from tests.venue.trading import Rules
 from tests.venue.truth import Truth
 
 T = TypeVar("T")
-PROTOCOLS: dict[str, tuple[type[Front], Rules]] = {
-    "binance": (Binance, BINANCE_RULES),
-    "okx": (Okx, OKX_RULES),
-    "bybit": (Bybit, BYBIT_RULES),
+PROTOCOLS: dict[str, tuple[dict[str, type[Front]], Rules]] = {
+    "binance": ({"binance": Binance, "binance futures": BinanceFutures}, BINANCE_RULES),
+    "okx": ({"okx": Okx}, OKX_RULES),
+    "bybit": ({"bybit": Bybit}, BYBIT_RULES),
 }
 PULSE = 0.02
 """Wall seconds between two looks at the clock."""
@@ -156,7 +157,7 @@ class VenueServer:
     def cut_streams(self, venue: str | None = None) -> int:
         """Cut every websocket; return how many there were."""
         def cut() -> int:
-            connections = [connection for name, front in self.fronts.items() if venue in (None, name)
+            connections = [connection for front in self.fronts.values() if venue in (None, front.venue)
                            for connection in front.hub.connections]
             for connection in connections:
                 connection.cut()
@@ -172,11 +173,11 @@ class VenueServer:
         self._closing = asyncio.Event()
         app = web.Application()
         for venue, exchange in self.exchanges.items():
-            front = self.fronts[venue] = PROTOCOLS[venue][0](exchange, self.clock, self.faults, self._closing,
-                                                               self.failures)
-            if self.setup.limits:
-                front.gate.meter = Meter(LIMITS[venue])
-            app.router.add_routes(front.routes())
+            for name, protocol in PROTOCOLS[venue][0].items():
+                front = self.fronts[name] = protocol(exchange, self.clock, self.faults, self._closing, self.failures)
+                if self.setup.limits:
+                    front.gate.meter = Meter(LIMITS[venue])
+                app.router.add_routes(front.routes())
         app.router.add_routes(admin_routes(self))
         app.router.add_route("*", "/{rest:.*}", self._unknown)
         self.unknown_requests: list[str] = []

@@ -35,7 +35,7 @@ class Connection:
         self.topics: set[str] = set()
         self.account: str | None = None
         """Whose private messages it gets, once it has signed in."""
-        self.path = request.path
+        self.path, self.query = request.path, request.query
         self._socket, self._request = socket, request
         self._venue, self._faults, self._clock = venue, faults, clock
         self._outbox: deque[Message] = deque()

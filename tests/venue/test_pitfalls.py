@@ -95,6 +95,16 @@ def test_errors_are_not_the_same_on_every_venue(venue, kind, error):
     assert orders == (kind in ("lost_reply", "timeout_after"))
 
 
+@pytest.mark.parametrize(("at_home", "is_retryable"), [(False, False), (True, True)])
+def test_ccxt_tells_some_errors_of_binance_by_the_address_that_was_asked(at_home, is_retryable):
+    async def scenario(venue, client):
+        venue.faults.add("overloaded", on="create_order")
+        return await refused(client, BTC, "market", "buy", 0.1)
+
+    raised = on_venue(scenario, client={"errors_as_at_home": at_home})
+    assert issubclass(raised, ccxt.OperationFailed) == is_retryable
+
+
 def test_an_empty_429_of_okx_is_an_exchange_that_is_not_available():
     async def scenario(venue, client):
         venue.faults.add("status", on="create_order", status=429)

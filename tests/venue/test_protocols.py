@@ -19,7 +19,12 @@ FIND = {"binance": lambda identity: {"origClientOrderId": identity},
         "bybit": lambda identity: {"orderLinkId": identity, "acknowledged": True}}
 ACKNOWLEDGED = {"acknowledged": True}
 every_venue = pytest.mark.parametrize("venue", ["binance", "okx", "bybit"])
-with_perpetuals = pytest.mark.parametrize("venue", ["okx", "bybit"])
+with_perpetuals = pytest.mark.parametrize("venue", ["binance", "okx", "bybit"])
+
+
+def listed(venue):
+    """What a client needs to list perpetuals."""
+    return {"perpetuals": True, "errors_as_at_home": True} if venue == "binance" else {}
 
 
 def both(data):
@@ -310,7 +315,7 @@ def test_a_perpetual_is_bought_valued_funded_and_closed(venue):
         return position, rate, paid, history, total, server
 
     data = both(synthetic([BTC], rows=700, seed=2))
-    position, rate, paid, history, total, server = on_venue(scenario, venue=venue, data=data)
+    position, rate, paid, history, total, server = on_venue(scenario, venue=venue, data=data, client=listed(venue))
     assert position["side"] == "long"
     assert position["contracts"] * position["contractSize"] == pytest.approx(0.1)
     assert history[-1]["fundingRate"] == rate["fundingRate"]
@@ -326,11 +331,11 @@ def test_a_perpetual_needs_margin(venue):
     async def scenario(server, client):
         with pytest.raises(ccxt.InsufficientFunds):
             await client.create_order(PERPETUAL, "market", "buy", 100 if venue == "okx" else 1)
-        await client.set_leverage(50, PERPETUAL, {"mgnMode": "cross"})
+        await client.set_leverage(50, PERPETUAL, {"mgnMode": "cross"} if venue == "okx" else {})
         await client.create_order(PERPETUAL, "market", "buy", 100 if venue == "okx" else 1)
         return server.truth.positions()[PERPETUAL]
 
-    held = on_venue(scenario, venue=venue, data=both(steady(volume=100)),
+    held = on_venue(scenario, venue=venue, data=both(steady(volume=100)), client=listed(venue),
                     accounts=lambda: (account(balances={"USDT": 2000}),))
     assert held == (100 if venue == "okx" else 1)
 
@@ -346,3 +351,40 @@ def test_okx_cancels_everything_when_its_dead_man_s_switch_is_not_asked_again():
         return before
 
     assert on_venue(scenario, venue="okx") == 1
+
+
+def test_binance_s_perpetuals_are_watched_and_traded_beside_its_spot_markets_of_the_same_name():
+    async def scenario(server, client):
+        swap = {"type": "swap"}
+        watching = [asyncio.ensure_future(watch) for watch in (
+            client.watch_orders(PERPETUAL), client.watch_my_trades(PERPETUAL), client.watch_balance(swap),
+            client.watch_trades(PERPETUAL), client.watch_trades(BTC))]
+        await asyncio.sleep(0.5)
+        await client.create_order(PERPETUAL, "market", "sell", 0.1, None, {"clientOrderId": "abc123"})
+        resting = await client.create_order(PERPETUAL, "limit", "buy", 0.1, 30_000, {"postOnly": True})
+        edited = await client.edit_order(resting["id"], PERPETUAL, "limit", "buy", 0.2, 31_000)
+        stop = await client.create_order(PERPETUAL, "market", "buy", 0.1, None, {"stopLossPrice": 50_000})
+        open_orders = await client.fetch_open_orders(PERPETUAL)
+        waiting = await client.fetch_open_orders(PERPETUAL, params={"trigger": True})
+        await client.cancel_order(stop["id"], PERPETUAL, {"trigger": True})
+        await first(server, lambda: asyncio.shield(watching[-1]))
+        with pytest.raises(ccxt.OrderNotFillable):
+            await client.create_order(PERPETUAL, "limit", "buy", 0.1, 41_000, {"postOnly": True})
+        book = await first(server, lambda: client.watch_order_book(PERPETUAL))
+        ticker = await client.fetch_ticker(PERPETUAL)
+        positions = await client.fetch_positions([PERPETUAL])
+        return edited, open_orders, waiting, await asyncio.gather(*watching), positions, book, ticker, server
+
+    edited, open_orders, waiting, watched, positions, book, ticker, server = on_venue(
+        scenario, data=both(steady()), client=listed("binance"))
+    orders, fills, balance, swaps, spots = watched
+    assert [(row["id"], row["amount"], row["price"]) for row in open_orders] == [(edited["id"], 0.2, 31_000)]
+    assert [row["triggerPrice"] for row in waiting] == [50_000]
+    assert orders[0]["clientOrderId"] == "abc123"
+    assert (fills[0]["symbol"], fills[0]["fee"]["currency"]) == (PERPETUAL, "USDT")
+    assert balance["USDT"]["total"] < 100_000
+    assert positions[0]["side"] == "short"
+    assert (swaps[0]["symbol"], spots[0]["symbol"]) == (PERPETUAL, BTC)
+    assert book["bids"][0][0] < book["asks"][0][0]
+    assert ticker["symbol"] == PERPETUAL
+    assert server.unknown_requests == []
