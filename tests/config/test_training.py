@@ -1,13 +1,17 @@
 """`main.py train` from settings to artefact: run folders, resume, warm start, refusals."""
 
+import importlib.util
 import json
+import re
 
 import pytest
+from typer.testing import CliRunner
 
 from config.settings import ROOT
 from config.training import run_training
 from config.training_settings import load_training
 from engine.errors import PluginError, SettingsError
+from main import app
 from models.artefact import load_artefact
 
 EXAMPLE = ROOT / "config" / "examples" / "training" / "krnn.toml"
@@ -85,3 +89,24 @@ def test_two_stages_follow_each_other(tmp_path, first, second, key):
     assert cards[0].trained_until == cards[1].trained_until
     with pytest.raises(SettingsError, match=f"{key} is missing"):
         run_training(second, load_training(folder / f"{second}.toml", small))
+
+
+def test_a_logger_that_is_not_installed_is_named_before_training(tmp_path):
+    if importlib.util.find_spec("mlflow") is not None:
+        pytest.skip("mlflow is installed")
+    with pytest.raises(SettingsError, match="mlflow is not installed; install it with pip, or leave log.mlflow out"):
+        run_training("krnn", settings(tmp_path, "log.mlflow=here"))
+
+
+def test_the_command_trains_and_says_what_came_of_it(tmp_path):
+    changes = [part for change in (*SMALL, f"train.folder={tmp_path}") for part in ("--set", change)]
+    done = CliRunner().invoke(app, ["train", "krnn", str(EXAMPLE), *changes, "--json", str(tmp_path / "out.json")])
+
+    assert done.exit_code == 0, done.output
+    assert re.search(r"2 epochs, \d+ steps; the best by rank_ic was epoch [12]", done.output)
+    said = json.loads((tmp_path / "out.json").read_text())
+    assert (said["epochs"], said["metric"], said["is_finished"]) == (2, "rank_ic", True)
+    both = ["train", "krnn", str(EXAMPLE), "--resume", "x", "--warm-start", "y"]
+    refused = CliRunner().invoke(app, both)
+    assert refused.exit_code == 2
+    assert "both --resume and --warm-start are given" in refused.output
