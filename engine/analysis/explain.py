@@ -357,10 +357,21 @@ class _PairSteps:
                 continue
             amount = side * sign * one.quantity * size
             work._books.book(made, symbol, held=amount, cash=-amount * other - side * one.fee, shares=shares)
-            # That it filled elsewhere than the part that both have is the work of two causes at once.
-            work._books.book(made, symbol, cash=-amount * (one.price - other), shares=only(Part.INTERACTION))
+            # That it filled elsewhere than the part that both have is the work of two causes at once, unless it is one.
+            cross = self._price_part() if one.price != other else Part.INTERACTION
+            is_one = set(shares) == {cross}
+            work._books.book(
+                made, symbol, cash=-amount * (one.price - other), shares=only(cross if is_one else Part.INTERACTION))
         if rest.quantity:
-            self._say("the fee was taken out of what was bought" if Part.FEE in short else missing(self._pair))
+            words = "the fee was taken out of what was bought" if Part.FEE in short else missing(self._pair)
+            self._say("" if Part.LATENCY in short else words)
+
+    def _price_part(self) -> Part:
+        """Return why what both filled has another price in A than in B."""
+        mine, theirs = self._slices.both[-1]
+        if mine.reference != theirs.reference:
+            return self._work._causes.of_fill(self._pair, mine, theirs)[0]
+        return Part.FILL_PRICE
 
     def _why_short(self, short: Decimal) -> Part:
         """Return why one run's order filled less than the other's although it asked for as much."""
@@ -369,11 +380,15 @@ class _PairSteps:
         a, b = self._pair.a, self._pair.b
         is_cut = any(order is not None and order.ending.startswith("reduced") for order in (a, b))
         if is_cut and self._slices.both:  # cash did not go as far, at the price at which it filled
-            mine, theirs = self._slices.both[0]
-            if mine.reference != theirs.reference:
-                return self._work._causes.of_fill(self._pair, mine, theirs)[0]
+            mine, theirs = self._slices.both[-1]
             if mine.price != theirs.price:
-                return Part.FILL_PRICE
+                return self._price_part()
+        if a is not None and b is not None:
+            less = min(a, b, key=lambda order: order.filled)
+            is_under_way = less.row.type == "market" and not less.deals and not less.ending
+            if is_under_way and a.latency != b.latency:
+                self._say("still on its way when the period ended")
+                return Part.LATENCY
         return Part.NO_FILL
 
     def _fee_was_taken_out(self, short: Decimal) -> bool:
