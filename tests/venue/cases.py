@@ -30,6 +30,14 @@ def on_venue(scenario: Callable[[VenueServer, Any], Awaitable[T]], *, venue: str
     return asyncio.run(run())
 
 
+async def signed_in(server: VenueServer, front: str, topics: int = 0) -> None:
+    """Wait until the client's private stream is open and has asked for so many topics."""
+    while not any(connection.account and len(connection.topics) >= topics
+                  for connection in server.fronts[front].hub.connections):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)   # for the answer to reach the client
+
+
 async def first(server: VenueServer, watch: Callable[[], Awaitable[T]], *, step: int = 10_000) -> T:
     """Return what `watch` gives first, letting virtual time pass until it does."""
     task = asyncio.ensure_future(watch())

@@ -7,7 +7,7 @@ import ccxt
 import pytest
 
 from tests.venue.accounts import account
-from tests.venue.cases import first, on_venue
+from tests.venue.cases import first, on_venue, signed_in
 from tests.venue.client import connect
 from tests.venue.server import VenueServer
 from tests.venue.sources import steady, synthetic
@@ -211,7 +211,7 @@ def test_everything_is_watched_over_websockets():
     async def scenario(venue, client):
         watching = [asyncio.ensure_future(watch) for watch in (
             client.watch_orders(), client.watch_my_trades(), client.watch_balance())]
-        await asyncio.sleep(0.2)
+        await signed_in(venue, "binance")
         await client.create_order(BTC, "limit", "buy", 0.5, 40_000, {"clientOrderId": "abc"})
         candle = await first(venue, lambda: client.watch_ohlcv(BTC, "1m"))
         trade = await first(venue, lambda: client.watch_trades(BTC))

@@ -8,7 +8,7 @@ import ccxt
 import pytest
 
 from tests.venue.accounts import account
-from tests.venue.cases import first, on_venue
+from tests.venue.cases import first, on_venue, signed_in
 from tests.venue.client import connect, replace_hosts
 from tests.venue.server import VenueServer
 from tests.venue.sources import MarketData, steady, synthetic
@@ -195,7 +195,7 @@ def test_everything_is_watched(venue):
             await client.watch_balance()   # begins with a snapshot
         private = [asyncio.ensure_future(watch) for watch in (
             client.watch_orders(BTC), client.watch_my_trades(BTC), client.watch_balance())]
-        await asyncio.sleep(0.3)
+        await signed_in(server, venue, {"binance": 0, "okx": 2, "bybit": 3}[venue])
         await client.create_order(BTC, "market", "buy", 0.1, None, {"clientOrderId": "abc123"})
         orders, fills, balance = await asyncio.gather(*private)
         candles = await first(server, lambda: client.watch_ohlcv(BTC, "1m"))
@@ -204,7 +204,11 @@ def test_everything_is_watched(venue):
         ticker = await first(server, lambda: client.watch_ticker(BTC))
         for _ in range(10):
             await first(server, lambda: client.watch_order_book(BTC), step=7_000)
-        await asyncio.sleep(0.3)   # the last of what is on its way
+        price = server.exchange.markets[BTC].instrument.price
+        for _ in range(500):   # the last message may still be on its way
+            if client.orderbooks[BTC]["asks"][0][0] == float(price(server.truth.levels(BTC)[1][0][0])):
+                break
+            await asyncio.sleep(0.01)
         return orders, fills, balance, candles, trades, book, ticker, client.orderbooks[BTC], server
 
     orders, fills, balance, candles, trades, book, ticker, last_book, server = on_venue(
@@ -359,7 +363,7 @@ def test_binance_s_perpetuals_are_watched_and_traded_beside_its_spot_markets_of_
         watching = [asyncio.ensure_future(watch) for watch in (
             client.watch_orders(PERPETUAL), client.watch_my_trades(PERPETUAL), client.watch_balance(swap),
             client.watch_trades(PERPETUAL), client.watch_trades(BTC))]
-        await asyncio.sleep(0.5)
+        await signed_in(server, "binance futures")
         await client.create_order(PERPETUAL, "market", "sell", 0.1, None, {"clientOrderId": "abc123"})
         resting = await client.create_order(PERPETUAL, "limit", "buy", 0.1, 30_000, {"postOnly": True})
         edited = await client.edit_order(resting["id"], PERPETUAL, "limit", "buy", 0.2, 31_000)
