@@ -54,8 +54,6 @@ class PaperVenue:
         self._last_arrival = 0
         self._seen: set[int] = set()
         self._count = 0
-        self.session = ""
-        """Part of every trade id, so that two lives of a session never give one id twice."""
         self.now = 0
         self._reports: list[Report] = []
         self._history: dict[int, list[Report]] = {}
@@ -141,6 +139,8 @@ class PaperVenue:
         for each in known.orders:
             message = each.message
             self._seen.add(message.order_id)
+            # An order's executions are known by their ids, those of the life before among them.
+            self._count = max([self._count, *(int(identity[1:]) for identity in each.trade_ids)])
             if each.status in ("in_flight", "unresolved"):
                 reason = "never reached the venue: the session ended first"
                 self._tell(Report(ReportKind.REJECTED, self.now, self.now, message.order_id, reason))
@@ -346,8 +346,7 @@ class PaperVenue:
         else:
             self._forget(held)
         self._count += 1
-        trade_id = f"{self.session}p{self._count}"
-        report = fill_report(order, lots, ticks, self.now, held.sent_at, trade_id, fee, currency)
+        report = fill_report(order, lots, ticks, self.now, held.sent_at, f"p{self._count}", fee, currency)
         self._tell(report.as_maker() if is_maker else report.as_taker(held.mid, best, untouched))
 
     # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -74,7 +74,7 @@ class VenueQuestions:
                 order for order in everything
                 if order.get("clientOrderId") == client_order_id and order["id"] not in known
             ]
-            found.sort(key=lambda order: order.get("timestamp") or 0)
+            found.sort(key=_by_age)
         return found
 
     async def _order(self, symbol: str, client_order_id: str) -> dict[str, Any]:
@@ -168,6 +168,12 @@ class VenueQuestions:
                 f"read, and nothing else"
             )
         return "the keys may not withdraw"
+
+
+def _by_age(order: dict[str, Any]) -> tuple[int, bool, int, str]:
+    """Sort orders of one client order id by age: of two of one millisecond, the one that is open replaced the other."""
+    identity = str(order["id"])
+    return order.get("timestamp") or 0, order.get("status") == "open", len(identity), identity
 
 
 def _is_emulated(client: Any) -> bool:

@@ -11,10 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 from engine.bars import Stream, iso
 from engine.errors import SettingsError
 from engine.interfaces import ForcedOrders
+from engine.live.broker import differences
 from engine.live.inputs import BarsClosed, ClockTold, Commanded, FeedTold, ForecastsTimed, Input, VenueTold
 from engine.live.messages import OrderMessage
 from engine.live.ports import Known
-from engine.live.reports import Report, ReportKind
+from engine.live.reports import Report
 from engine.live.streams import LiveStreams
 from engine.risk import RiskGate
 from engine.risk.facts import CANCEL, FLATTEN, REFUSE, Refusal
@@ -180,9 +181,9 @@ class LiveCore:
         assert broker is not None, "only a broker that deals with a venue is told of reports"
         events = broker.apply(report)
         self.running.guard.call("", lambda: desk.handle(events))
-        if report.kind is ReportKind.DIFFERENCE:
-            self._alert(report.time, "error", "reconciliation", report.note)
-            self._watch.halt(report.note, RECONCILIATION, time=report.time, symbol=report.symbol)
+        for found in differences(events):
+            self._alert(found.time, "error", "reconciliation", found.note)
+            self._watch.halt(found.note, RECONCILIATION, time=found.time, symbol=found.symbol)
         if events and self._has_traded:
             self.running.guard.call("", lambda: self._watch.after(self.running.moment.time))
 

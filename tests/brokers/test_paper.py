@@ -431,7 +431,10 @@ def test_after_a_restart_accepted_orders_go_on_and_those_on_their_way_never_arri
         ("rejected", "never reached the venue: the session ended first")
     ]
     again.book([(9_999, 100)], [(10_001, 100)])
-    assert again.trade(9_999, 120, "sell") == [("filled", 20, 9_999)], "at the back of the queue"
+    again.now += MS
+    (fill,) = again.venue.on_trade(Trade("BTC/USDT", 0, 0, 99.99, 0.12, "sell", "x"), again.now)
+    assert (fill.lots, fill.ticks) == (20, 9_999), "at the back of the queue"
+    assert fill.trade_id == "p2", "p1 was the life's before"
     assert again.trade(9_900, 1, "sell")[-2:] == [("triggered", ""), ("filled", 100, 9_999)]
     assert again.venue.ledger.position("BTC/USDT") == 21
 

@@ -94,18 +94,22 @@ def compare(url: str, folder: Path) -> tuple[int, tuple[str, ...]]:
     for order in orders:
         there.setdefault(order["client_id"], []).append(order)
     for name, found in there.items():
-        if len(found) > 1:
+        # An amendment replaces an order by another of its name: once for each, and the one before is cancelled.
+        found.sort(key=lambda order: order["id"])
+        if len(found) > 1 + books["amendments"].get(name, 0) or any(
+            order["status"] not in ("cancelled", "filled") for order in found[:-1]
+        ):
             problems.append(f"{name} is at the venue {len(found)} times")
         if name not in books["orders"]:
             problems.append(f"{name} is at the venue and not in the books")
             continue
         status, filled = books["orders"][name]
-        lots = int(Decimal(found[0]["filled"]) / Decimal("0.00001"))
+        lots = int(sum(Decimal(order["filled"]) for order in found) / Decimal("0.00001"))
         if filled != lots:
             problems.append(f"{name} has filled {lots} at the venue, {filled} in the books")
-        is_open = found[0]["status"] not in ("filled", "cancelled", "expired", "rejected")
+        is_open = found[-1]["status"] not in ("filled", "cancelled", "expired", "rejected")
         if is_open != (status in ("accepted", "partially_filled")):
-            problems.append(f"{name} is {found[0]['status']} at the venue, {status} in the books")
+            problems.append(f"{name} is {found[-1]['status']} at the venue, {status} in the books")
     for name, (status, filled) in books["orders"].items():
         if name not in there and (filled or status not in ("rejected", "cancelled", "expired")):
             problems.append(f"{name} is {status} in the books and never was at the venue")

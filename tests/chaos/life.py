@@ -30,7 +30,7 @@ from engine.live.reports import Report
 from engine.live.session import Recording, Session
 from engine.live.streams import LiveStreams
 from engine.portfolio import Portfolio
-from engine.records import Batch, RunEnd, RunStart
+from engine.records import Batch, OrderMessageRow, RunEnd, RunStart
 from engine.running import Parts
 from tests.chaos.points import Point
 from tests.chaos.strategy import Restless
@@ -147,6 +147,9 @@ def live(plan: Plan, data: MarketData) -> None:
             for entry in broker._sending.sent.values() if entry.message is not None
         },
     }
+    with journal.snapshot() as reader:
+        amended = [row.client_order_id for row in reader.rows(OrderMessageRow, 1) if row.kind == "amend"]
+    books["amendments"] = {name: amended.count(name) for name in amended}
     (plan.folder / "books.json").write_text(json.dumps(books, default=str))
     session.end("interrupted")
     link.close()
