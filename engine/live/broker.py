@@ -41,6 +41,7 @@ from engine.working import WorkingOrders
 
 _NOTHING: tuple[Any, ...] = ()
 OUTSIDE = "outside"
+MOST_DOUBTFUL = 200
 _UNHEARD = (OrderStatus.IN_FLIGHT, OrderStatus.UNRESOLVED)
 
 
@@ -66,6 +67,8 @@ class VenueBroker:
         """Close time and length of every symbol's last bar."""
         self._booking = Booking(portfolio, self._bar_close_of)
         self._outside: dict[str, Decimal] = {}
+        self._doubtful: dict[int, None] = {}
+        """Orders that are filled as far as we know, and may be larger at the venue: it goes on being asked."""
         self.forced: ForcedOrders | None = None
         """Makes the orders by which a position that the venue has otherwise is put right; the desk."""
         self._apply = {
@@ -171,7 +174,8 @@ class VenueBroker:
 
     def known(self) -> Known:
         """Return what our books say, for asking the venue about it: orders it may still have, positions and cash."""
-        orders = [self._known_order(self._sending.sent[number]) for number in self.working]
+        doubtful = [number for number in self._doubtful if number not in self.working and number in self._sending.sent]
+        orders = [self._known_order(self._sending.sent[number]) for number in (*self.working, *doubtful)]
         positions = {symbol: position.lots for symbol, position in self.portfolio.positions.items()}
         cash = {currency: account.cash for currency, account in self.portfolio.accounts.items()}
         return Known(tuple(orders), positions, cash, dict(self.dust), dict(self._outside))
@@ -229,6 +233,10 @@ class VenueBroker:
             self._amended(entry, report._replace(lots=entry.asked_lots or 0, ticks=None), time)
         odd = count_execution(order, report)
         entry.trade_ids.add(report.trade_id)
+        if odd or (not order.is_open and entry.asked_lots is not None):
+            self._doubtful[order.id] = None
+            if len(self._doubtful) > MOST_DOUBTFUL:
+                del self._doubtful[next(iter(self._doubtful))]
         if odd:
             self._events.append(OrderHeld(order, time, odd))
             self._events += self._booking.money(

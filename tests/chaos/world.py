@@ -396,7 +396,7 @@ class World:
         if abs(known.cash["USDT"] - ledger.balances["USDT"]) > Decimal("1e-8"):
             yield f"books have {known.cash['USDT']} USDT, the venue {ledger.balances['USDT']}"
         there = {order.id: order for order in self.venue.open_orders()}
-        here = {each.message.order_id: each for each in known.orders}
+        here = {each.message.order_id: each for each in known.orders if each.message.order_id in broker.working}
         if set(there) != set(here):
             yield f"open at the venue {sorted(there)}, in the books {sorted(here)}"
         for number in set(there) & set(here):

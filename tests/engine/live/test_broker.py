@@ -263,6 +263,17 @@ def test_a_fill_beyond_the_old_quantity_is_no_surprise_while_a_larger_one_is_ask
     assert order.lots == 200
 
 
+def test_the_venue_goes_on_being_asked_about_an_order_that_filled_more_than_we_knew_of(live: Session) -> None:
+    small, plain = live.sent(lots=100), live.sent(lots=1)
+    amended = live.sent(OrderType.LIMIT, lots=100, limit_ticks=9_000)
+    live.fill(small, 150)
+    live.broker.amend(amended, 1_000, lots=300, limit_ticks=9_000, stop_ticks=None)
+    live.fill(amended, 100)
+    live.fill(plain, 1)
+    assert [each.message.order_id for each in live.broker.known().orders] == [small.id, amended.id]
+    assert not live.broker.working
+
+
 def test_an_execution_without_an_id_is_an_error(live: Session) -> None:
     with pytest.raises(VenueError, match="execution of order 1 came as 5 lots at 10000 ticks with trade id ''"):
         live.fill(live.sent(), 5, trade_id="")
