@@ -160,6 +160,11 @@ class BarCloser:
         return self.next_open - self.duration if self._published else self.next_open
 
     @property
+    def last_bar(self) -> Bar | None:
+        """The bar that was published last."""
+        return self._last_bar
+
+    @property
     def is_behind(self) -> bool:
         """Whether the next bar is not final although a later one is known."""
         return self._newest > self.next_open

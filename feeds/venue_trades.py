@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from engine.bars import MINUTE, SECOND
+from engine.bars import MINUTE, SECOND, Bar
 from engine.errors import VenueError, VenueUnavailable
 from engine.live.market import Book, FundingDue, Level, Trade
 from feeds.bar_desk import BarDesk
@@ -25,6 +25,8 @@ from feeds.venue_feed import VenueFeed
 
 _FUNDING_EVERY = 30.0
 """Seconds between two looks at what a perpetual will pay next."""
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at whether trades come at all."""
 _BOOK_SILENCE = 3.0
 """Seconds that a book may stay as it is although its market has traded: its stream has stalled, and is begun anew."""
 
@@ -53,7 +55,7 @@ class VenueTrades:
         self.missed = 0
         """How often trades were lost because too many came at once."""
         self.stalled = 0
-        """Books whose stream said nothing while their market traded."""
+        """Books and trades whose stream said nothing while their market traded."""
         self.crossed = 0
         """Books that could not be: the best bid at or above the best ask."""
         self._feed = feed
@@ -67,6 +69,9 @@ class VenueTrades:
         self._shown: dict[str, tuple[Any, ...]] = {}
         self._traded_since: dict[str, float] = {}
         """When a symbol traded first since its book changed last, by a clock that only goes forward."""
+        self._judged: dict[str, int] = {}
+        """The bar of each symbol that was held against its trades last; `_looked_at` is one look ahead of it."""
+        self._looked_at: dict[str, int] = {}
         self._needs_past: set[str] = set()
         self._past_until: dict[str, int] = {}
         self._started_at = feed.now
@@ -82,6 +87,8 @@ class VenueTrades:
             group.create_task(self._watch(chunk, "watch_trades", self._sweep_trades))
         for chunk in self._chunks(of_books):
             group.create_task(self._watch(chunk, "watch_order_book", self._sweep_books))
+        if of_trades:
+            group.create_task(self._watch_unheard_trades(of_trades))
         if of_books and of_trades:
             group.create_task(self._watch_silence(set(of_books)))
         for symbol in self._feed.plan.symbols:
@@ -187,6 +194,25 @@ class VenueTrades:
             if moment > since:
                 self._publish_trade(symbol, row, received_at)
                 self._past_until[symbol] = moment
+
+    async def _watch_unheard_trades(self, symbols: Sequence[str]) -> None:
+        """Begin streams anew that told of no trade in a bar that had some: candles come by another connection."""
+        closers = {closer.stream.symbol: closer for closer in reversed(self._desk.closers)}
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            silent = [symbol for symbol in symbols if self._is_unheard(symbol, closers[self._name(symbol)].last_bar)]
+            if silent:
+                self.stalled += len(silent)
+                self._feed.tap.restart(f"{', '.join(silent[:5])} traded, and no trade was heard of")
+
+    def _is_unheard(self, symbol: str, bar: Bar | None) -> bool:
+        if bar is None or bar.volume == 0 or bar.open_time <= self._judged.get(symbol, self._started_at):
+            return False
+        if self._looked_at.get(symbol) != bar.open_time:
+            self._looked_at[symbol] = bar.open_time
+            return False  # its last trade may be on its way: at the next look
+        self._judged[symbol] = bar.open_time
+        return self._last_time.get(symbol, 0) < bar.open_time
 
     def _tell_missed(self, symbol: str, received_at: int) -> None:
         self.missed += 1

@@ -259,6 +259,17 @@ def test_no_trade_is_doubled_or_out_of_order_when_the_line_breaks():
             assert len(set(ours)) == len(ours)
 
 
+def test_trades_whose_stream_stalls_while_candles_go_on_are_heard_again():
+    with stage(listens=True) as made:
+        made.minutes(1)
+        made.venue.faults.add("ws_stall", on="watch_trades")
+        made.minutes(2)
+        made.eventually(lambda: made.feed.states()[0].reconnects)
+        made.minutes(1)
+        made.advance(30)
+        made.eventually(lambda: made.trades[-1].time > made.closed[-1].time)
+
+
 def test_a_book_never_crosses_and_is_empty_while_the_line_is_broken():
     with stage(listens=True) as made:
         made.minutes(1)
