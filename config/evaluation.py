@@ -23,7 +23,7 @@ from engine.errors import SettingsError
 from engine.forecasting.book import check_spec
 from engine.forecasting.computing import Computer
 from engine.forecasting.history import known_histories
-from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, judge, said_by
+from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, is_usable, judge, said_by
 from engine.forecasting.ranking import correlations, ranks
 from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import Forecast, Forecaster, ForecastSpec
@@ -41,7 +41,8 @@ class Evaluation:
 
     Args:
         contenders: figures by contender, the model first; left_out: baselines that could not be asked, with why.
-        by_month: rank IC of the model by month. traded: figures of the run; curve: [times, equity, benchmark].
+        by_month: rank IC of the model by month. traded: figures of the run; curve: its equity by days.
+        unusable: forecasts that were left out, for no price can do what they say.
     """
 
     artefact: str
@@ -59,6 +60,7 @@ class Evaluation:
     rank_ic: dict[str, float | None]
     traded: dict[str, Any]
     curve: dict[str, list[float]]
+    unusable: int = 0
 
 
 def evaluate(
@@ -93,9 +95,14 @@ def evaluate(
     if not len(rows):
         last = iso(int(panel.close_time.max()))
         raise SettingsError(f"no decision is left after {iso(first)}: the data end at {last}")
+    forecasts = _forecasts(settings, forecaster, panel, rows)
+    usable = np.array([is_usable(one) for one in forecasts])
+    if not usable.any():
+        raise SettingsError(f"{artefact}: none of {len(rows):,} forecasts says anything that a price can do")
+    rows, forecasts = rows[usable], [one for one, is_kept in zip(forecasts, usable, strict=True) if is_kept]
     logs = np.log(panel.column("close"))
     came = Came(logs[rows + spec.horizon] - logs[rows], panel.close_time[rows])
-    said = said_by(_forecasts(settings, forecaster, panel, rows), came.returns)
+    said = said_by(forecasts, came.returns)
     others, left_out = _baselines(panel, rows, first, spec)
     series = correlations(ranks(said.strength, came.instants), ranks(came.returns, came.instants), came.instants)
     overlapping = max(1, -(-spec.horizon // _bars_between(every, spec.timeframe)))
@@ -104,7 +111,7 @@ def evaluate(
         str(artefact), name, spec.kind.value, iso(int(came.instants.min())), iso(int(came.instants.max())), every,
         spec.horizon, panel.symbols, spec.trained_until is None or first < spec.trained_until,
         {one.name: _known(judge(one, came)) for one in (said, *others)}, left_out, _by_month(said, came),
-        _known(block_bootstrap(series, overlapping)._asdict()), *_run_figures(result),
+        _known(block_bootstrap(series, overlapping)._asdict()), *_run_figures(result), int((~usable).sum()),
     )
 
 

@@ -47,6 +47,8 @@ def evaluate(
     for name, why in made.left_out.items():
         screen.print(f"left out: {name}: {why}", soft_wrap=True)
     screen.print(table(("traded after costs", ""), pages.traded_rows(made)))
+    if made.unusable:
+        screen.print(f"left out: {made.unusable:,} forecasts of what no price can do", style="yellow")
     if made.is_contaminated:
         screen.print("contaminated: decisions lie within what the model was trained on", style="yellow")
     screen.print(f"report: {folder / 'evaluation.html'}", soft_wrap=True)

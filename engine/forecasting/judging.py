@@ -47,6 +47,14 @@ class Came(NamedTuple):
     instants: IntArray
 
 
+def is_usable(forecast: Forecast) -> bool:
+    """Return whether a forecast says numbers that a price can have: a path may end at or below 0 where a model's own
+    normalisation does not suit prices as small as 0.00001."""
+    if not np.isfinite(forecast.values).all():
+        return False
+    return forecast.spec.kind is not ForecastKind.PATHS or bool((forecast.values[:, -1, 3] > 0).all())
+
+
 def said_by(forecasts: Sequence[Forecast], returns: FloatArray) -> Said:
     """Return what forecasts of one model said; outcomes are asked for to score sample paths exactly."""
     spec = forecasts[0].spec

@@ -5,9 +5,10 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import brier_score_loss, f1_score, matthews_corrcoef, r2_score, roc_auc_score
 
-from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, calibration_error, judge
+from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, calibration_error, is_usable, judge
 from engine.forecasting.ranking import correlations, ranks
 from engine.forecasting.scores import crps_of_normal
+from engine.forecasts import Forecast, ForecastKind, ForecastSpec
 
 RNG = np.random.default_rng(7)
 RETURNS = RNG.normal(0, 0.02, 400)
@@ -77,3 +78,16 @@ def test_neighbours_that_move_together_are_resampled_together():
     slow = np.repeat(RNG.normal(0, 1, 40), 10)
     alone, together = (block_bootstrap(slow, block) for block in (1, 20))
     assert together.high - together.low > 1.8 * (alone.high - alone.low)
+
+
+def test_a_path_that_no_price_can_take_says_nothing():
+    spec = ForecastSpec("k", ForecastKind.PATHS, "1h", 8, 1, samples=2)
+
+    def said(*closes):
+        values = np.ones((2, 1, 6), np.float32)
+        values[:, 0, 3] = closes
+        return Forecast(0, spec, "A", 0, 0, 1, 1.0, values)
+
+    assert is_usable(said(1.1, 0.9))
+    assert not is_usable(said(1.1, -0.00001))
+    assert not is_usable(said(1.1, np.nan))
