@@ -93,12 +93,33 @@ class VariableSelection(nn.Module):
                 *context.shape[:-1], 1, 0
             )
         wide = [self.prescalers[name](x[name]) if name in self.prescalers else x[name] for name in self.variables]
-        single = [network(one) for network, one in zip(self.single_variable_grns.values(), wide, strict=True)]
+        single = [self._single(name, x[name], one) for name, one in zip(self.variables, wide, strict=True)]
         if self.flattened_grn is None:
             return single[0], single[0].new_ones(*single[0].shape[:-1], 1, 1)
         scores = self.flattened_grn(torch.cat(wide, dim=-1), context)
         weights = scores.softmax(dim=-1).unsqueeze(-2)  # […, 1, V]
-        return (torch.stack(single, dim=-1) * weights).sum(dim=-1), weights
+        chosen = single[0] * weights[..., 0, :1]
+        for place in range(1, len(single)):  # their stack would be the largest tensor of all, and be read four times
+            chosen = torch.addcmul(chosen, single[place], weights[..., 0, place : place + 1])
+        return chosen, weights
+
+    def _single(self, name: str, x: Tensor, wide: Tensor) -> Tensor:
+        """Return one variable through its network.
+
+        Of a real, the prescaler and what stretches its result into a skip are linear, and the real one number: their
+        product with a vector, worked out once, is all that its rows need.
+        """
+        network = self.single_variable_grns[name]
+        # In eval mode numbers are rounded where the origin's are: what is trained need not be.
+        if not self.training or name not in self.prescalers or not isinstance(network, GatedResidualNetwork):
+            out: Tensor = network(wide)
+            return out
+        resample, scaler = network.resample_norm, self.prescalers[name]
+        if resample is None:
+            return network.beside(wide, wide)
+        assert isinstance(scaler, nn.Linear)
+        stretched = torch.addcmul(resample.before_norm(scaler.bias), x, resample.before_norm(scaler.weight[:, 0]))
+        return network.beside(wide, resample.norm(stretched))
 
 
 def single_variable_network(of: TFTConfiguration, name: str, *, shared: bool = False) -> nn.Module:

@@ -203,3 +203,14 @@ def test_what_names_nothing_is_refused_before_training():
         TFTRecipe(table, split, TFTPlan(SMALL, stages=Stages({0: {"x": 1.0}})))
     with pytest.raises(DataError, match="no window is left for judging"):
         TFTRecipe(table, Split.at(259 * HOUR, 400 * HOUR), TFTPlan(SMALL))
+
+
+def test_what_is_worked_out_otherwise_in_training_is_the_same():
+    recipe = _recipe()
+    torch.manual_seed(1)
+    network = recipe.network().double()
+    batch = recipe._windows.gather(torch.arange(40))
+    inputs = recipe._inputs({**batch, "values": batch["values"].double()}).double()
+    trained, judged = network.train()(inputs), network.eval()(inputs)
+    for one, other in zip(trained.raw, judged.raw, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
