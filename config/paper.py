@@ -233,6 +233,8 @@ class _Beat:
         self._controls = Controls(
             journal, run.run_id, now=run.now, heard=commands_heard(session), kill_switch=live.kill_switch
         )
+        self._late: dict[str, set[str]] = {}
+        """Symbols whose last bar is missing, by timeframe."""
         is_wall = run.now is wall_time.time_ns  # closes of a market that is played here are not the wall's
         seconds = {
             RECONCILE: Timeframe.parse(live.reconcile_every).duration / 1e9, HEARTBEAT: live.heartbeat_seconds,
@@ -287,9 +289,12 @@ class _Beat:
             stream.symbol for stream, closed in self._session.last_closed.items()
             if stream.timeframe == timeframe and closed < due
         ]
-        if late:
-            more = f" and {len(late) - 5:,} more" if len(late) > 5 else ""
-            self._run._tell("warning", f"no {timeframe} bar that closed at {iso(due)} yet: {', '.join(late[:5])}{more}")
+        # A quiet market has no bar for hours: each symbol is told of once, until it has one again.
+        new = [symbol for symbol in late if symbol not in self._late.get(timeframe, ())]
+        self._late[timeframe] = set(late)
+        if new:
+            more = f" and {len(new) - 5:,} more" if len(new) > 5 else ""
+            self._run._tell("warning", f"no {timeframe} bar that closed at {iso(due)} yet: {', '.join(new[:5])}{more}")
 
     def _report(self) -> None:
         run = self._run

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from config.dashboard import Dashboard
 from config.jobs import report_yesterday, start_training
 from config.notifying import Notifier
 from config.onlookers import Board, Notices
-from config.paper import PaperRun
+from config.paper import PaperRun, _Beat
 from config.session import SessionFacts
 from config.settings import load_settings
 from config.watching import watchers
@@ -150,3 +151,37 @@ def test_jobs_of_the_schedule_are_done_between_inputs(tmp_path: Path) -> None:
     PaperRun(load_settings(path), lambda: Bars(30, then), watching=[Looks()], now=lambda: START).run()
     assert beats[:2] == ["running", "running"]
     assert beats[-1] == "stopped"
+
+
+def test_a_close_without_its_bar_is_told_once_until_there_is_one_again(tmp_path: Path) -> None:
+    path = tmp_path / "session.toml"
+    path.write_text(SETTINGS)
+    settings, bars, said = load_settings(path), walk(12), list[str]()
+    clock = [bars[9].close_time + HOUR // 2]
+
+    class Hears:
+        def began(self, *told: Any) -> None: ...
+        def beat(self, *told: Any) -> None: ...
+        def ended(self, state: str) -> None: ...
+        def told(self, level: str, text: str) -> None:
+            said.append(text)
+
+    run = PaperRun(settings, lambda: Bars(1, lambda: None), watching=[Hears()], now=lambda: clock[0], run_id=1)
+    with SqlJournal(settings.journal.url) as journal:
+        session = simulated_session(Cross(), journal)
+        session.begin(run_start())
+        session.take(instants(bars[:10]))
+        with closing(_Beat(run, session, journal, Bars(1, lambda: None))) as beat:
+            beat._check_close("1h")
+            assert said == []
+            for _ in range(2):
+                clock[0] += HOUR
+                beat._check_close("1h")
+            session.take(instants(bars[10:]))
+            beat._check_close("1h")
+            clock[0] += HOUR
+            beat._check_close("1h")
+    assert said == [
+        "no 1h bar that closed at 2024-01-01T11:00Z yet: BTC/USDT",
+        "no 1h bar that closed at 2024-01-01T13:00Z yet: BTC/USDT",
+    ]
