@@ -214,3 +214,12 @@ def test_what_is_worked_out_otherwise_in_training_is_the_same():
     trained, judged = network.train()(inputs), network.eval()(inputs)
     for one, other in zip(trained.raw, judged.raw, strict=True):
         torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
+
+
+def test_on_noise_it_claims_no_skill(tmp_path):
+    recipe = _recipe(build(market(("A", "B", "C", "D"), rows=400), DATA))
+    found = train(recipe, replace(PLAN, epochs=4), tmp_path).best.metrics
+    # Three standard errors of a correlation over so many windows, of which no instant's are independent by much.
+    assert abs(found["val_logreturn_ic@1h"]) < 3 / math.sqrt(len(recipe.valid) / 4)
+    assert found["val_logreturn_r2@1h"] < 0.02
+    assert abs(found["val_binarytrend_roc_auc@1h"] - 0.5) < 1.5 / math.sqrt(len(recipe.valid) / 4)
