@@ -148,7 +148,7 @@ class CcxtEdge:
         fees = {
             instrument.symbol: VenueFees(
                 *facts.fees[instrument.symbol],
-                "quote" if instrument.is_contract or facts.venue in FEES_IN_QUOTE else "get", read_on,
+                "quote" if instrument.is_contract or instrument.venue in FEES_IN_QUOTE else "get", read_on,
             )
             for instrument in facts.instruments
         }
@@ -168,6 +168,11 @@ class CcxtEdge:
             SettingsError: there are no keys, they may withdraw, the venue has no test network, or an instrument is none
                 of its spot market.
         """
+        if self._data.further:
+            raise SettingsError(
+                f'live.broker is "sandbox" and data.further names {self._data.further[0].venue} too; expected one '
+                "venue: orders go to its test network alone"
+            )
         for instrument in facts.instruments:
             if instrument.is_contract:
                 raise SettingsError(

@@ -119,7 +119,8 @@ def streams_of(data: VenueData) -> tuple[Stream, ...]:
     if data.resample:
         raise SettingsError("data.resample is for backtests; name every timeframe in data.timeframe")
     frames = sorted(data.timeframe, key=lambda name: Timeframe.parse(name).duration)
-    return tuple(Stream(symbol, frame) for frame in frames for symbol in data.symbols)
+    symbols = [*data.symbols, *(f"{one.prefix}{symbol}" for one in data.further for symbol in one.symbols)]
+    return tuple(Stream(symbol, frame) for frame in frames for symbol in symbols)
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,7 @@ class Lines:
         self._alerts_seen = 0
 
     def began(self, session: Session, facts: SessionFacts, run_id: int) -> None:
+        self._alerts_seen = session.core.running.recorder.alert_count  # those of its life before were told
         names = ", ".join(dict.fromkeys(stream.symbol for stream in facts.streams))
         self._say("info", f"run {run_id}, session {facts.name}: {names} of {facts.venue}, broker {facts.broker}")
 

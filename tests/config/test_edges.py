@@ -22,6 +22,7 @@ from engine.live.inputs import BarsClosed, ClockTold, Input
 from engine.live.status import read_status, status_path
 from feeds.clients import make_client
 from tests.engine.live.market import BTC, START, Scripted, closed, walk
+from tests.venue.client import connect
 from tests.venue.demo import settings_of
 from tests.venue.server import VenueServer
 from tests.venue.sources import synthetic
@@ -123,3 +124,20 @@ def test_a_sandbox_session_agrees_with_the_venue_to_the_last_unit(
     text = (tmp_path / "journal.db").read_bytes()
     assert b"s3cret" not in text
     assert len({row.client_order_id for row in record.order_messages if row.kind == "new"}) == len(record.orders)
+
+
+def test_a_session_follows_two_venues_of_one_market(tmp_path: Path) -> None:
+    data = synthetic([BTC], rows=4000, seed=7)
+    with VenueServer(data, venues=("binance", "okx"), speed=120, starts_now=True).start_in_thread() as server:
+        okx = connect("okx", server.url, key="").urls["api"]
+        text = settings_of(server.url) + "[[data.further]]\nvenue = 'okx'\nsymbols = ['BTC/USDT']\nprefix = 'okx:'\n"
+        (tmp_path / "paper.toml").write_text(
+            text.replace('"SmaCross"', '"BuyAndHold"').replace("parameters = { fast = 3, slow = 8 }", ""))
+        settings = load_settings(tmp_path / "paper.toml", ["live.late_after='2h'"])
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={
+            "further": (settings.data.further[0].model_copy(update={"api_urls": okx}),)})})
+        run_id = run_paper(settings, stop=Event(), span="15m")
+    with SqlJournal(settings.journal.url) as journal:
+        record, came = load_run(journal, run_id), replay(journal, run_id)
+    assert came.is_same, str(came.divergence)
+    assert {row.symbol for row in record.fills} == {BTC, "okx:BTC/USDT"}
