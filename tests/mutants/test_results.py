@@ -51,6 +51,11 @@ def test_how_the_tests_ended_says_what_became_of_a_mutant(tmp_path: Path, code: 
     assert len(found.outdated) == 1, "what is said to be equivalent was killed"
 
 
+def test_one_that_ran_out_of_time_may_be_equivalent(tmp_path: Path) -> None:
+    mutants = read_mutants(tree(tmp_path, {"1": 1, "2": -24}), "books")
+    assert score("books", mutants, [Known("books", "worth", "return size * price", "")]).outdated == []
+
+
 def test_a_run_that_did_not_come_to_its_end_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="x_worth__mutmut_1 was not run: mutmut did not come to its end"):
         read_mutants(tree(tmp_path, {"1": None, "2": 1}), "books")
