@@ -102,6 +102,10 @@ class OrderDesk:
         self._checks_brackets = checks_brackets
         self.refuses: Refusal | None = None
         """Why nothing is sent now, whatever the gate says: a live session's data are late or stale."""
+        self.waits_for_ends = False
+        """Whether a newer target waits until the order of the one before has ended: a venue may fill an order that it
+        was asked to withdraw, and the two together would go past the target."""
+        self._waiting_targets: dict[str, tuple[float, str]] = {}
         self._next_order_id = 1
         self._target_orders: dict[str, Order] = {}
         self._actions: dict[float, str] = {}
@@ -129,8 +133,13 @@ class OrderDesk:
         """Trade towards a share of equity at market; an unfilled order of the target before is withdrawn first."""
         moment, portfolio = self._moment, self._portfolio
         previous = self._target_orders.get(symbol)
+        if self._waiting_targets:
+            self._waiting_targets.pop(symbol, None)
         if previous is not None and previous.status not in FINAL:
             self.handle(self._cancelled(previous, "replaced by a newer target"))
+            if self.waits_for_ends and previous.status not in FINAL:
+                self._waiting_targets[symbol] = exposure, why
+                return
         price = moment.price(symbol)
         if price is None or symbol not in portfolio.positions:
             self._instrument(symbol)
@@ -304,6 +313,15 @@ class OrderDesk:
                 recorder.order_event(order.id, time, EVENT_KINDS[type(event)], reason)
         if self._on_fill or self._on_order:
             self._publish(events)
+        if self._waiting_targets:
+            self._take_up_targets()
+
+    def _take_up_targets(self) -> None:
+        """Trade towards the targets whose predecessors have ended."""
+        for symbol in list(self._waiting_targets):
+            if self._target_orders[symbol].status in FINAL:
+                exposure, why = self._waiting_targets.pop(symbol)
+                self.target(symbol, exposure, why)
 
     def _publish(self, events: Sequence[Any]) -> None:
         for event in events:

@@ -74,6 +74,7 @@ class LiveCore:
         """The broker, if a venue fills its orders; asked once, for a Protocol is slow to tell."""
         if self.venue is not None:
             self.venue.forced = running.desk
+            running.desk.waits_for_ends = True
         self._stepper = InstantStepper(running)
         self._has_traded = False
         self.lags: dict[Stream, int] = {}
