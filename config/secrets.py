@@ -47,18 +47,18 @@ def refuse_secrets(given: Mapping[str, Any], origin: str) -> None:
                 "docs/paper.md")
 
 
-def _walked(value: Any, keys: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _walked(part, (*keys, str(name)))
-    elif isinstance(value, list | tuple):
-        for part in value:
-            if isinstance(part, Mapping):
-                yield from _walked(part, keys)
+def _walked(given: Any, keys: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
+    """Yield every value with the names that lead to it, however deep it lies."""
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(given, keys)]
+    while waiting:
+        value, keys = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend((part, (*keys, str(name))) for name, part in reversed(list(value.items())))
+            continue
+        if isinstance(value, list | tuple):
+            waiting.extend((part, keys) for part in reversed(value) if isinstance(part, Mapping))
         if keys:
             yield keys, value
-    elif keys:
-        yield keys, value
 
 
 def secret_of(name: str, environment: Mapping[str, str] | None = None) -> str:

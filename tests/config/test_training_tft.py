@@ -172,7 +172,9 @@ def test_what_is_joined_from_elsewhere_is_refused_as_a_forecaster_by_name(tmp_pa
 
 def test_the_newcomer_s_way_in_the_documentation_is_one_that_works(tmp_path):
     text = (ROOT / "docs" / "training.md").read_text("utf-8")
-    train, backtest = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[:2]
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    train = next(block for block in blocks if "[tft]" in block)
+    backtest = next(block for block in blocks if "TftMulti" in block)
     for place, symbol in enumerate(("ONE-USD", "TWO-USD")):
         bars = walk(400, place)
         frame = pd.DataFrame(bars, columns=["open", "high", "low", "close", "volume"])
