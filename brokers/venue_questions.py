@@ -87,7 +87,7 @@ class VenueQuestions:
         elif self.venue.startswith(("okx", "myokx")):
             order = await client.fetch_order(None, symbol, {"clientOrderId": client_order_id})
         elif self.venue.startswith("bybit"):
-            order = await client.fetch_order(None, symbol, {"orderLinkId": client_order_id, "acknowledged": True})
+            order = await self._order_of_bybit(symbol, client_order_id)
         else:
             listed = list(await client.fetch_open_orders(symbol))
             for name in ("fetchClosedOrders", "fetchCanceledOrders"):
@@ -101,6 +101,29 @@ class VenueQuestions:
         if fault:
             raise ccxt.BadResponse(fault)  # it may pass: it is asked again
         return dict(order)
+
+    async def _order_of_bybit(self, symbol: str, client_order_id: str) -> Any:
+        """Return an order by its client order id, looked for among what is open, what ended of late and the history,
+        conditional orders too; ccxt's OrderNotFound if it is nowhere.
+
+        ccxt's own fetch_order asks for the venue's id as well, and an id of None is none that the venue has.
+        """
+        import ccxt
+
+        client = self.client
+        market = client.market(symbol)
+        asked = {
+            "category": "spot" if market["spot"] else "linear", "symbol": market["id"], "orderLinkId": client_order_id,
+        }
+        for question in (client.private_get_v5_order_realtime, client.private_get_v5_order_history):
+            for part in ({}, {"orderFilter": "StopOrder"}):
+                answer = await question({**asked, **part})
+                listed = (answer.get("result") or {}).get("list") if isinstance(answer, dict) else None
+                if not isinstance(listed, list):
+                    raise ccxt.BadResponse(f"{self.venue} answered {str(answer)[:60]!r}; expected a list of orders")
+                if listed:
+                    return client.parse_order(listed[0], market)
+        raise ccxt.OrderNotFound(f"{self.venue} has no order {client_order_id}")
 
     async def trades_of(self, symbol: str, venue_order_id: str) -> list[dict[str, Any]]:
         """Return the executions of an order, oldest first."""
