@@ -7,8 +7,6 @@ from pydantic import Field, field_validator
 
 from config.setting_types import Names, Place, Section, Span
 
-BROKERS = ("paper", "simulated", "sandbox")
-
 
 class FurtherVenue(Section):
     """Another exchange that is followed in the same session."""

@@ -59,7 +59,7 @@ def run_manifest(
     }
     if settings.data.prices is not None:
         data["prices"] = settings.data.prices
-    instruments = {symbol: _rules_of(instrument) for symbol, instrument in portfolio.instruments.items()}
+    instruments = {symbol: rules_of(instrument) for symbol, instrument in portfolio.instruments.items()}
     costs = {"fees": fees.card(), "slippage": slippage.card(), "latency": latency.card(), **(holding or {})}
     if settings.costs.calibrated_as:
         costs["calibrated"] = settings.costs.calibrated_as
@@ -156,7 +156,8 @@ def platform_facts() -> dict[str, str]:
     return {"machine": platform.machine(), "system": platform.system()}
 
 
-def _rules_of(instrument: Instrument) -> dict[str, str]:
+def rules_of(instrument: Instrument) -> dict[str, str]:
+    """Return an instrument's increments and minimums as text, for the manifest and the assumption card."""
     rules = {field.name: getattr(instrument, field.name) for field in fields(instrument) if field.init}
     if not instrument.is_contract:
         del rules["kind"]  # said of contracts alone: the hash of a spot run's card stays what it was

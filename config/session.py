@@ -6,7 +6,7 @@ session's own name) is looked up once, when a session begins, and kept with the 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from config.accounts import make_margin
 from config.assembly import make_strategy
 from config.costs import make_latency, make_slippage
 from config.forecasts import determinism, forecast_terms, make_forecasters, make_policies, model_hashes
-from config.manifest import code_version, library_versions, run_inputs, seeds_of
+from config.manifest import code_version, library_versions, rules_of, run_inputs, seeds_of
 from config.risk import make_gate
 from config.settings import ROOT, Settings, VenueData, settings_from
 from engine.analysis.assumptions import assumption_card
@@ -195,7 +195,10 @@ def _fees(facts: SessionFacts) -> MakerTakerFees:
 def _manifest(
     settings: Settings, facts: SessionFacts, strategy: Strategy, portfolio: Portfolio, parts: Parts, kind: str
 ) -> RunStart:
-    instruments = {symbol: _rules_of(instrument) for symbol, instrument in portfolio.instruments.items()}
+    instruments = {
+        symbol: {**rules_of(instrument), "kind": instrument.kind}
+        for symbol, instrument in portfolio.instruments.items()
+    }
     costs: dict[str, Any] = {"fees": _fees(facts).card()}
     switches: dict[str, Any] = {"broker": facts.broker}
     if facts.broker == "simulated":
@@ -224,11 +227,6 @@ def _manifest(
         determinism=kind,
         started_at=facts.began_at,
     )
-
-
-def _rules_of(instrument: Instrument) -> dict[str, str]:
-    rules = {field.name: getattr(instrument, field.name) for field in fields(instrument) if field.init}
-    return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in rules.items()}
 
 
 _AMOUNTS = ("price_increment", "quantity_increment", "min_quantity", "min_notional", "multiplier")
