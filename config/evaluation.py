@@ -175,7 +175,7 @@ def _baselines(
     panel: Panel, rows: IntArray, first: int, spec: ForecastSpec
 ) -> tuple[list[Said], dict[str, str]]:
     """Return what baselines say, fitted on what was known before the first decision."""
-    horizon, levels = spec.horizon, spec.levels or LEVELS
+    horizon, levels = spec.horizon, tuple(spec.return_quantiles) or LEVELS
     known = panel.rows(LOOKBACK, horizon)
     known = known[panel.close_time[known + horizon] <= first]
     if len(known) < 200:

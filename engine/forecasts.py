@@ -6,6 +6,7 @@ cannot reach past the decision. Answers are typed, so that a ranking score canno
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,6 +61,9 @@ class ForecastSpec:
             before anyone sees them; the store keeps what the model said, and a forecast so changed has a flag.
         about: what a user should know of its numbers or its cost, in words: that they are not exact, that they are
             dear. Told with every result.
+        return_output, up_output: which of a PROBABILITY's or MULTI's outputs is the log return to the horizon's end,
+            and which the chance that it lies above 0: what such forecasts are scored by, where they are there.
+            Quantiles of the return are outputs named after it with a level in percent: return_q10.
     """
 
     name: str
@@ -84,11 +88,24 @@ class ForecastSpec:
     versions: tuple[tuple[int, str], ...] = ()
     repairs: bool = False
     about: str = ""
+    return_output: str = "return"
+    up_output: str = "up"
 
     def hash_at(self, as_of: int) -> str:
         """Return the hash of the model that answers at an instant."""
         first = self.versions[0][1] if self.versions else self.model_hash
         return next((one for since, one in reversed(self.versions) if since <= as_of), first)
+
+    @cached_property
+    def return_quantiles(self) -> dict[float, int]:
+        """Levels of the log return to the horizon's end, ascending, and the place of each among the last numbers of an
+        answer; empty where the kind or the outputs have none."""
+        if self.kind is ForecastKind.QUANTILES:
+            return {level: place for place, level in enumerate(self.levels)}
+        prefix = f"{self.return_output}_q"
+        named = {name.removeprefix(prefix): place for place, name in enumerate(self.outputs) if name.startswith(prefix)}
+        levels = {percent: float(percent) / 100 for percent in named if percent.replace(".", "", 1).isdecimal()}
+        return {levels[one]: named[one] for one in sorted(levels, key=lambda one: levels[one]) if 0 < levels[one] < 1}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -212,9 +229,16 @@ class Forecast:
         return float(np.interp(level, self.spec.levels, self._of(ForecastKind.QUANTILES)[step]))
 
     @property
+    def end_quantiles(self) -> FloatArray:
+        """Quantiles of the log return to the horizon's end, float64 [Q], at the levels of the spec's `return_quantiles`
+        (QUANTILES; MULTI with outputs that are such)."""
+        last = self._of(ForecastKind.QUANTILES, ForecastKind.MULTI).reshape(-1, self.values.shape[-1])[-1]
+        return last[list(self.spec.return_quantiles.values())].astype(np.float64)
+
+    @property
     def strength(self) -> float:
         """One number to rank forecasts of a model by: the score, the expected return, the median of QUANTILES at the
-        end, of named outputs "up" or "return" if there is one, else the first."""
+        end, of named outputs the chance of a rise or the return if there is one, else the first."""
         match self.spec.kind:
             case ForecastKind.SCORE:
                 return self.score
@@ -223,8 +247,9 @@ class Forecast:
             case ForecastKind.QUANTILES:
                 return self.quantile(0.5)
             case _:
-                outputs = self.spec.outputs
-                return self[next((name for name in ("up", "return") if name in outputs), outputs[0])]
+                spec = self.spec
+                wanted = (spec.up_output, spec.return_output)
+                return self[next((name for name in wanted if name in spec.outputs), spec.outputs[0])]
 
     def __getitem__(self, output: str) -> float:
         """Return a named output (PROBABILITY, MULTI)."""

@@ -36,7 +36,7 @@ from models.position.price_transformer import LEVELS
 from models.tft.bar_features import FIELDS, bars_before, features_of
 from models.tft.heads import Quantiles
 from models.tft.keeping import pipeline_of
-from models.tft.statements import are_quantiles_of_return, named_outputs, output_names
+from models.tft.statements import are_quantiles_of_return, named_outputs, output_names, roles
 from models.tft.windows import calendar_reals
 
 CALENDAR = ("minute", "hour", "weekday", "day", "month")
@@ -389,6 +389,7 @@ class TFTForecaster:
         self._gives_quantiles = are_quantiles_of_return(self._targets, steps, horizon)
         head = self._targets[0].head
         values: dict[str, Any] = {"outputs": output_names(self._targets)}
+        values |= roles(self._targets, card.label.get("specifications", {}), horizon)
         if self._gives_quantiles and isinstance(head, Quantiles):
             values = {"levels": head.levels}
         self.spec = loaded.spec(

@@ -63,10 +63,8 @@ def said_by(forecasts: Sequence[Forecast], returns: FloatArray) -> Said:
         case ForecastKind.RETURN:
             return Said(spec.name, strength, point=strength)
         case ForecastKind.QUANTILES:
-            quantiles = np.stack([one.values[-1] for one in forecasts]).astype(np.float64)
-            levels = np.array(spec.levels)
-            up = np.array([1 - np.interp(0.0, row, levels) for row in quantiles])
-            return Said(spec.name, strength, strength, up, quantiles, spec.levels)
+            levels, quantiles = _distribution(forecasts)
+            return Said(spec.name, strength, strength, _chances(levels, quantiles), quantiles, levels)
         case ForecastKind.PATHS:
             paths = [one.path_returns for one in forecasts]
             crps = np.array([crps_of_samples(some, came) for some, came in zip(paths, returns, strict=True)])
@@ -74,10 +72,25 @@ def said_by(forecasts: Sequence[Forecast], returns: FloatArray) -> Said:
             up = np.array([one.probability_up for one in forecasts])
             return Said(spec.name, strength, strength, up, quantiles, LEVELS, crps)
         case ForecastKind.PROBABILITY | ForecastKind.MULTI:
-            there = [name for name in ("return", "up") if name in spec.outputs]
-            named = {name: np.array([one[name] for one in forecasts]) for name in there}
-            return Said(spec.name, strength, named.get("return"), named.get("up"))
+            point, chance = (_named(forecasts, name) for name in (spec.return_output, spec.up_output))
+            if not spec.return_quantiles:
+                return Said(spec.name, strength, point, chance)
+            levels, quantiles = _distribution(forecasts)
+            up = _chances(levels, quantiles) if chance is None else chance
+            return Said(spec.name, strength, point, up, quantiles, levels)
     return Said(spec.name, strength)
+
+
+def _named(forecasts: Sequence[Forecast], output: str) -> FloatArray | None:
+    return np.array([one[output] for one in forecasts]) if output in forecasts[0].spec.outputs else None
+
+
+def _distribution(forecasts: Sequence[Forecast]) -> tuple[tuple[float, ...], FloatArray]:
+    return tuple(forecasts[0].spec.return_quantiles), np.stack([one.end_quantiles for one in forecasts])
+
+
+def _chances(levels: tuple[float, ...], quantiles: FloatArray) -> FloatArray:
+    return np.array([1 - np.interp(0.0, row, levels) for row in quantiles])
 
 
 def judge(said: Said, came: Came) -> dict[str, float]:

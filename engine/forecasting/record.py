@@ -13,7 +13,7 @@ import numpy as np
 from engine.bars import DAY
 from engine.forecasting.scores import FEWEST_RANKED, Score, rank_correlation
 from engine.forecasting.skill import summary_of
-from engine.forecasts import ForecastKind, ForecastSpec
+from engine.forecasts import ForecastSpec
 
 _LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 _BINS = 10
@@ -43,7 +43,7 @@ def _calibration(spec: ForecastSpec, scores: Sequence[Score]) -> dict[str, Any]:
     pits = np.array([score.pit for score in scores if score.pit is not None])
     if not len(pits):
         return {}
-    levels = spec.levels if spec.kind is ForecastKind.QUANTILES else _LEVELS
+    levels = tuple(spec.return_quantiles) or _LEVELS
     return {
         "count": len(pits), "levels": list(levels), "below": [float((pits <= level).mean()) for level in levels],
         "band": [1.96 * sqrt(level * (1 - level) / len(pits)) for level in levels],

@@ -25,13 +25,13 @@ class Score:
     Args:
         forecast_id: None for the cross-section of an instant, which has `rank_ic` and `members` alone.
         time: when the horizon closed, UTC ns. realised: the log return to there.
-        point: the return expected (median of QUANTILES, mean of PATHS); error: realised − point.
+        point: the return expected (median of QUANTILES, mean of PATHS, MULTI's named return); error: realised − point.
         direction: 1 for the right sign, 0 for the wrong one; None where either did not move.
         pinball: mean over the levels. crps: of PATHS exact, of QUANTILES twice the pinball loss, of a point its
             absolute error. cone: CRPS of a normal distribution as wide as the window's volatility says.
         covered: whether the central interval that claims `nominal` held the outcome. pit: its place in the forecast
             distribution, 0…1.
-        brier: squared error of a PROBABILITY's "up".
+        brier: squared error of the chance of a rise (PROBABILITY, MULTI).
         rank_ic: Spearman's correlation of forecasts and outcomes over `members` symbols.
     """
 
@@ -72,12 +72,10 @@ def score(forecast: Forecast, realised: float, time: int, past: FloatArray) -> S
             said |= _of_quantiles(forecast, realised)
         case ForecastKind.PATHS:
             said |= _of_paths(forecast.path_returns, realised)
-        case ForecastKind.PROBABILITY if "up" in spec.outputs and realised:
-            said["brier"] = (forecast["up"] - (realised > 0)) ** 2
-            said["direction"] = float((forecast["up"] > 0.5) == (realised > 0)) if forecast["up"] != 0.5 else None
-        case ForecastKind.MULTI if "return" in spec.outputs:
-            point = forecast["return"]
-            said |= _of_point(point, realised) | {"crps": abs(realised - point)}
+        case ForecastKind.PROBABILITY:
+            said |= _of_chance(forecast, realised)
+        case ForecastKind.MULTI:
+            said |= _of_chance(forecast, realised) | _of_named_return(forecast, realised)
     if said.get("crps") is not None:
         said["cone"] = cone_crps(past, spec.horizon, realised)
     return Score(forecast.id, spec.name, forecast.symbol, forecast.as_of, time, **said)  # type: ignore[arg-type]
@@ -88,9 +86,29 @@ def _of_point(point: float, realised: float) -> dict[str, float | None]:
     return {"point": point, "error": realised - point, "direction": direction}
 
 
+def _of_chance(forecast: Forecast, realised: float) -> dict[str, float | None]:
+    name = forecast.spec.up_output
+    if name not in forecast.spec.outputs or not realised:
+        return {}
+    up = forecast[name]
+    return {
+        "brier": (up - (realised > 0)) ** 2, "direction": float((up > 0.5) == (realised > 0)) if up != 0.5 else None,
+    }
+
+
+def _of_named_return(forecast: Forecast, realised: float) -> dict[str, float | None]:
+    spec = forecast.spec
+    if spec.return_quantiles:
+        return _of_quantiles(forecast, realised)
+    if spec.return_output not in spec.outputs:
+        return {}
+    point = forecast[spec.return_output]
+    return _of_point(point, realised) | {"crps": abs(realised - point)}
+
+
 def _of_quantiles(forecast: Forecast, realised: float) -> dict[str, float | None]:
-    levels = np.asarray(forecast.spec.levels)
-    values = forecast.values[-1].astype(np.float64)
+    levels = np.array(list(forecast.spec.return_quantiles))
+    values = forecast.end_quantiles
     loss = pinball(values, levels, realised)
     low = max((1 - NOMINAL) / 2, float(levels.min()), 1 - float(levels.max()))
     ends = np.interp((low, 1 - low), levels, values)

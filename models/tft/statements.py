@@ -1,12 +1,13 @@
 """What a pipeline says, as the columns of a forecast: one number a name, at the last step ahead."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from engine.forecasts import Float32Array
-from models.tft.heads import Classes, Quantiles, Target
+from models.tft.heads import Classes, Point, Probability, Quantiles, Target
 
 
 def output_names(targets: Sequence[Target]) -> tuple[str, ...]:
@@ -38,6 +39,24 @@ def named_outputs(targets: Sequence[Target], values: Mapping[str, Tensor]) -> Fl
             columns.append(np.array([[np.interp(0.5, levels, row)] for row in last], np.float32).reshape(-1, 1))
         columns.append(last)
     return np.concatenate(columns, axis=1, dtype=np.float32)
+
+
+def roles(targets: Sequence[Target], specifications: Mapping[str, Mapping[str, Any]], horizon: int) -> dict[str, str]:
+    """Return which outputs say what a forecast is scored by, as arguments of a ForecastSpec; see there.
+
+    Args:
+        specifications: what each target was made of bars by, as an artefact's label has it; of its own horizon.
+    """
+    found: dict[str, str] = {}
+    for role, kind, heads in (
+        ("return_output", "logreturn", (Point, Quantiles)), ("up_output", "binarytrend", (Probability,))
+    ):
+        for target in targets:
+            of = specifications.get(target.name, {})
+            is_whole = not of.get("options", {}).get("dead_band")  # else it speaks of larger moves alone
+            if of.get("kind") == kind and of.get("horizon") == horizon and is_whole and isinstance(target.head, heads):
+                found.setdefault(role, target.name)
+    return found
 
 
 def are_quantiles_of_return(targets: Sequence[Target], steps: int, horizon: int) -> bool:

@@ -55,6 +55,8 @@ def test_its_artefact_forecasts_in_the_engine_what_it_was_trained_to_say(tmp_pat
     spec = forecaster.spec
     assert spec.outputs[:2] == ("logreturn", "logreturn_q10")
     assert spec.horizon == 4
+    assert spec.return_output == "logreturn"
+    assert tuple(spec.return_quantiles) == (0.1, 0.5, 0.9)
 
     # The same windows as the recipe's own, cut from bars as the engine cuts them.
     given = settings(tmp_path, "train.epochs=1")

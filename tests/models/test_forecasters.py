@@ -19,6 +19,7 @@ from engine.records import DecisionRow
 from engine.testing import NEW_YEAR_2024, make_bars, run_bars
 from models.alpha360 import alpha360, alpha360_of_windows, with_vwap
 from models.artefact import ArtefactCard, load_artefact, save_artefact
+from models.examples import EXAMPLES
 from models.forecasters import load_forecaster
 from models.krnn import KRNN, KRNNConfiguration, card_configuration
 from models.kronos.configuration import ModelSizes, TokenizerSizes
@@ -85,7 +86,12 @@ def price_transformer(folder: Path) -> Path:
     return folder
 
 
-MAKERS = {"kronos": kronos, "krnn": krnn, "price_transformer": price_transformer}
+def tft(folder: Path) -> Path:
+    EXAMPLES["tft"](folder)
+    return folder
+
+
+MAKERS = {"kronos": kronos, "krnn": krnn, "price_transformer": price_transformer, "tft": tft}
 OPTIONS: dict[str, dict[str, Any]] = {"kronos": {"horizon": 3, "lookback": 20, "samples": 4}}
 
 

@@ -5,7 +5,16 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import brier_score_loss, f1_score, matthews_corrcoef, r2_score, roc_auc_score
 
-from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, calibration_error, is_usable, judge
+from engine.forecasting.judging import (
+    LEVELS,
+    Came,
+    Said,
+    block_bootstrap,
+    calibration_error,
+    is_usable,
+    judge,
+    said_by,
+)
 from engine.forecasting.ranking import correlations, ranks
 from engine.forecasting.scores import crps_of_normal
 from engine.forecasts import Forecast, ForecastKind, ForecastSpec
@@ -91,3 +100,17 @@ def test_a_path_that_no_price_can_take_says_nothing():
     assert is_usable(said(1.1, 0.9))
     assert not is_usable(said(1.1, -0.00001))
     assert not is_usable(said(1.1, np.nan))
+
+
+def test_named_outputs_are_judged_as_the_return_and_the_chance_that_they_are():
+    named = ("return", "return_q10", "return_q90", "up")
+    spec = ForecastSpec("x", ForecastKind.MULTI, "1h", 5, 1, outputs=named)
+    values = np.column_stack([POINT, POINT - 0.02, POINT + 0.02, UP]).astype(np.float32)
+    of = [Forecast(0, spec, "X", at, at, at, 100.0, row) for at, row in enumerate(values)]
+
+    found = judge(said_by(of, RETURNS), Came(RETURNS, np.arange(400)))
+
+    assert found["mse"] == pytest.approx(((RETURNS - POINT) ** 2).mean(), rel=1e-4)
+    assert found["brier"] == pytest.approx(brier_score_loss(RETURNS > 0, UP), rel=1e-4)
+    assert found["coverage"] == pytest.approx(np.mean(np.abs(RETURNS - POINT) <= 0.02), abs=0.01)
+    assert found["pinball"] > 0

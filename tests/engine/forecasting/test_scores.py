@@ -108,6 +108,28 @@ def test_scores_of_each_kind() -> None:
     assert (ranking.realised, ranking.error, ranking.crps) == (-0.01, None, None)
 
 
+def test_of_named_outputs_those_that_are_a_return_and_a_chance_are_scored() -> None:
+    past, came = np.array([100.0, 101, 99, 100]), 0.025
+    outputs = ("fall", "logreturn_q90", "logreturn", "logreturn_q10", "logreturn_q50", "trend", "logreturn_quick")
+    spec = spec_of(ForecastKind.MULTI, outputs=outputs, return_output="logreturn", up_output="trend")
+    found = score(forecast_of(spec, [9, 0.04, 0.01, -0.02, 0.01, 0.7, 9]), came, 7, past)
+
+    plain = spec_of(ForecastKind.QUANTILES, levels=(0.1, 0.5, 0.9))
+    alone = score(forecast_of(plain, [[0, 0, 0], [-0.02, 0.01, 0.04]]), came, 7, past)
+    assert tuple(spec.return_quantiles) == pytest.approx((0.1, 0.5, 0.9))
+    assert found.brier == pytest.approx(0.09)
+    assert replace(found, brier=None) == alone
+
+    point = spec_of(ForecastKind.MULTI, outputs=("return", "up"))
+    found = score(forecast_of(point, [-0.01, 0.7]), came, 7, past)
+    assert (found.point, found.direction, found.crps) == (pytest.approx(-0.01), 0.0, pytest.approx(0.035))
+    assert found.brier == pytest.approx(0.09)
+
+    nothing = spec_of(ForecastKind.MULTI, outputs=("fall",))
+    found = score(forecast_of(nothing, [0.1]), came, 7, past)
+    assert (found.point, found.brier, found.crps, found.cone) == (None, None, None, None)
+
+
 def test_the_direction_of_what_does_not_move_is_not_scored() -> None:
     spec = spec_of(ForecastKind.RETURN)
 

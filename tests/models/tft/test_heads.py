@@ -20,6 +20,7 @@ from models.tft.heads import (
     read_all,
 )
 from models.tft.scaling import TargetScales, restore
+from models.tft.statements import roles
 
 SCALE = torch.tensor([[0.5, 2.0], [-1.0, 0.1]])
 
@@ -219,3 +220,18 @@ def test_one_period_need_not_be_named():
 
     assert scales.of(torch.tensor([0, 1]))[:, 0, 1].tolist() == [2, 4]
     assert scales.tensors().keys() == {"target_centre", "target_scale"}
+
+
+def test_a_return_and_a_rise_over_the_whole_horizon_are_what_a_forecast_is_scored_by():
+    targets = [Target("near", Point()), Target("far", Quantiles((0.1, 0.9))), Target("moved", Probability()),
+               Target("rose", Probability())]
+    made = {
+        "near": {"kind": "logreturn", "horizon": 1, "options": {}},
+        "far": {"kind": "logreturn", "horizon": 4, "options": {}},
+        "moved": {"kind": "binarytrend", "horizon": 4, "options": {"dead_band": 0.001}},
+        "rose": {"kind": "binarytrend", "horizon": 4, "options": {"dead_band": 0.0}},
+    }
+
+    assert roles(targets, made, 4) == {"return_output": "far", "up_output": "rose"}
+    assert roles(targets, made, 1) == {"return_output": "near"}
+    assert roles(targets, {}, 4) == {}  # of targets by hand nothing is known but their names
