@@ -21,6 +21,7 @@ from engine.journal.sql import SqlJournal
 from engine.live.inputs import BarsClosed, ClockTold, Input
 from engine.live.status import read_status, status_path
 from feeds.clients import make_client
+from tests.config.sessions import journalled, run_until
 from tests.engine.live.market import BTC, START, Scripted, closed, walk
 from tests.venue.client import connect
 from tests.venue.demo import settings_of
@@ -131,12 +132,13 @@ def test_a_session_follows_two_venues_of_one_market(tmp_path: Path) -> None:
     with VenueServer(data, venues=("binance", "okx"), speed=120, starts_now=True).start_in_thread() as server:
         okx = connect("okx", server.url, key="").urls["api"]
         text = settings_of(server.url) + "[[data.further]]\nvenue = 'okx'\nsymbols = ['BTC/USDT']\nprefix = 'okx:'\n"
-        (tmp_path / "paper.toml").write_text(
-            text.replace('"SmaCross"', '"BuyAndHold"').replace("parameters = { fast = 3, slow = 8 }", ""))
+        text = text.replace('"SmaCross"', '"BuyAndHold"').replace("{ fast = 3, slow = 8 }", "{ exposure = 0.9 }")
+        (tmp_path / "paper.toml").write_text(text)  # less than all there is: a price that has risen is no refusal
         settings = load_settings(tmp_path / "paper.toml", ["live.late_after='2h'"])
         settings = settings.model_copy(update={"data": settings.data.model_copy(update={
             "further": (settings.data.further[0].model_copy(update={"api_urls": okx}),)})})
-        run_id = run_paper(settings, stop=Event(), span="15m")
+        run_id = run_until(
+            settings, lambda: len(journalled(settings, "SELECT DISTINCT symbol FROM fills")) == 2)
     with SqlJournal(settings.journal.url) as journal:
         record, came = load_run(journal, run_id), replay(journal, run_id)
     assert came.is_same, str(came.divergence)
