@@ -94,6 +94,17 @@ def show(folder: Path) -> Shown:
     )
 
 
+def show_all(folder: Path) -> tuple[list[Shown], list[str]]:
+    """Return the artefacts below a folder, and what is wrong with those that cannot be read."""
+    found, faults = [], []
+    for one in artefacts_in(folder):
+        try:
+            found.append(show(one))
+        except PluginError as error:
+            faults.append(str(error))
+    return found, faults
+
+
 def _size(artefact: Artefact) -> int:
     names = {name for name in artefact.tensors if name != "scalers"}
     return sum(tensor.numel() for name in names for tensor in artefact.tensors[name].values())

@@ -12,9 +12,11 @@ from engine.errors import PluginError
 from models.alpha360 import COLUMNS, RobustScaler, alpha360, forward_return, rank_labels
 from models.artefact import Tensors, load_tensors
 from models.krnn import load_krnn
-from models.verification import TensorCheck, compare, read_config
+from models.verification import TensorCheck, compare, read_config, tensors_to_match, unknown
 
 _TOLERANCE = 2e-6
+_ROWS = ("row_date_instrument", "learn_row_date_instrument")
+"""Tensors that say which rows the others have."""
 _SIZES = ("fea_dim", "cnn_dim", "cnn_kernel_size", "rnn_dim", "rnn_dups", "rnn_layers")
 
 
@@ -34,8 +36,8 @@ def _network(folder: Path, config: dict[str, Any]) -> Iterator[TensorCheck]:
     for name in _SIZES:
         if config[name] != getattr(sizes, name):
             raise PluginError(f"{folder}: config.json has {name} {config[name]}, the weights {getattr(sizes, name)}")
-    x = _tensor(load_tensors(folder / "input.safetensors"), "x", folder)
-    expected = load_tensors(folder / "output.safetensors")
+    x = _tensor(load_tensors(folder / "input.safetensors"), "x", folder).float()
+    expected = tensors_to_match(folder / "output.safetensors")
     tolerance = float(config.get("tolerance_abs", _TOLERANCE))
     with torch.inference_mode():
         convolved, encoded = network.encode(x)
@@ -43,7 +45,7 @@ def _network(folder: Path, config: dict[str, Any]) -> Iterator[TensorCheck]:
     found = {"cnn_out": convolved, "encoder_out": encoded, "y": scores}
     for name, tensor in expected.items():
         if name not in found:
-            yield TensorCheck(name, float("inf"), tolerance, False, skipped="nothing of ours has this name")
+            yield unknown(name)
             continue
         yield compare(name, _shaped(found[name], tensor), tensor, absolute=tolerance)
     if "y" in expected:
@@ -57,7 +59,7 @@ def _shaped(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
 
 def _pipeline(folder: Path, config: dict[str, Any]) -> Iterator[TensorCheck]:
     bars = _bars_in_order(_tensor(load_tensors(folder / "input.safetensors"), "bars", folder), config["bar_fields"])
-    expected = _matrices_in_order(load_tensors(folder / "output.safetensors"))
+    expected = _matrices_in_order(tensors_to_match(folder / "output.safetensors"))
     tolerance = float(config.get("tolerance_rel", 1e-6))
     if tuple(config.get("columns", COLUMNS)) != COLUMNS:
         raise PluginError(f"{folder}: its columns are not those of Alpha360, or in another order")
@@ -90,6 +92,8 @@ def _pipeline(folder: Path, config: dict[str, Any]) -> Iterator[TensorCheck]:
         if name in found:
             ours = torch.from_numpy(np.ascontiguousarray(found[name]))
             yield compare(name, ours, tensor, absolute=tolerance, relative=tolerance)
+        elif name not in _ROWS:
+            yield unknown(name)
 
 
 def _bars_in_order(bars: torch.Tensor, fields: list[str]) -> FloatArray:

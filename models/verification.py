@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from engine.errors import PluginError
-from models.artefact import CARD, load_artefact
+from models.artefact import CARD, Tensors, load_artefact, load_tensors
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,40 @@ def verify_folder(folder: Path) -> Iterator[TensorCheck]:
     yield from verify(folder)
 
 
+def tensors_to_match(path: Path) -> Tensors:
+    """Return the tensors that a network is held against.
+
+    Raises:
+        PluginError: the file is missing or damaged, or has none: what is compared with nothing is not right.
+    """
+    tensors = load_tensors(path)
+    if not tensors:
+        raise PluginError(f"{path} has no tensors; expected those that the network is held against")
+    return tensors
+
+
+def unknown(name: str) -> TensorCheck:
+    """Return the failed check of a tensor that nothing of ours makes."""
+    return TensorCheck(f"{name}: nothing of ours has this name", float("inf"), 0.0, False)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a folder's config.json.
+    """Return a folder's config.json, as `read_json`."""
+    return read_json(folder, "config.json")
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """Return what a JSON file of a folder has.
 
     Raises:
         PluginError: it is missing or not a JSON object.
     """
-    path = folder / "config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as exc:
-        raise PluginError(f"{folder}: config.json cannot be read: {exc}") from exc
+        raise PluginError(f"{folder}: {name} cannot be read: {exc}") from exc
     if not isinstance(content, dict):
-        raise PluginError(f"{folder}: config.json is not an object")
+        raise PluginError(f"{folder}: {name} is not an object")
     return content
 
 

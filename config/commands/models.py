@@ -53,20 +53,23 @@ def list_artefacts(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the artefacts below a folder."""
-    from config.models import artefacts_in
-    from config.models import show as shown
+    """List the artefacts below a folder. Ends with status 1 if one of them is damaged."""
+    from config.models import show_all
     from config.settings import RUNS
-    from config.terminal import artefact_table, screen
+    from config.terminal import artefact_table, errors, screen
 
     folder = folder or RUNS
-    found = [shown(one) for one in artefacts_in(folder)]
+    found, faults = show_all(folder)
     if as_json:
         write_json([dataclasses.asdict(one) for one in found], "-")
     elif found:
         screen.print(artefact_table(found))
-    else:
+    elif not faults:
         screen.print(f"no artefact below {folder}; `models import` makes one of a checkpoint")
+    for fault in faults:
+        errors.print(f"error: {fault}", style="red", soft_wrap=True)
+    if faults:
+        raise typer.Exit(1)
 
 
 @command(models, "show")

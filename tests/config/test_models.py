@@ -90,6 +90,36 @@ def test_verify_finds_any_number_that_was_changed(tmp_path, file):
     assert run("verify", folder).exit_code == 1
 
 
+def test_verify_is_not_content_with_nothing_to_compare(tmp_path):
+    folder = golden_krnn(tmp_path / "golden")
+    save_file({}, folder / "output.safetensors")
+
+    done = run("verify", folder)
+
+    assert done.exit_code == 1
+    assert "output.safetensors has no tensors; expected those that the network is held against" in done.output
+
+
+def test_verify_takes_inputs_in_double_precision(tmp_path):
+    folder = golden_krnn(tmp_path / "golden")
+    save_file({"x": load_file(folder / "input.safetensors")["x"].double()}, folder / "input.safetensors")
+
+    assert run("verify", folder).exit_code == 0
+
+
+def test_a_damaged_artefact_hides_no_other_from_the_list(tmp_path, state_dict):
+    for name in ("a", "b"):
+        assert run("import", "krnn", state_dict[0], "--to", tmp_path / name).exit_code == 0
+    (tmp_path / "a" / "model.safetensors").write_bytes(b"nothing")
+
+    done = run("list", "--folder", tmp_path)
+
+    assert done.exit_code == 1
+    assert "model.safetensors cannot be read as safetensors" in done.output
+    assert "krnn" in done.output
+    assert "hash" in done.output
+
+
 @pytest.mark.parametrize("spoil", [
     lambda tensors: tensors.pop("out_fc.weight"),
     lambda tensors: tensors.update({"out_fc.weight": torch.zeros(1, 3)}),

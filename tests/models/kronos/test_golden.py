@@ -1,9 +1,21 @@
 """Kronos against every tensor of the original's golden cases."""
 
-import pytest
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
 
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.kronos.configuration import ModelSizes
+from models.kronos.loading import load_model
+from models.kronos.network import Kronos
 from models.kronos.published import verify_published
 from models.verification import verify_folder
+
+SMALL = ModelSizes(4, 4, 1, 16, 2, 24, 0.0, 0.0, 0.0, 0.0, True)
 
 
 @pytest.mark.parametrize("name", ["a_sym4", "b_oddheads_fixedte", "c_asym64", "d_mini_recipe"])
@@ -34,3 +46,45 @@ def test_the_published_weights_forecast_as_they_did(golden):
 
     assert [check for check in checks if not check.is_ok] == []
     assert len(checks) == 4
+
+
+@pytest.fixture
+def case(golden, tmp_path):
+    return Path(shutil.copytree(golden / "kronos" / "a_sym4", tmp_path / "case"))
+
+
+def changed(case, change):
+    tensors = load_file(case / "io.safetensors")
+    change(tensors)
+    save_file(tensors, case / "io.safetensors")
+    return {check.name: check for check in verify_folder(case) if not check.is_ok or check.skipped}
+
+
+def other_draw(tensors):
+    tensors["gen.sampled_s3.gen_s1"][0, 0] ^= 1
+
+
+def test_drawn_tokens_are_exact_on_the_build_that_drew_them_and_left_open_on_another(case):
+    config = json.loads((case / "config.json").read_text())
+    (case / "config.json").write_text(json.dumps({**config, "torch": torch.__version__}))
+    assert not changed(case, other_draw)["gen.sampled_s3.gen_s1"].is_ok
+
+    (case / "config.json").write_text(json.dumps({**config, "torch": "1.0"}))
+    assert "another build of torch" in changed(case, lambda _: None)["gen.sampled_s3.gen_s1"].skipped
+
+
+def test_a_tensor_of_no_known_scenario_is_not_passed_over(case):
+    found = changed(case, lambda tensors: tensors.update({"gen.mine.pred": torch.zeros(3)}))
+
+    assert list(found) == ["gen.mine.pred: nothing of ours has this name"]
+
+
+def test_a_checkpoint_in_half_precision_loads(tmp_path):
+    network = Kronos(SMALL)
+    halved = {name: tensor.bfloat16() for name, tensor in network.state_dict().items()}
+    save_file(halved, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(asdict(SMALL)))
+
+    loaded = load_model(tmp_path)
+
+    assert torch.equal(loaded.head.proj_s1.weight, network.head.proj_s1.weight.bfloat16().float())
