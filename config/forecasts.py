@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from config.settings import ROOT, ModelSettings, Settings
+from config.settings import ROOT, ModelSettings, Settings, VenueData
 from config.sources import digest_of
 from engine.errors import PluginError, SettingsError
 from engine.forecasting.book import ForecastTerms
@@ -54,7 +54,7 @@ def _of_artefact(name: str, settings: Settings, timeframe: str) -> Forecaster | 
         name, described.artefact, timeframe=described.timeframe or card.get("timeframe") or timeframe,
         device=described.device, options=described.options,
     )
-    if described.retrain is None:
+    if described.retrain is None or isinstance(settings.data, VenueData):  # a session's take over as it goes
         return made
     from config.retraining import succession
 

@@ -76,8 +76,8 @@ class LiveSettings(Section):
     daily_report: Place | None = Field(None, description="a folder for a report each day; none if left out")
     retrain_every: Span | None = Field(None, description="how often `retrain_command` is run; never if left out")
     retrain_command: tuple[str, ...] = Field(
-        (), description="a program and its arguments, such as `[\".venv/bin/python\", \"main.py\", \"train\", …]`; it "
-        "runs beside the session, which goes on with the models it has until it is started again")
+        (), description="a program and its arguments, such as `[\".venv/bin/python\", \"main.py\", \"fetch\", …]`; it "
+        "runs beside the session. Models are trained again by their own `retrain`")
     feed: FeedSettings = Field(default_factory=FeedSettings, description="what is asked of the feed")
 
     @field_validator("notify", mode="before")

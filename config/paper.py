@@ -16,8 +16,19 @@ from threading import Event
 from typing import Any, Protocol
 
 from config.jobs import report_yesterday, start_training
-from config.scheduling import BAR_CLOSE, DAILY_REPORT, HEARTBEAT, RECONCILE, RETRAIN, SCORE, Schedule, next_close
+from config.scheduling import (
+    BAR_CLOSE,
+    DAILY_REPORT,
+    HEARTBEAT,
+    RECONCILE,
+    RETRAIN,
+    SCORE,
+    TRAININGS,
+    Schedule,
+    next_close,
+)
 from config.session import SessionFacts, facts_of, open_sessions, session_core, streams_of, venue_data
+from config.session_training import FOLDER, Artefacts, Trainer, retrained_models
 from config.settings import Settings
 from engine.bars import Stream, Timeframe, iso, nanoseconds, utc
 from engine.errors import DivergenceError, JournalError, SettingsError, VenueUnavailable
@@ -165,7 +176,7 @@ class PaperRun:
                 self.run_id = left.id
                 self._tell("info", f"{count:,} recorded inputs led to the recorded rows; {session.core.describe()}")
             source, session.link = edge.open(facts, session.last_closed)
-            self._live(session, source, journal, edge, facts)
+            self._live(session, source, journal, edge, facts, self._trainer(session, facts, made.artefacts))
 
     def _left(self, journal: SqlJournal) -> Any:
         """Return the session to go on with; None to begin one."""
@@ -193,7 +204,8 @@ class PaperRun:
         )
 
     def _live(
-        self, session: Session, source: InputSource, journal: SqlJournal, edge: Edge, facts: SessionFacts
+        self, session: Session, source: InputSource, journal: SqlJournal, edge: Edge, facts: SessionFacts,
+        trainer: Trainer | None,
     ) -> None:
         assert self.run_id is not None
         for one in self.watching:
@@ -201,7 +213,7 @@ class PaperRun:
         count = session.reconcile()
         if count:
             self._tell("info", f"the venue said {count} things that our books lacked")
-        beat = _Beat(self, session, journal, edge)
+        beat = _Beat(self, session, journal, edge, trainer)
         try:
             with closing(beat):
                 session.run(source, beat=beat, until=lambda: self._is_over)
@@ -216,6 +228,13 @@ class PaperRun:
         session.end(status, "" if status == "completed" else "stopped; `paper` goes on from here")
         self._finish("stopped")
 
+    def _trainer(self, session: Session, facts: SessionFacts, artefacts: Artefacts) -> Trainer | None:
+        models = retrained_models(self.settings)
+        if not models:
+            return None
+        folder = runs_folder(self.settings) / FOLDER / facts.name
+        return Trainer(models, session.core, artefacts, folder, now=self.now, checkpoint=self.checkpoint)
+
     def _finish(self, state: str) -> None:
         for one in self.watching:
             one.ended(state)
@@ -224,12 +243,15 @@ class PaperRun:
 class _Beat:
     """What is done now and then between inputs: hear commands, and whatever the schedule says is due."""
 
-    def __init__(self, run: PaperRun, session: Session, journal: SqlJournal, edge: Edge) -> None:
+    def __init__(
+        self, run: PaperRun, session: Session, journal: SqlJournal, edge: Edge, trainer: Trainer | None = None
+    ) -> None:
         assert run.run_id is not None
         live = run.settings.live
         self._run = run
         self._session = session
         self._edge = edge
+        self._trainer = trainer
         self._controls = Controls(
             journal, run.run_id, now=run.now, heard=commands_heard(session), kill_switch=live.kill_switch
         )
@@ -238,7 +260,7 @@ class _Beat:
         is_wall = run.now is wall_time.time_ns  # closes of a market that is played here are not the wall's
         seconds = {
             RECONCILE: Timeframe.parse(live.reconcile_every).duration / 1e9, HEARTBEAT: live.heartbeat_seconds,
-            SCORE: SCORE_EVERY,
+            SCORE: SCORE_EVERY, **({} if trainer is None else {TRAININGS: live.heartbeat_seconds}),
         }
         self._schedule = Schedule(
             [stream.timeframe for stream in session.core.feed.streams] if is_wall else [],
@@ -256,6 +278,8 @@ class _Beat:
                 self._look()
             elif job == SCORE:
                 inputs += self._score()
+            elif job == TRAININGS and self._trainer is not None:
+                inputs += self._trainer.look()
             elif job == BAR_CLOSE:
                 self._check_close(timeframe)
             elif job == DAILY_REPORT:
@@ -266,8 +290,10 @@ class _Beat:
         return [*inputs, *self._controls.poll()]
 
     def close(self) -> None:
-        """Let nothing become due any more."""
+        """Let nothing become due any more, and end a training that goes on."""
         self._schedule.close()
+        if self._trainer is not None:
+            self._trainer.close()
 
     def _look(self) -> None:
         state = "halted" if self._session.core.gate.halts else "running"
@@ -315,6 +341,7 @@ def check_paper(settings: Settings) -> None:
         SettingsError: naming the setting.
     """
     streams_of(venue_data(settings))
+    retrained_models(settings)
     if not settings.journal.enabled:
         raise SettingsError("journal.enabled is false; a session lives in its journal, and cannot be without one")
     if settings.live.broker == "sandbox" and settings.account.kind == "margin":

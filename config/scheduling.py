@@ -12,10 +12,10 @@ from typing import Any
 
 from engine.bars import Timeframe, nanoseconds
 
-BAR_CLOSE, RECONCILE, EQUITY, HEARTBEAT, SCORE, DAILY_REPORT, RETRAIN = (
-    "bar_close", "reconcile", "equity", "heartbeat", "score", "daily_report", "retrain")
+BAR_CLOSE, RECONCILE, EQUITY, HEARTBEAT, SCORE, DAILY_REPORT, RETRAIN, TRAININGS = (
+    "bar_close", "reconcile", "equity", "heartbeat", "score", "daily_report", "retrain", "trainings")
 """Bars should have closed; the venue's books are due for comparison; equity is written down; the status is; forecasts
-whose horizon has closed are scored; the day is over; models are due for training."""
+whose horizon has closed are scored; the day is over; a command of the settings is due; trainings are looked after."""
 
 
 class Schedule:

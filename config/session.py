@@ -16,6 +16,7 @@ from config.costs import make_latency, make_slippage
 from config.forecasts import determinism, forecast_terms, make_forecasters, make_policies, model_hashes
 from config.manifest import code_version, library_versions, rules_of, run_inputs, seeds_of
 from config.risk import make_gate
+from config.session_training import Artefacts
 from config.settings import ROOT, Settings, VenueData, settings_from
 from engine.analysis.assumptions import assumption_card
 from engine.bars import Stream, Timeframe
@@ -128,6 +129,7 @@ class Made:
     """A session's engine, and what is kept with the run beside its manifest."""
 
     core: LiveCore
+    artefacts: Artefacts
     recording: Recording
     timings: Timings
     strategy: Strategy
@@ -151,15 +153,15 @@ def session_core(settings: Settings, facts: SessionFacts, journal: Any) -> Itera
     )
     base = Timeframe.parse(facts.streams[0].timeframe).name
     forecasters, policies = make_forecasters(settings, base), make_policies(settings)
-    recording, timings = Recording(journal), Timings()
+    recording, timings, artefacts = Recording(journal), Timings(), Artefacts(settings, base)
     with forecast_terms(settings) as terms:
-        parts = _parts(settings, facts, strategy, portfolio, recording, replace(terms, timed=timings))
+        parts = _parts(settings, facts, strategy, portfolio, recording, replace(terms, timed=timings, load=artefacts))
         parts = replace(parts, forecasters=forecasters, policies=policies)
         models: dict[str, Any] = {**forecasters, **policies}
         start = _manifest(settings, facts, strategy, portfolio, parts, determinism(models))
         inputs = run_inputs(settings, strategy, parts.feed, known=lambda _: None, models=model_hashes(models))
         late_after = Timeframe.parse(settings.live.late_after).duration
-        yield Made(LiveCore(parts, late_after=late_after), recording, timings, strategy, start, inputs)
+        yield Made(LiveCore(parts, late_after=late_after), artefacts, recording, timings, strategy, start, inputs)
 
 
 def _parts(

@@ -774,10 +774,13 @@ class ModelSettings(Section):
         "docs/forecasting.md")
     skill: SkillSettings | None = Field(None, description="scale positions down when it shows no skill")
     retrain: Span | None = Field(
-        None, description="train it again every so often of a backtest's time, such as `30d`, on what was known by "
+        None, description="train it again every so often of the market's time, such as `30d`, on what was known by "
         "then: docs/training.md")
     training: Place | None = Field(None, description="with `retrain`: the settings it is trained by")
-    retrain_keep: int = Field(20, ge=1, description="with `retrain`: trainings kept beside the artefact")
+    retrain_keep: int = Field(
+        20, ge=1, description="with `retrain`: trainings kept beside the artefact; of a session's, beside its journal")
+    retrain_within: Span = Field(
+        "12h", description="with `retrain`, in a session: how long a training may take before it is ended")
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSettings":

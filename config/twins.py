@@ -1,7 +1,7 @@
 """A session's twin: the bars that it heard, through the same engine and strategy, filled as a backtest fills.
 
 What people and the feed said meanwhile (halts, stale data) is left out: the twin is what the session would have been
-had nothing but bars come.
+had nothing but bars, and the models that took over, come.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from config.session import facts_of, session_core, settings_of
 from engine.errors import JournalError
 from engine.journal.lineage import load_run
 from engine.journal.sql import SqlJournal
-from engine.live.inputs import BarsClosed
+from engine.live.inputs import BarsClosed, Input, ModelSwapped
 from engine.live.session import Session, recorded_inputs
 from engine.records import SessionInputRow
 
@@ -35,15 +35,19 @@ def make_twin(journal: SqlJournal, run_id: int | None) -> tuple[int, int]:
         "live": settings.live.model_copy(update={"broker": "simulated"}),
     })
     with journal.snapshot() as reader:
-        rows = [row for row in reader.rows(SessionInputRow, run.id) if row.kind == "bars_closed"]
-    heard = [given for given in recorded_inputs(rows) if isinstance(given, BarsClosed)]
-    if not heard:
+        rows = reader.rows(SessionInputRow, run.id)
+    heard = [given for given in recorded_inputs(rows) if isinstance(given, BarsClosed | ModelSwapped)]
+    if not any(isinstance(given, BarsClosed) for given in heard):
         raise JournalError(f"run {run.id} has recorded no bars; there is nothing to run")
     with session_core(settings, facts, journal) as made:
         session = Session(made.core, made.recording, timings=made.timings, now=lambda: heard[-1].time)
         start = replace(made.start, data={**made.start.data, TWIN: run.id})
         twin = session.begin(start)
         journal.write(made.inputs)
-        session.take([given._replace(received_at=given.time) for given in heard])
+        session.take([_on_time(given) for given in heard])
         session.end()
     return run.id, twin
+
+
+def _on_time(given: Input) -> Input:
+    return given._replace(received_at=given.time) if isinstance(given, BarsClosed) else given

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.bars import FloatArray, IntArray
+from engine.errors import PluginError
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -155,6 +156,24 @@ class Forecasts:
 
     values: Float32Array
     explained: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+_ALIKE = (
+    "kind", "timeframe", "lookback", "horizon", "inputs", "outputs", "levels", "samples", "calendar", "clock",
+    "future_stamps",
+)
+
+
+def check_alike(first: ForecastSpec, later: ForecastSpec) -> None:
+    """Refuse a model that cannot take over from another.
+
+    Raises:
+        PluginError: it does not say the same kind of thing of the same windows.
+    """
+    for name in _ALIKE:
+        one, other = getattr(first, name), getattr(later, name)
+        if one != other:
+            raise PluginError(f"model {first.name}: its {name} was {one!r}, then {other!r}; retrain it alike")
 
 
 class Forecaster(Protocol):

@@ -8,9 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.errors import PluginError
-from engine.forecasts import Forecaster, Forecasts, ForecastSpec, Windows
-
-_ALIKE = ("kind", "timeframe", "lookback", "horizon", "inputs", "outputs", "levels", "samples", "calendar", "clock")
+from engine.forecasts import Forecaster, Forecasts, ForecastSpec, Windows, check_alike
 
 
 class Version(NamedTuple):
@@ -34,10 +32,7 @@ class Succession:
             raise PluginError(f"a succession of models from {times}; expected times that rise")
         first = versions[0].forecaster.spec
         for version in versions[1:]:
-            for name in _ALIKE:
-                one, other = getattr(first, name), getattr(version.forecaster.spec, name)
-                if one != other:
-                    raise PluginError(f"model {first.name}: its {name} was {one!r}, then {other!r}; retrain it alike")
+            check_alike(first, version.forecaster.spec)
         self._versions = list(versions)
         hashes = tuple((version.since, version.forecaster.spec.model_hash) for version in versions)
         digest = hashlib.sha256(repr(hashes).encode()).hexdigest()

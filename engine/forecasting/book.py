@@ -26,7 +26,7 @@ from engine.forecasting.scores import Score
 from engine.forecasting.skill import SkillRule, SkillState, SkillWatch, summary_of
 from engine.forecasting.store import ForecastStore
 from engine.forecasting.windows import Request, WindowCutter, due_rows
-from engine.forecasts import Float32Array, Forecast, Forecaster, ForecastKind, ForecastSpec
+from engine.forecasts import Float32Array, Forecast, Forecaster, ForecastKind, ForecastSpec, check_alike
 from engine.interfaces import Feed
 from engine.moment import ManyMoment, Moment
 from engine.recorder import Recorder
@@ -34,6 +34,10 @@ from engine.strategy import Strategy, overrides
 
 CONSTANT_AFTER = 3
 """Equal answers to different windows of a symbol, one after another, from which a model counts as stuck."""
+
+
+Load = Callable[[str, str, str], Forecaster]
+"""Given a model's name, the place of an artefact and the hash of its content, returns it at work."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,16 @@ class ForecastTerms:
     timed: Callable[[str, int, int], int] | None = None
     """Live: given a model, the close of its bars and the nanoseconds that it took, returns those that count. A session
     records them; one that is replayed returns what was recorded."""
+    load: Load | None = None
+    """Live: returns the model that takes over from another while a session goes on."""
+
+
+class Version(NamedTuple):
+    """A model that answers for bars that close from `since` (UTC ns) on."""
+
+    since: int
+    spec: ForecastSpec
+    computer: Computer
 
 
 @dataclass
@@ -79,6 +93,8 @@ class _Declared:
     repaired: int = 0
     """Values of forecast bars that could not be, made possible."""
     computer: Computer | None = None
+    later: list[Version] = field(default_factory=list)
+    """Models that took over while a session went on."""
     ahead: Ahead | None = None
     due: list[list[Request]] = field(default_factory=list)
     """Of a feed known ahead: the requests of every instant; `next_due`: which comes next."""
@@ -96,6 +112,31 @@ class _Declared:
     def cutter(self) -> WindowCutter:
         assert self.computer is not None, "made when the run starts"
         return self.computer.cutter
+
+    def version_at(self, as_of: int) -> Version:
+        """Return who answers for bars that close at an instant."""
+        assert self.computer is not None, "made when the run starts"
+        first = Version(0, self.spec, self.computer)
+        return next((one for one in reversed(self.later) if one.since <= as_of), first)
+
+    @property
+    def versions(self) -> list[Version]:
+        """Everyone who has answered, the first first."""
+        return [self.version_at(0), *self.later]
+
+    def answered(self, requests: Sequence[Request]) -> tuple[list[Answer], float]:
+        """Return answers made now, each by who answers at its bars' close, and the seconds within the models."""
+        made: dict[Request, Answer] = {}
+        seconds = 0.0
+        of_version: dict[int, list[Request]] = {}
+        for request in requests:
+            of_version.setdefault(self.version_at(request.as_of).since, []).append(request)
+        for since, some in of_version.items():
+            computer = self.version_at(since).computer
+            before = computer.work.seconds
+            made.update(zip(some, computer.answers(some), strict=True))
+            seconds += computer.work.seconds - before
+        return [made[request] for request in requests], seconds
 
 
 class _Due(NamedTuple):
@@ -210,6 +251,30 @@ class ForecastBook:
             if not self._is_live and declared.every != "ask":
                 self._plan(declared, histories)
 
+    def swap(self, model: str, forecaster: Forecaster, since: int) -> None:
+        """Let another model answer, under the same name, for bars that close from an instant (UTC ns) on.
+
+        Raises:
+            PluginError: it does not say the same kind of thing of the same windows.
+        """
+        declared = self._declared.get(model)
+        if declared is None or declared.computer is None:
+            return  # nobody asks for it
+        spec = replace(forecaster.spec, name=model)
+        check_alike(declared.spec, spec)
+        cutter = WindowCutter(spec, declared.cutter.histories, self._terms.seed)
+        computer = Computer(cutter, forecaster, self._terms.store, self._terms.batch)
+        declared.later.append(Version(since, spec, computer))
+
+    def answering(self, model: str) -> ForecastSpec:
+        """Return the spec of who answers now."""
+        return self._declared[model].versions[-1].spec
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that the strategy asked for."""
+        return tuple(self._declared)
+
     def _made_histories(self) -> dict[Stream, History]:
         streams = list(dict.fromkeys(stream for one in self._declared.values() for stream in one.streams))
         if not self._is_live:
@@ -311,13 +376,10 @@ class ForecastBook:
     def _answers(self, declared: _Declared, requests: list[Request]) -> tuple[list[Answer], int]:
         """Return answers made now, and how long the model took over them: counted in paper trading, not in a backtest,
         whose outcome must not depend on the machine."""
-        computer = declared.computer
-        assert computer is not None
-        before = computer.work.seconds
-        answers = computer.answers(requests)
+        answers, seconds = declared.answered(requests)
         if not self._is_live:
             return answers, 0
-        took = round((computer.work.seconds - before) * 1e9)
+        took = round(seconds * 1e9)
         timed = self._terms.timed
         return answers, took if timed is None else timed(declared.handle.model, requests[-1].as_of, took)
 
@@ -408,7 +470,7 @@ class ForecastBook:
         self, declared: _Declared, request: Request, answer: Answer, available_at: int, fault: str
     ) -> Forecast:
         self._forecast_count += 1
-        cutter, spec = declared.cutter, declared.spec
+        cutter, spec = declared.cutter, declared.version_at(request.as_of).spec
         history = cutter.histories[request.place]
         flags = {fault} if fault else set()
         if contamination.is_contaminated(spec, request.as_of):
@@ -567,16 +629,17 @@ class ForecastBook:
 
     def _summary_of(self, declared: _Declared) -> dict[str, Any]:
         spec, scores = declared.spec, declared.scores
-        assert declared.computer is not None
-        work = declared.computer.work
+        versions = declared.versions
+        works = [version.computer.work for version in versions]
         seen = [score for score in scores if contamination.is_contaminated(spec, score.as_of)]
         clean = [score for score in scores if not contamination.is_contaminated(spec, score.as_of)]
         return {
-            "model_hash": spec.model_hash, "kind": spec.kind.value, "every": declared.every, "horizon": spec.horizon,
-            "trained_until": spec.trained_until, "trained_on": list(spec.trained_on), "device": spec.device,
-            "delivered": declared.delivered, "flagged": dict(sorted(declared.flagged.items())),
-            "repaired": declared.repaired, "about": spec.about,
-            "computed": work.computed, "stored": work.stored, "calls": work.calls, "model_seconds": work.seconds,
+            "model_hash": versions[-1].spec.model_hash, "kind": spec.kind.value, "every": declared.every,
+            "horizon": spec.horizon, "trained_until": spec.trained_until, "trained_on": list(spec.trained_on),
+            "device": spec.device, "delivered": declared.delivered, "flagged": dict(sorted(declared.flagged.items())),
+            "repaired": declared.repaired, "about": spec.about, "took_over": len(declared.later),
+            "computed": sum(work.computed for work in works), "stored": sum(work.stored for work in works),
+            "calls": sum(work.calls for work in works), "model_seconds": sum(work.seconds for work in works),
             "skill": summary_of(scores), "skill_before": summary_of(seen), "skill_after": summary_of(clean),
             "scale": declared.watch.scale, "record": record_of(spec, scores),
         }

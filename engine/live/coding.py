@@ -7,7 +7,17 @@ import orjson
 
 from engine.bars import Bar
 from engine.errors import JournalError
-from engine.live.inputs import BarsClosed, ClockTold, Commanded, FeedTold, ForecastsTimed, Input, VenueTold
+from engine.live.inputs import (
+    BarsClosed,
+    ClockTold,
+    Commanded,
+    FeedTold,
+    ForecastsTimed,
+    Input,
+    ModelSwapped,
+    TrainingTold,
+    VenueTold,
+)
 from engine.live.messages import OrderMessage
 from engine.live.reports import Report, ReportKind
 
@@ -18,6 +28,8 @@ KINDS: dict[type[Any], str] = {
     Commanded: "commanded",
     FeedTold: "feed_told",
     ForecastsTimed: "forecasts_timed",
+    ModelSwapped: "model_swapped",
+    TrainingTold: "training_told",
 }
 _CLASSES = {name: kind for kind, name in KINDS.items()}
 _AMOUNTS = ("fee", "amount")

@@ -12,7 +12,17 @@ from engine.bars import Stream, iso
 from engine.errors import SettingsError
 from engine.interfaces import ForcedOrders
 from engine.live.broker import differences
-from engine.live.inputs import BarsClosed, ClockTold, Commanded, FeedTold, ForecastsTimed, Input, VenueTold
+from engine.live.inputs import (
+    BarsClosed,
+    ClockTold,
+    Commanded,
+    FeedTold,
+    ForecastsTimed,
+    Input,
+    ModelSwapped,
+    TrainingTold,
+    VenueTold,
+)
 from engine.live.messages import OrderMessage
 from engine.live.ports import Known
 from engine.live.reports import Report
@@ -76,11 +86,14 @@ class LiveCore:
             self.venue.forced = running.desk
             running.desk.waits_for_ends = True
         self._stepper = InstantStepper(running)
-        self._has_traded = False
+        self.has_traded = False
+        """Whether a bar has been decided on: those before are history."""
         self.lags: dict[Stream, int] = {}
         """How long after its close each stream's last bar was heard, ns."""
         self.stale: dict[str, str] = {}
         """Why a symbol (or "", all) is not decided on now: its data are stale."""
+        self.swaps: list[ModelSwapped] = []
+        """The models that took over so far."""
 
     # ── the start ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -116,6 +129,10 @@ class LiveCore:
                 self.running.guard.call("", lambda: self._command(given))
             case FeedTold():
                 self._feed_told(given)
+            case ModelSwapped():
+                self._swap(given)
+            case TrainingTold():
+                self._alert(given.time, given.level, "training", f"{given.model}: {given.text}")
             case ForecastsTimed():
                 pass  # it says how long what was taken before took; see `ForecastTerms.timed`
 
@@ -123,7 +140,7 @@ class LiveCore:
     def next_due(self) -> int | None:
         """When the next timer or forecast is due, UTC ns; None before the first bar that was decided on, or if none
         is."""
-        return next_due(self.running) if self._has_traded else None
+        return next_due(self.running) if self.has_traded else None
 
     def messages(self) -> Sequence[OrderMessage]:
         """Return what is to be sent to the venue, oldest first."""
@@ -134,7 +151,7 @@ class LiveCore:
             self.running.desk.handle(self.venue.on_time(time))
         if self.running.book is not None:
             self.running.book.settle()
-        if self._has_traded:
+        if self.has_traded:
             fire_timers(self.running, time, inclusive=True)
 
     def _bars(self, given: BarsClosed) -> None:
@@ -142,7 +159,7 @@ class LiveCore:
         if given.is_history:
             self._stepper.observe(columns)
             return
-        self._has_traded = True
+        self.has_traded = True
         lag = given.received_at - given.time
         self.lags.update(dict.fromkeys((Stream(bar.symbol, bar.timeframe) for bar in given.bars), lag))
         desk = self.running.desk
@@ -185,7 +202,7 @@ class LiveCore:
         for found in differences(events):
             self._alert(found.time, "error", "reconciliation", found.note)
             self._watch.halt(found.note, RECONCILIATION, time=found.time, symbol=found.symbol)
-        if events and self._has_traded:
+        if events and self.has_traded:
             self.running.guard.call("", lambda: self._watch.after(self.running.moment.time))
 
     def _feed_told(self, told: FeedTold) -> None:
@@ -196,6 +213,20 @@ class LiveCore:
         level = "info" if told.kind in ("fresh", "reconnected") else "warning"
         self._alert(told.time, level, "feed", f"{told.kind}{f' {told.symbol}' if told.symbol else ''}: {told.reason}")
         self.running.guard.call("", lambda: self._watch.on_feed(told))
+
+    def _swap(self, given: ModelSwapped) -> None:
+        """Let a model take over; bars of the instant at hand that come late are still the old one's."""
+        book, load = self.running.book, self.parts.forecast_terms.load
+        if book is None or load is None:
+            raise SettingsError(f"a model was swapped for {given.model}, and these settings have no models to swap")
+        last = self.running.moment.time
+        book.swap(given.model, load(given.model, given.artefact, given.hash), last + 1)
+        self.swaps.append(given)
+        self._alert(
+            given.time, "info", "training",
+            f"{given.model}: {given.hash[:12]}, trained until {iso(given.trained_until)}, answers for bars that close "
+            f"after {iso(last)}",
+        )
 
     # ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────
 

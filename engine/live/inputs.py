@@ -76,4 +76,30 @@ class ForecastsTimed(NamedTuple):
     latency: int
 
 
-Input = BarsClosed | VenueTold | ClockTold | Commanded | FeedTold | ForecastsTimed
+class ModelSwapped(NamedTuple):
+    """A model that was trained while the session went on takes over under the name `model`: bars that close after those
+    dealt with so far are answered by it.
+
+    `artefact` is the folder that it lies in and `hash` that of its content: whoever runs the session again must have
+    it. `due` is the time, UTC ns, for which it was trained, and `trained_until` the last close that it has seen.
+    """
+
+    time: int
+    model: str
+    artefact: str
+    hash: str
+    due: int
+    trained_until: int
+
+
+class TrainingTold(NamedTuple):
+    """What became of a training beside the session, and that people should find in its record. `level`: info, warning
+    or error."""
+
+    time: int
+    model: str
+    level: str
+    text: str
+
+
+Input = BarsClosed | VenueTold | ClockTold | Commanded | FeedTold | ForecastsTimed | ModelSwapped | TrainingTold

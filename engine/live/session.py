@@ -189,6 +189,9 @@ class Session:
             self._deal_with(given)
             self.core.messages()  # they were committed; whether they were sent, the venue is asked
             self.core.running.recorder.flush()
+        if run.status == "completed":
+            self.core.stop()
+            self.core.running.recorder.flush()
         check.finish()
         self._recording.check = None
         self._timings.is_recorded = False
