@@ -90,7 +90,8 @@ def _position(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[R
     position.check_stage_one(artefact, of.price, allow=of.allow_unskilled)
     plan = position.PositionPlan(
         of.steps, of.burn, of.every, cost=cost_of_trading(settings.costs), first=of.first_temperature,
-        last=of.last_temperature, jitter=of.jitter, objective=of.objective,
+        last=of.last_temperature, exploration=of.exploration, entropy=of.entropy, floor=of.entropy_floor,
+        jitter=of.jitter, objective=of.objective,
         weights=Weights(of.variance, of.drawdown, of.opportunity),
     )
     inputs = PriceSizes(**artefact.card.configuration).feature_count

@@ -186,6 +186,12 @@ class PositionSettings(Section):
     every: int = Field(10, ge=1, description="bars from one such segment's beginning to the next one's")
     first_temperature: float = Field(1.0, gt=0, description="of the choice at the beginning")
     last_temperature: float = Field(0.3, gt=0, description="at the end, and in serving")
+    exploration: Literal["segment", "step", "none"] = Field(
+        "segment", description="how often the noise of choices is drawn: for a segment, at every step, or never")
+    entropy: float = Field(
+        0.1, ge=0, allow_inf_nan=False, description="what choices less open than the floor cost; 0 for none")
+    entropy_floor: float = Field(
+        0.3, ge=0, le=1, description="share of the greatest entropy that choices keep, at temperature 1")
     jitter: float = Field(0.02, ge=0, description="deviation of what is fed back from what was chosen")
     objective: Literal[
         "after_cost", "original", "relative_return", "risk_cost", "opportunity_cost", "information_ratio"

@@ -8,9 +8,10 @@ Notation: N symbols, F features, S state, G grid places.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from math import log
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +118,14 @@ class PolicyState:
             raise PluginError(f"not the state of a position head: {type(exc).__name__}: {exc}") from exc
 
 
+class Unrolled(NamedTuple):
+    """What a head did over T steps: shares [N, T], its last state [N, S], and how open each choice was, [N, T]."""
+
+    shares: Tensor
+    hidden: Tensor
+    openness: Tensor
+
+
 class PositionHead(nn.Module):
     """The network: h_t = GRU([features_t, position held], h_{t−1}); logits_t = MLP([features_t, h_t])."""
 
@@ -163,34 +172,35 @@ class PositionHead(nn.Module):
         temperature: float,
         hidden: Tensor | None = None,
         held: Tensor | None = None,
-        generator: torch.Generator | None = None,
         *,
-        noise: bool = True,
+        noise: Tensor | None = None,
         jitter: float = 0.0,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the shares chosen at each of T steps [N, T], with gradients, and the last state [N, S].
+        generator: torch.Generator | None = None,
+    ) -> Unrolled:
+        """Return what is chosen at each of T steps, with gradients.
 
         Each step is fed the share chosen at the one before, as if it had been filled.
 
         Args:
             features: [N, T, F]; temperature: of the softmax, ≥ 0.1, annealed by a schedule and never learned.
-            noise: whether Gumbel noise is added to the logits (Jang et al. 2016, arXiv 1611.01144).
-            jitter: deviation of what is fed from what was chosen: fills are partial, and prices drift.
+            noise: added to the logits, [N, T or 1, G], of `gumbel`'s (Jang et al. 2016, arXiv 1611.01144).
+            jitter: deviation of what is fed from what was chosen, by `generator`: fills are partial, prices drift.
         """
         if not temperature >= LEAST_TEMPERATURE:
             raise PluginError(f"position head: temperature is {temperature}; expected {LEAST_TEMPERATURE} or more")
-        count = len(features)
+        count, steps = features.shape[:2]
         hidden = self.begin(count) if hidden is None else hidden
         held = features.new_zeros(count) if held is None else held
-        shares = []
-        for step in range(features.shape[1]):
+        shares, entropies = [], []
+        for step in range(steps):
             fed = held + jitter * torch.randn(held.shape, generator=generator).to(held) if jitter else held
             logits, hidden = self.logits(features[:, step], fed, hidden)
-            if noise:
-                logits = logits.float() + gumbel(logits.shape, generator, logits.device)
+            entropies.append(openness(logits))
+            if noise is not None:
+                logits = logits.float() + noise[:, step % noise.shape[1]]
             held = ((logits / temperature).softmax(-1) * self.grid).sum(-1)
             shares.append(held)
-        return torch.stack(shares, dim=1), hidden
+        return Unrolled(torch.stack(shares, dim=1), hidden, torch.stack(entropies, dim=1))
 
     # ── serving ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -232,9 +242,18 @@ class PositionHead(nn.Module):
         return torch.stack(shares, dim=1)
 
 
-def gumbel(shape: torch.Size, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def openness(logits: Tensor) -> Tensor:
+    """Return the entropy of the noiseless choice at temperature 1 over the greatest there is, 0 … 1: [N, G] → [N].
+
+    At 0 the choice is made, and no gradient will change it: that of a softmax vanishes with its entropy.
+    """
+    chances = logits.float().log_softmax(-1)
+    return -(chances.exp() * chances).sum(-1) / log(logits.shape[-1])
+
+
+def gumbel(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Return Gumbel noise, −log of exponential numbers, float32: finite, which −log(−log U) is not at U = 0."""
-    numbers = torch.empty(shape, dtype=torch.float32, device=device).exponential_(generator=generator)
+    numbers = torch.empty(tuple(shape), dtype=torch.float32, device=device).exponential_(generator=generator)
     return -numbers.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 

@@ -46,7 +46,6 @@ class Weights:
     variance: float = 0.5
     drawdown: float = 0.1
     opportunity: float = 0.0
-    entropy: float = 0.0
 
 
 class Objective(NamedTuple):

@@ -19,7 +19,7 @@ from engine.bars import FloatArray, IntArray, Timeframe
 from engine.errors import SettingsError
 from models.artefact import Artefact
 from models.position import objective
-from models.position.head import LEAST_TEMPERATURE, HeadSizes, PositionHead, Serving
+from models.position.head import LEAST_TEMPERATURE, HeadSizes, PositionHead, Serving, gumbel
 from models.position.loading import feature_names, load_price_transformer, save_position_head
 from models.position.objective import Weights
 from models.training.data.splits import Split
@@ -29,6 +29,7 @@ from models.training.price import inputs
 from models.training.recipe import Goal, Loss, Moment, TrainingFacts, shuffled
 
 Objective = Literal["after_cost", "original", "relative_return", "risk_cost", "opportunity_cost", "information_ratio"]
+Exploration = Literal["segment", "step", "none"]
 
 DEFAULTS = Plan(
     epochs=20, batch=64, optimiser=OptimiserPlan("adamw", 3e-4, 0.01), schedule=Schedule("cosine", 0.05),
@@ -50,6 +51,9 @@ class PositionPlan:
         cost: of trading the whole equity once, a fraction: fee + half spread + slippage. In training it is drawn anew
             for each segment, from half to twice that.
         first, last: temperature of the choice at the beginning and the end; serving takes the last.
+        exploration: how often Gumbel noise is drawn: once for a segment, at every step, or never.
+        floor: of how open choices are (see `models.position.head.openness`), the mean over a segment; entropy: what a
+            lack of it costs, in deviations of a step's return.
         jitter: deviation of what is fed back from what was chosen.
         objective: what is minimised; the original's losses go by their names.
         weights: of the terms of "after_cost". bars_a_year: for Sharpe ratios; by the clock if 0.
@@ -63,6 +67,9 @@ class PositionPlan:
     cost: float = 0.0012
     first: float = 1.0
     last: float = 0.3
+    exploration: Exploration = "segment"
+    entropy: float = 0.1
+    floor: float = 0.3
     jitter: float = 0.02
     objective: Objective = "after_cost"
     weights: Weights = field(default_factory=Weights)
@@ -73,6 +80,10 @@ class PositionPlan:
             raise SettingsError(
                 f"position: steps {self.steps}, burn {self.burn}, every {self.every}, lag {self.lag}, cost "
                 f"{self.cost}; expected 2 or more, 0, 1, 0, 0 or more"
+            )
+        if not self.entropy >= 0 or not 0 <= self.floor <= 1:
+            raise SettingsError(
+                f"position: entropy {self.entropy}, its floor {self.floor}; expected 0 or more, and a share from 0 to 1"
             )
         if not self.first >= self.last >= LEAST_TEMPERATURE:
             raise SettingsError(
@@ -181,19 +192,36 @@ class PositionRecipe:
         plan, ends = self._plan, self._ends[rows]
         back = torch.arange(1 - plan.burn - plan.steps, 1, device=ends.device)
         features, temperature = self._features[ends[:, None] + back], self.temperature(moment)
+        noise = self._noise(len(ends), ends.device)
         hidden = held = None
         if plan.burn:
             with torch.no_grad():
-                before, hidden = network.unroll(features[:, : plan.burn], temperature, noise=False)
-                held = before[:, -1]
-        shares, _ = network.unroll(features[:, plan.burn :], temperature, hidden, held, jitter=plan.jitter)
+                # With the noise of what follows, if it is the same throughout: or its beginning would be a trade.
+                lasting = noise if plan.exploration == "segment" else None
+                before = network.unroll(features[:, : plan.burn], temperature, noise=lasting)
+                hidden, held = before.hidden, before.shares[:, -1]
+        made = network.unroll(features[:, plan.burn :], temperature, hidden, held, noise=noise, jitter=plan.jitter)
         returns = self._returns[ends[:, None] + back[plan.burn :]]
-        cost = plan.cost * 2 ** (2 * torch.rand(len(ends), 1) - 1).to(shares)
-        made = self._objective(shares, returns, cost, self._regimes(ends), held)
-        if plan.objective == "information_ratio":
-            return made
+        cost = plan.cost * 2 ** (2 * torch.rand(len(ends), 1) - 1).to(made.shares)
+        found = self._objective(made.shares, returns, cost, self._regimes(ends), held)
         # Hourly returns are so small that their gradients would drown in Adam's epsilon: told in deviations of one.
-        return Loss(made.value / self._deviation, made.parts)
+        scale = 1.0 if plan.objective == "information_ratio" else self._deviation
+        openness = made.openness.mean(1)
+        value = found.value / scale + plan.entropy * (plan.floor - openness).clamp_min(0).mean()
+        return Loss(value, {**found.parts, "openness": openness.mean()})
+
+    def _noise(self, count: int, device: torch.device) -> Tensor | None:
+        """Return what is added to the logits of segments.
+
+        Noise that is new at every step is paid for at every step: the shares move, and moving costs. A head soon learns
+        to be deaf to it, by logits so far apart that its features move nothing either. Noise that lasts for a segment
+        (as Raffin et al. 2021, arXiv 2005.05719, for robots, which it wears out) explores without that.
+        """
+        plan = self._plan
+        if plan.exploration == "none":
+            return None
+        steps = plan.steps if plan.exploration == "step" else 1
+        return gumbel((count, steps, self.sizes.places), None, device)
 
     def _regimes(self, ends: Tensor) -> Tensor:
         """Return each segment's regime, of returns that were known when it began: those of decisions long enough before
@@ -220,21 +248,25 @@ class PositionRecipe:
         return Loss(by_name[self._plan.objective](shares, returns, regimes))
 
     def validate(self, network: nn.Module, moment: Moment) -> dict[str, float]:
-        """Return what the served policy earns after costs over contiguous paths, beside simple ones, and how far
-        serving is from what was trained."""
+        """Return what the served policy earns after costs over contiguous paths, beside simple ones and itself on
+        features in a random order, and how far serving is from what was trained."""
         assert isinstance(network, PositionHead)
-        served, trained, returns = [], [], []
+        served, trained, disordered, returns = [], [], [], []
+        order = torch.Generator().manual_seed(0)
         for path in self.paths:
             rows = torch.from_numpy(path).to(self._features.device)
             features = self._features[rows][None]
             served.append(network.replay(features, self._serving)[0].cpu())
-            trained.append(network.unroll(features, self._serving.temperature, noise=False)[0][0].cpu())
+            anyhow = torch.randperm(len(rows), generator=order).to(rows.device)
+            disordered.append(network.replay(features[:, anyhow], self._serving)[0].cpu())
+            trained.append(network.unroll(features, self._serving.temperature).shares[0].cpu())
             returns.append(self._returns[rows].cpu())
         metrics = self.judged(served, returns)
         expected = self.judged(trained, returns)
         gap = float(torch.cat([(one - other).abs() for one, other in zip(served, trained, strict=True)]).mean())
         return {
             **metrics, "gap": gap, "sharpe_expectation": expected["sharpe"],
+            "sharpe_shuffled": self.judged(disordered, returns)["sharpe"],
             **{f"sharpe_{name}": self.judged(shares, returns)["sharpe"] for name, shares in simple(returns).items()},
         }
 

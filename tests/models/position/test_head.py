@@ -1,11 +1,13 @@
 """The position head: training choice, serving choice, state, and its objective."""
 
+import math
+
 import pytest
 import torch
 
 from engine.bars import HOUR
 from engine.errors import PluginError
-from models.position.head import HeadSizes, Policy, PolicyState, PositionHead, Serving, gumbel
+from models.position.head import HeadSizes, Policy, PolicyState, PositionHead, Serving, gumbel, openness
 from models.position.objective import (
     Weights,
     after_cost_objective,
@@ -31,6 +33,10 @@ def head(seed: int = 0, **sizes) -> PositionHead:
 
 def features(count: int, steps: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(count, steps, 5, generator=torch.Generator().manual_seed(seed))
+
+
+def drawn(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    return gumbel(shape, torch.Generator().manual_seed(seed), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("short", [False, True])
@@ -64,9 +70,29 @@ def test_serving_is_deterministic_and_training_noise_is_seeded():
     made, x = head(), features(3, 30)
 
     assert torch.equal(made.replay(x, Serving()), made.replay(x, Serving()))
-    noisy = [made.unroll(x, 0.5, generator=torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2)]
+    noisy = [made.unroll(x, 0.5, noise=drawn((3, 30, 11), seed)).shares for seed in (1, 1, 2)]
     assert torch.equal(noisy[0], noisy[1])
     assert not torch.equal(noisy[0], noisy[2])
+
+
+def test_noise_that_lasts_moves_nothing_by_itself():
+    made, x = head(), features(3, 1).expand(3, 60, 5)
+    moved = {
+        steps: made.unroll(x, 0.5, noise=drawn((3, steps, 11), 0)).shares[:, 30:].diff(dim=1).abs().mean()
+        for steps in (1, 60)
+    }
+    assert moved[1] < 1e-3 < 0.05 < moved[60]
+
+
+def test_openness_is_one_where_nothing_is_preferred_and_none_where_all_is_decided():
+    decided = torch.zeros(1, 11)
+    decided[0, 4] = 100.0
+    halves = torch.full((1, 11), -100.0)
+    halves[0, :2] = 0.0
+
+    assert float(openness(torch.zeros(1, 11))) == pytest.approx(1)
+    assert float(openness(decided)) == pytest.approx(0, abs=1e-6)
+    assert float(openness(halves)) == pytest.approx(math.log(2) / math.log(11))
 
 
 def test_later_features_change_no_earlier_share():
@@ -160,7 +186,7 @@ def test_parameters_are_counted_by_formula(short):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradients_reach_every_parameter_and_are_finite(dtype):
     made = head().train().to(dtype)
-    shares, _ = made.unroll(features(6, 20).to(dtype), 0.3, generator=torch.Generator().manual_seed(0))
+    shares = made.unroll(features(6, 20).to(dtype), 0.3, noise=drawn((6, 20, 11), 0)).shares
     returns = 0.02 * torch.randn(6, 20, generator=torch.Generator().manual_seed(4))
     after_cost_objective(shares.float(), returns, 0.001, Weights(opportunity=0.1), regime(returns)).loss.backward()
 

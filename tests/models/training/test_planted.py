@@ -143,24 +143,20 @@ def test_a_head_on_noise_earns_nothing(tmp_path):
     assert found["growth"] < held["growth"] + 0.15, "a year, of hourly returns 1 % wide"
 
 
-@pytest.mark.slow
-def test_kronos_finds_what_there_is_to_find(tmp_path):
-    """Tokens lose some of a bar: a strong part, and short windows."""
-    phi, rows = 0.7, 1200
-    panel = market(phi, rows, 6)
-    cut = split(rows)
-    windows = kronos.KronosWindows(panel, cut, kronos.WindowPlan(16, 1, judged=200))
+def kronos_medians(panel: Panel, rows: int, epochs: tuple[int, int], folder) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a tiny Kronos says of the next return, the mean over paths, at every fourth unseen row."""
+    windows = kronos.KronosWindows(panel, split(rows), kronos.WindowPlan(16, 1, judged=200))
     bits = TokenizerSizes(6, 32, 2, 64, 2, 2, 0.0, 0.0, 0.0, 5, 5, 0.05, 1.0, 1.1, 0.05, 5)
     schedule = Schedule("one_cycle", 0.2, first=0.1)
-    plan = replace(kronos.TOKENIZER_DEFAULTS, epochs=10, batch=64, optimiser=OptimiserPlan("adamw", 5e-3, 0.01),
+    plan = replace(kronos.TOKENIZER_DEFAULTS, epochs=epochs[0], batch=64, optimiser=OptimiserPlan("adamw", 5e-3, 0.01),
                    schedule=schedule)
+    facts = TrainingFacts(0, 1, panel.symbols)
     coder = kronos.TokenizerRecipe(windows, bits)
-    coder.export(train(coder, plan, tmp_path / "c").network, tmp_path / "coder", TrainingFacts(0, 1, panel.symbols))
+    coder.export(train(coder, plan, folder / "c").network, folder / "coder", facts)
     sizes = ModelSizes(5, 5, 2, 32, 4, 64, 0.0, 0.0, 0.0, 0.0, True)
-    recipe = kronos.PredictorRecipe(windows, sizes, str(tmp_path / "coder"), max_context=32)
-    recipe.export(train(recipe, replace(plan, epochs=12), tmp_path / "p").network, tmp_path / "kronos",
-                  TrainingFacts(0, 1, panel.symbols))
-    model = load_forecaster("k", tmp_path / "kronos", options={"horizon": 1, "samples": 40, "lookback": 16})
+    recipe = kronos.PredictorRecipe(windows, sizes, str(folder / "coder"), max_context=32)
+    recipe.export(train(recipe, replace(plan, epochs=epochs[1]), folder / "p").network, folder / "kronos", facts)
+    model = load_forecaster("k", folder / "kronos", options={"horizon": 1, "samples": 40, "lookback": 16})
     ends = unseen(panel, 16, rows)[::4]
     values = np.stack([panel.values[end - 15 : end + 1] for end in ends])
     amount = values[..., 4:] * values[..., :4].mean(-1, keepdims=True)
@@ -169,5 +165,51 @@ def test_kronos_finds_what_there_is_to_find(tmp_path):
     asked = Windows(np.concatenate([values, amount], -1).astype(np.float32), ("S",) * len(ends),
                     panel.close_time[ends], np.arange(len(ends), dtype=np.uint64), stamps)
     paths = model.forecast(asked).values[:, :, 0, 3].astype(np.float64)
-    said = np.log(paths / panel.column("close")[ends][:, None]).mean(1)
+    return np.log(paths / panel.column("close")[ends][:, None]).mean(1), ends
+
+
+@pytest.mark.slow
+def test_kronos_finds_what_there_is_to_find(tmp_path):
+    """Tokens lose some of a bar: a strong part, and short windows."""
+    phi, rows = 0.7, 1200
+    panel = market(phi, rows, 6)
+    said, ends = kronos_medians(panel, rows, (10, 12), tmp_path)
     assert np.corrcoef(said, next_returns(panel, ends))[0, 1] > FOUND * phi
+
+
+def test_kronos_claims_nothing_of_noise(tmp_path):
+    panel = market(0.0, 600, 6)
+    said, ends = kronos_medians(panel, 600, (4, 4), tmp_path)
+    assert abs(np.corrcoef(said, next_returns(panel, ends))[0, 1]) < 3 / len(ends) ** 0.5
+
+
+def head_recipe(panel: Panel, cut: Split, plan: position.PositionPlan, folder) -> position.PositionRecipe:
+    """Return the recipe of a head on a price network that has learned nothing."""
+    first = price.PriceRecipe(panel, cut, PriceSizes(16, 1, 2, 8, 4, 4, 8, 16, horizons=1), price.PriceData(16))
+    torch.manual_seed(0)
+    artefact = first.export(first.network(), folder, TrainingFacts(0, 1, panel.symbols))
+    sizes = HeadSizes(first.sizes.feature_count, 8)
+    return position.PositionRecipe(panel, cut, artefact, sizes, plan, Serving(temperature=plan.last))
+
+
+@pytest.mark.parametrize(("exploration", "is_found"), [("segment", True), ("step", False)])
+def test_a_head_finds_a_faint_edge_that_lasts_if_its_noise_lasts(exploration, is_found, tmp_path):
+    """An edge that is a twelfth of a return's width and lasts for a day, at a fifth of that width for a trade. Noise
+    that is new at every step costs more than the edge is worth: the head becomes deaf to it, and to the edge."""
+    rows = 6000
+    panel = market(0.0, rows, 1)
+    plan = position.PositionPlan(steps=24, burn=24, every=6, cost=0.002, exploration=exploration, entropy=0.0)
+    recipe = head_recipe(panel, split(rows), plan, tmp_path / "price")
+    rng = np.random.default_rng(1)
+    edge = rng.normal(size=rows)
+    for row in range(1, rows):
+        edge[row] = 0.97 * edge[row - 1] + (1 - 0.97**2) ** 0.5 * edge[row]
+    recipe._features[:, 0] = torch.from_numpy(edge)
+    recipe._returns = torch.from_numpy(0.01 * (edge / 12 + rng.normal(size=rows))).float()
+    tuned = replace(position.DEFAULTS, epochs=5, patience=0, optimiser=OptimiserPlan("adamw", 1e-2, 0.01))
+    head = train(recipe, tuned, tmp_path / "head").network
+    path = torch.from_numpy(unseen(panel, 16, rows, 2))
+    with torch.no_grad():
+        wishes = head.unroll(recipe._features[path][None], plan.last).shares[0]
+    found = np.corrcoef(wishes, edge[path])[0, 1]
+    assert found > FOUND if is_found else found < 0.3

@@ -170,6 +170,42 @@ def test_a_head_learns_to_trade_on_what_its_features_say(panel, split, price, tm
     assert head.sizes.features == len(artefact.card.inputs)
 
 
+def test_choices_less_open_than_the_floor_cost_something(panel, split, price):
+    """What is added is the lack of entropy, in deviations of a return; its gradient opens the choice again."""
+    values, opened = {}, {}
+    for entropy in (0.0, 2.0):
+        recipe = head_of(panel, split, price, entropy=entropy, floor=0.5, exploration="none")
+        torch.manual_seed(0)
+        network = recipe.network()
+        with torch.no_grad():
+            network.out[2].bias[3] += 8
+        torch.manual_seed(1)
+        loss = recipe.loss(network, torch.arange(16), Moment(0, 0, 0.0))
+        loss.value.backward()
+        values[entropy], opened[entropy] = float(loss.value.detach()), float(network.out[2].bias.grad[3])
+        openness = float(loss.parts["openness"].detach())
+    assert openness < 0.1
+    assert values[2.0] - values[0.0] == pytest.approx(2 * (0.5 - openness), rel=1e-3)
+    assert opened[2.0] > opened[0.0] + 0.01, "the next step lowers what is preferred too much"
+    with pytest.raises(SettingsError, match="entropy -1, its floor 0.3; expected 0 or more, and a share from 0 to 1"):
+        PositionPlan(entropy=-1)
+
+
+def test_features_in_a_random_order_earn_what_is_earned_without_knowing(panel, split, price):
+    recipe = head_of(panel, split, price)
+    recipe._features[:, 0] = recipe._returns.sign() * 3
+    network = recipe.network()
+    with torch.no_grad():
+        network.out[0].weight.zero_()
+        network.out[0].weight[0, 0] = 1.0
+        network.out[2].weight.zero_()
+        network.out[2].weight[10, 0] = 50.0
+        network.out[2].bias.copy_(torch.tensor([20.0, *[0.0] * 10]))
+    metrics = judged(recipe, network)
+    assert metrics["sharpe"] > 20
+    assert metrics["sharpe_shuffled"] < metrics["sharpe"] / 4
+
+
 def test_the_temperature_falls_to_that_of_serving(panel, split, price):
     recipe = head_of(panel, split, price)
     assert [recipe.temperature(Moment(0, 0, through)) for through in (0.0, 0.5, 1.0)] == pytest.approx(
