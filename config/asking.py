@@ -44,8 +44,8 @@ def ask(settings: Settings, *, model: str | None, symbol: str | None, at: str | 
     forecaster = forecasters[name]
     check_spec(forecaster.spec)
     streams = _streams(feed, forecaster, name)
-    histories = known_histories(feed, streams)
-    cutter = WindowCutter(forecaster.spec, [histories[stream] for stream in streams], settings.run.seed)
+    histories = known_histories(feed, feed.streams if forecaster.spec.joined else streams)
+    cutter = WindowCutter(forecaster.spec, [histories[stream] for stream in streams], settings.run.seed, histories)
     asked = _Asked(feed, cutter)
     place = _place(streams, symbol)
     row = asked.row(place, _time(at))

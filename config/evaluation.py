@@ -156,8 +156,8 @@ def _forecasts(settings: Settings, forecaster: Forecaster, panel: Panel, rows: I
     """Return a forecast of each row, cut, stored and answered as in a backtest."""
     feed = make_feed(settings)
     streams = [stream for stream in feed.streams if stream.timeframe == panel.timeframe]
-    histories = known_histories(feed, streams)
-    cutter = WindowCutter(forecaster.spec, [histories[stream] for stream in streams], settings.run.seed)
+    histories = known_histories(feed, feed.streams if forecaster.spec.joined else streams)
+    cutter = WindowCutter(forecaster.spec, [histories[stream] for stream in streams], settings.run.seed, histories)
     requests = [
         Request(int(panel.symbol[row]), int(row - panel.first[row]), int(panel.close_time[row])) for row in rows
     ]

@@ -7,7 +7,7 @@ cannot reach past the decision. Answers are typed, so that a ranking score canno
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,26 @@ class ForecastKind(StrEnum):
     """[C]. Several named targets (`outputs`), each in its own unit, as the artefact's target registry says."""
 
 
+class Joined(NamedTuple):
+    """Bars of another stream that a window has beside its own, as far as they had closed when each of its bars did.
+
+    `timeframe` of those bars, and `symbol` whose they are, the window's own if empty. `memory`: how many of them must
+    have closed by the close of the window's first bar.
+    """
+
+    timeframe: str
+    symbol: str = ""
+    memory: int = 1
+
+
+class JoinedBars(NamedTuple):
+    """Of one window: `values` float32 [R, F], the spec's inputs, oldest first, and `close_time` int64 [R], UTC ns. The
+    first R are from `memory` bars before the close of the window's first bar on, the last had closed by `as_of`."""
+
+    values: Float32Array
+    close_time: IntArray
+
+
 @dataclass(frozen=True)
 class ForecastSpec:
     """What a forecaster needs and gives. Everything here decides the numbers, and goes into a forecast's key.
@@ -60,6 +80,7 @@ class ForecastSpec:
             the run asks nothing anew.
         repairs: whether bars of PATHS that cannot be (a high below the close, a volume below 0) are made possible
             before anyone sees them; the store keeps what the model said, and a forecast so changed has a flag.
+        joined: bars of other streams that a window has, in order.
         about: what a user should know of its numbers or its cost, in words: that they are not exact, that they are
             dear. Told with every result.
         return_output, up_output: which of a PROBABILITY's or MULTI's outputs is the log return to the horizon's end,
@@ -88,6 +109,7 @@ class ForecastSpec:
     is_deterministic: bool = False
     versions: tuple[tuple[int, str], ...] = ()
     repairs: bool = False
+    joined: tuple[Joined, ...] = ()
     about: str = ""
     return_output: str = "return"
     up_output: str = "up"
@@ -133,6 +155,8 @@ class Windows:
             `as_of`. A read-only view where it can be.
         calendar: int64 [N, lookback + horizon, K] of the spec's calendar columns; None if it asks for none.
         symbols: [N] names; as_of: int64 [N], close time of each window's last bar, UTC nanoseconds.
+        joined: of each window, the bars of every stream that the spec joins; close_time: int64 [N, lookback], of the
+            windows' own bars. Empty and None where it joins none.
         seeds: uint64 [N], one a window, for models that sample: an answer depends on the window and its seed alone,
             never on what else is in the batch.
     """
@@ -142,6 +166,17 @@ class Windows:
     as_of: IntArray
     seeds: npt.NDArray[np.uint64]
     calendar: IntArray | None = None
+    joined: tuple[tuple[JoinedBars, ...], ...] = ()
+    close_time: IntArray | None = None
+
+    def at(self, rows: IntArray) -> "Windows":
+        """Return some of them."""
+        return Windows(
+            self.values[rows], tuple(self.symbols[row] for row in rows), self.as_of[rows], self.seeds[rows],
+            None if self.calendar is None else self.calendar[rows],
+            tuple(self.joined[row] for row in rows) if self.joined else (),
+            None if self.close_time is None else self.close_time[rows],
+        )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -160,7 +195,7 @@ class Forecasts:
 
 _ALIKE = (
     "kind", "timeframe", "lookback", "horizon", "inputs", "outputs", "levels", "samples", "calendar", "clock",
-    "future_stamps",
+    "future_stamps", "joined",
 )
 
 

@@ -35,6 +35,7 @@ from models.position.loading import feature_names, load_price_transformer, quant
 from models.position.price_transformer import LEVELS
 from models.tft.bar_features import FIELDS, bars_before, features_of
 from models.tft.heads import Quantiles
+from models.tft.joins import JOINS, JoinedColumns, Joins
 from models.tft.keeping import pipeline_of
 from models.tft.statements import are_quantiles_of_return, named_outputs, output_names, roles
 from models.tft.windows import calendar_reals
@@ -378,7 +379,11 @@ class TFTForecaster:
         card = loaded.artefact.card
         self._pipeline = pipeline_of(loaded.artefact, device=loaded.device.name)
         self._targets, steps = self._pipeline.targets, self._pipeline.horizon
-        self._features, self._name, self._before = card.inputs, loaded.name, bars_before(card.inputs)
+        self._inputs, self._name = card.inputs, loaded.name
+        self._joined = _joined_of(loaded, card.inputs)
+        self._features = tuple(name for name in card.inputs if name not in self._joined.names)
+        self._own_before = bars_before(self._features)
+        self._before = max(self._own_before, self._joined.before)
         self._known: tuple[str, ...] = tuple(card.conventions.get("known_ahead", ()))
         self._codes = list(card.vocabularies)
         self._vocabularies = card.vocabularies
@@ -395,7 +400,7 @@ class TFTForecaster:
         self.spec = loaded.spec(
             ForecastKind.QUANTILES if self._gives_quantiles else ForecastKind.MULTI, "tft", "features",
             lookback=card.lookback + self._before, horizon=horizon, inputs=FIELDS, is_deterministic=True,
-            calendar=tuple(name for name in CALENDAR if name in columns),
+            calendar=tuple(name for name in CALENDAR if name in columns), joined=self._joined.streams,
             **values,
         )
 
@@ -407,7 +412,7 @@ class TFTForecaster:
             calendar = torch.from_numpy(np.ascontiguousarray(windows.calendar[:, seen]))
         if self._known and calendar is not None:
             known = calendar_reals(calendar, self.spec.calendar, self._known)
-        values = torch.from_numpy(features_of(windows.values, self._features))
+        values = torch.from_numpy(self.columns(windows))
         with _fitting():
             made = self._pipeline.forecast(
                 values, known=known, codes=self._coded(windows, calendar), symbols=self._symbols(windows),
@@ -416,6 +421,16 @@ class TFTForecaster:
         if self._gives_quantiles:
             return Forecasts(made.values[self._targets[0].name].float().cpu().numpy())
         return Forecasts(named_outputs(self._targets, made.values))
+
+    def columns(self, windows: Windows) -> Float32Array:
+        """Return what the network is fed of windows, float32 [N, T, F], before it is scaled."""
+        own = features_of(windows.values[:, self._before - self._own_before :], self._features)
+        if not self._joined.names:
+            return own
+        beside = self._joined.of(windows, own.shape[1])
+        places = {name: place for place, name in enumerate(self._features)}
+        columns = [own[..., places[name]] if name in places else beside[name] for name in self._inputs]
+        return np.ascontiguousarray(np.stack(columns, axis=-1))
 
     def _symbols(self, windows: Windows) -> torch.Tensor:
         """Return codes of the symbols; 0 for one that training has not seen."""
@@ -442,6 +457,21 @@ class TFTForecaster:
                     f"{', '.join(CALENDAR)}"
                 )
         return codes
+
+
+def _joined_of(loaded: _Loaded, inputs: Sequence[str]) -> JoinedColumns:
+    """Return what makes the columns of other streams.
+
+    Raises:
+        PluginError: some are of series of numbers, which the engine does not have.
+    """
+    joins = Joins(**loaded.artefact.card.conventions.get(JOINS, {"timeframes": {}}))
+    if series := [name for name in joins.series if name in inputs]:
+        raise PluginError(
+            f"model {loaded.name} was trained with the series {', '.join(series)} (tft.macro), and the engine cuts "
+            "windows from bars alone; train it without tft.macro, or leave them out with tft.allow_list"
+        )
+    return JoinedColumns(joins, inputs, loaded.timeframe)
 
 
 _MAKERS: Mapping[str, Callable[[_Loaded], Forecaster]] = {

@@ -45,9 +45,5 @@ class Succession:
         values = np.empty((len(windows), *self.spec.shape), np.float32)
         for place in np.unique(places):
             rows = np.flatnonzero(places == place)
-            some = Windows(
-                windows.values[rows], tuple(windows.symbols[row] for row in rows), windows.as_of[rows],
-                windows.seeds[rows], None if windows.calendar is None else windows.calendar[rows],
-            )
-            values[rows] = self._versions[place].forecaster.forecast(some).values
+            values[rows] = self._versions[place].forecaster.forecast(windows.at(rows)).values
         return Forecasts(values)

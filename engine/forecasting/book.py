@@ -25,7 +25,7 @@ from engine.forecasting.rows import forecast_row, score_row, skill_row
 from engine.forecasting.scores import Score
 from engine.forecasting.skill import SkillRule, SkillState, SkillWatch, summary_of
 from engine.forecasting.store import ForecastStore
-from engine.forecasting.windows import Request, WindowCutter, due_rows
+from engine.forecasting.windows import Request, WindowCutter, due_rows, joined_streams
 from engine.forecasts import Float32Array, Forecast, Forecaster, ForecastKind, ForecastSpec, check_alike
 from engine.interfaces import Feed
 from engine.moment import ManyMoment, Moment
@@ -215,6 +215,8 @@ class ForecastBook:
                     'less, "bar" or "ask"'
                 )
         streams = self._streams_for(model, spec, symbols)
+        for stream in streams:
+            joined_streams(spec, stream, self._feed.streams)
         handle = ModelForecasts(model, spec, tuple(stream.symbol for stream in streams), self)
         self._declared[model] = _Declared(
             len(self._declared), handle, forecaster, streams, every, self._terms.latency.get(model, 0),
@@ -246,7 +248,7 @@ class ForecastBook:
         self._histories = self._made_histories()
         for declared in self._declared.values():
             histories = [self._histories[stream] for stream in declared.streams]
-            cutter = WindowCutter(declared.spec, histories, self._terms.seed)
+            cutter = WindowCutter(declared.spec, histories, self._terms.seed, self._histories)
             declared.computer = Computer(cutter, declared.forecaster, self._terms.store, self._terms.batch)
             if not self._is_live and declared.every != "ask":
                 self._plan(declared, histories)
@@ -262,7 +264,7 @@ class ForecastBook:
             return  # nobody asks for it
         spec = replace(forecaster.spec, name=model)
         check_alike(declared.spec, spec)
-        cutter = WindowCutter(spec, declared.cutter.histories, self._terms.seed)
+        cutter = WindowCutter(spec, declared.cutter.histories, self._terms.seed, self._histories)
         computer = Computer(cutter, forecaster, self._terms.store, self._terms.batch)
         declared.later.append(Version(since, spec, computer))
 
@@ -276,14 +278,24 @@ class ForecastBook:
         return tuple(self._declared)
 
     def _made_histories(self) -> dict[Stream, History]:
-        streams = list(dict.fromkeys(stream for one in self._declared.values() for stream in one.streams))
+        streams = list(dict.fromkeys(stream for one in self._declared.values() for stream in self._read_by(one)))
         if not self._is_live:
             histories = known_histories(self._feed, streams)
             opened = [int(one.open_times(0, 1)[0]) for one in histories.values() if len(one.open_times(0, 1))]
             self._first = min(opened, default=None)
             return histories
-        keep = 16 + max(one.spec.lookback + one.spec.horizon for one in self._declared.values())
+        keep = 16 + max(
+            one.spec.lookback + max(one.spec.horizon, *(join.memory + one.spec.lookback for join in one.spec.joined), 0)
+            for one in self._declared.values()
+        )
         return {stream: GrowingHistory(stream, keep) for stream in streams}
+
+    def _read_by(self, declared: _Declared) -> list[Stream]:
+        """Return the streams that a model's windows are cut from."""
+        found = list(declared.streams)
+        for stream in declared.streams:
+            found += joined_streams(declared.spec, stream, self._feed.streams)
+        return found
 
     def _plan(self, declared: _Declared, histories: Sequence[History]) -> None:
         """List what is due of a model over the whole run, by instant and in feed order."""
@@ -291,6 +303,8 @@ class ForecastBook:
         for place, history in enumerate(histories):
             close_time = history.close_times(0, history.closed(2**62))
             due = due_rows(close_time, declared.spec.lookback, declared.interval)
+            if declared.spec.joined:
+                due = due[close_time[due + 1 - declared.spec.lookback] >= declared.cutter.ready_since(place)]
             times.append(close_time[due])
             rows.append(due)
             places.append(np.full(len(due), place))
@@ -370,7 +384,8 @@ class ForecastBook:
             row = declared.cutter.histories[place].closed(as_of) - 1
             enough = row + 1 >= declared.spec.lookback
             if enough and len(due_rows(now, 1, declared.interval, closed[stream])):
-                requests.append(Request(place, row, as_of))
+                request = Request(place, row, as_of)
+                requests += [request] if declared.cutter.is_ready(request) else []
         return requests
 
     def _answers(self, declared: _Declared, requests: list[Request]) -> tuple[list[Answer], int]:
@@ -528,7 +543,8 @@ class ForecastBook:
         closed = history.closed(self._moment.time)
         if closed < declared.spec.lookback:
             return None
-        return Request(place, closed - 1, int(history.close_times(closed - 1, closed)[0]))
+        request = Request(place, closed - 1, int(history.close_times(closed - 1, closed)[0]))
+        return request if declared.cutter.is_ready(request) else None
 
     def _one_symbol(self, declared: _Declared, symbol: str | None) -> str:
         symbols = declared.handle.symbols
@@ -652,6 +668,10 @@ def check_spec(spec: ForecastSpec) -> None:
         PluginError: naming what is wrong with it.
     """
     Timeframe.parse(spec.timeframe)
+    for one in spec.joined:
+        Timeframe.parse(one.timeframe)
+        if one.memory < 1:
+            raise PluginError(f"forecaster {spec.name}: memory of joined bars is {one.memory}; expected 1 or more")
     check_inputs(spec.inputs, spec.name)
     for name in ("lookback", "horizon", "samples"):
         if getattr(spec, name) < 1:

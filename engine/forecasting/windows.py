@@ -5,7 +5,7 @@ the calendar, the seed; and everything it sees is in the request's key.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from engine.bars import IntArray, Timeframe, utc
+from engine.bars import IntArray, Stream, Timeframe, utc
 from engine.errors import PluginError
 from engine.forecasting.exchanges import ahead_of
 from engine.forecasting.history import History, KnownHistory
 from engine.forecasting.sessions import OneAfterAnother
-from engine.forecasts import Float32Array, ForecastSpec, Windows
+from engine.forecasts import Float32Array, ForecastSpec, JoinedBars, Windows
 
 CALENDAR = ("minute", "hour", "weekday", "day", "month")
 _KEY_FORMAT = 1
@@ -52,12 +52,21 @@ class WindowCutter:
     Args:
         histories: of the symbols it speaks of, in feed order.
         run_seed: from which, with model, symbol and time, each request's seed is made.
+        others: the histories of all streams, of a model that joins some.
     Raises:
-        PluginError: the spec asks for a calendar, a clock or stamps ahead that there are not.
+        PluginError: the spec asks for a calendar, a clock, stamps ahead or a stream that there are not.
     """
 
-    def __init__(self, spec: ForecastSpec, histories: Sequence[History], run_seed: int) -> None:
+    def __init__(
+        self, spec: ForecastSpec, histories: Sequence[History], run_seed: int,
+        others: Mapping[Stream, History] | None = None,
+    ) -> None:
         self.spec = spec
+        self._joined = [
+            [(one, (others or {})[stream]) for one, stream in zip(
+                spec.joined, joined_streams(spec, history.stream, others or {}), strict=True)]
+            for history in histories
+        ]
         self.histories = histories
         self._run_seed = run_seed
         self._duration = Timeframe.parse(spec.timeframe).duration
@@ -75,6 +84,11 @@ class WindowCutter:
         symbol = history.stream.symbol
         window = history.inputs(spec.inputs, request.row + 1 - spec.lookback, request.row + 1)
         digest = blake2b(np.ascontiguousarray(window).data, digest_size=16)
+        if spec.joined:
+            digest.update(self._closed(request).tobytes())
+            for bars in self._beside(request):
+                digest.update(bars.values.tobytes())
+                digest.update(bars.close_time.tobytes())
         seed = 0
         if not spec.is_deterministic:
             seed = seed_of(self._run_seed, spec.model_hash or spec.name, symbol, request.as_of)
@@ -96,7 +110,33 @@ class WindowCutter:
             np.array([request.as_of for request in requests], np.int64),
             np.array(seeds, np.uint64),
             calendar,
+            tuple(self._beside(request) for request in requests) if self.spec.joined else (),
+            np.stack([self._closed(request) for request in requests]) if self.spec.joined else None,
         )
+
+    def _beside(self, request: Request) -> tuple[JoinedBars, ...]:
+        """Return the bars of other streams that a window has: none of them closed after its last bar."""
+        first, found = int(self._closed(request)[0]), []
+        for one, history in self._joined[request.place]:
+            start, end = max(history.closed(first) - one.memory, 0), history.closed(request.as_of)
+            values = history.inputs(self.spec.inputs, start, end)
+            found.append(JoinedBars(np.ascontiguousarray(values), history.close_times(start, end)))
+        return tuple(found)
+
+    def is_ready(self, request: Request) -> bool:
+        """Return whether enough bars of every stream that is joined had closed by a window's first bar."""
+        if not self.spec.joined:
+            return True
+        first = int(self._closed(request)[0])
+        return all(history.closed(first) >= one.memory for one, history in self._joined[request.place])
+
+    def ready_since(self, place: int) -> int:
+        """Return when the first bar of a symbol's first window may close, of histories known ahead; UTC ns."""
+        times = [
+            int(history.close_times(one.memory - 1, one.memory)[0]) if history.closed(2**62) >= one.memory else 2**62
+            for one, history in self._joined[place]
+        ]
+        return max(times, default=0)
 
     def _values(self, requests: Sequence[Request]) -> Float32Array:
         names, lookback = self.spec.inputs, self.spec.lookback
@@ -129,6 +169,11 @@ class WindowCutter:
         history = self.histories[request.place]
         return history.open_times(request.row + 1 - self.spec.lookback, request.row + 1)
 
+    def _closed(self, request: Request) -> IntArray:
+        """Return when the bars of a window closed."""
+        history = self.histories[request.place]
+        return history.close_times(request.row + 1 - self.spec.lookback, request.row + 1)
+
     def _fields(self, stamps: IntArray) -> IntArray:
         if self._clock is not None:
             moments = [utc(int(time)).astimezone(self._clock) for time in stamps.ravel()]
@@ -160,16 +205,50 @@ class WindowCutter:
 
     def has_hole(self, request: Request) -> bool:
         """Return whether bars are missing within a window, as far as it is known when there should be any."""
-        return self._ahead.missing(self._opened(request)) > 0
+        if self._ahead.missing(self._opened(request)) > 0:
+            return True
+        return isinstance(self._ahead, OneAfterAnother) and any(
+            _lacks(bars.close_time, Timeframe.parse(one.timeframe).duration, request.as_of)
+            for one, bars in zip(self.spec.joined, self._beside(request) if self.spec.joined else (), strict=True)
+        )
 
     def is_filled(self, request: Request) -> bool:
         """Return whether a gap policy made up any of a window's bars."""
         return self.histories[request.place].is_filled(request.row + 1 - self.spec.lookback, request.row + 1)
 
 
+def _lacks(closed: IntArray, duration: int, as_of: int) -> bool:
+    """Return whether bars are missing among those that should have closed, the newest included."""
+    if not len(closed) or as_of - closed[-1] >= duration:
+        return True
+    return int((closed[-1] - closed[0]) // duration) + 1 > len(closed)
+
+
+def joined_streams(spec: ForecastSpec, own: Stream, there: Collection[Stream]) -> list[Stream]:
+    """Return the streams that a model joins to one, in the spec's order.
+
+    Raises:
+        PluginError: one is not there, with the way to have it.
+    """
+    streams = [Stream(one.symbol or own.symbol, one.timeframe) for one in spec.joined]
+    for one, stream in zip(spec.joined, streams, strict=True):
+        if stream not in there:
+            way_out = (
+                f'add {one.symbol!r} to data.symbols' if one.symbol else
+                f'add it with data.resample = ["{one.timeframe}"], in a session to data.timeframe'
+            )
+            raise PluginError(
+                f"model {spec.name} joins bars of {stream.symbol} of {stream.timeframe} to those of {own.symbol} of "
+                f"{own.timeframe}, and the feed has none; {way_out}"
+            )
+    return streams
+
+
 def identity_of(spec: ForecastSpec) -> bytes:
     """Return what of a spec decides numbers: all but names and training span; of the device its kind alone."""
     content = {name: value for name, value in asdict(spec).items() if name not in _NOT_DECIDING}
+    if not spec.joined:
+        del content["joined"]  # keys of models that join nothing stay what they were
     content |= {"format": _KEY_FORMAT, "model": spec.model_hash, "device": spec.device.partition(":")[0]}
     return json.dumps(content, sort_keys=True, default=str).encode()
 

@@ -61,6 +61,13 @@ def as_of(slow: Slow, at: IntArray) -> tuple[FloatArray, FloatArray]:
     return values, age
 
 
+def pieces(close_time: IntArray, duration: int, *, across_gaps: bool = False) -> list[slice]:
+    """Return the rows between gaps: nothing is worked out across them, unless gaps are the market's own."""
+    gaps = np.flatnonzero(np.diff(close_time) > duration) + 1
+    ends = [] if across_gaps else gaps.tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], [*ends, len(close_time)], strict=True)]
+
+
 def beta(own: FloatArray, other: FloatArray, count: int) -> FloatArray:
     """Return the slope of own returns on another's over the last `count`, [T]; 0 where the other stood still.
 

@@ -7,17 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from config.assembly import run_backtest
 from config.data import bars_of, feed_of
 from config.forecasts import make_forecasters
 from config.selecting import run_selection
 from config.settings import ROOT, load_settings
 from config.tft_recipe import make_tft
 from config.training import make_split, run_training
-from config.training_data import macro_of, make_data_plan, read_allow_list
+from config.training_data import macro_of, make_data_plan, make_table, read_allow_list
 from config.training_settings import load_training
-from engine.bars import DAY, HOUR
+from engine.bars import DAY, HOUR, Stream
 from engine.errors import DataError, PluginError, SettingsError
+from engine.forecasting.history import known_histories
+from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import Windows
+from feeds.memory import MemoryFeed
 from feeds.series import read_series
 from models.artefact import load_artefact
 from models.forecasters import load_forecaster
@@ -165,10 +169,51 @@ def test_select_writes_a_list_that_training_reads(tmp_path):
     assert set(load_artefact(done.artefact).card.inputs) == set(found.chosen)
 
 
-def test_what_is_joined_from_elsewhere_is_refused_as_a_forecaster_by_name(tmp_path):
-    given = settings(tmp_path, 'tft.joined={"4h"=["momentum(5)"]}', "train.epochs=1")
-    done = run_training("tft", given)
-    with pytest.raises(PluginError, match=r"the feature '4h_momentum\(5\)' is not made of bars"):
+def test_a_network_with_joined_columns_is_trained_and_trades(tmp_path):
+    small = ["log.tensorboard=false", "train.epochs=1", "tft.plots_every=0", f"train.folder={tmp_path}"]
+    training = load_training(EXAMPLE.with_name("joined.toml"), small)
+    done = run_training("tft", training)
+    wanted = [f"models.tft.artefact={done.artefact}", f"forecasts.store={tmp_path}/f.db",
+              f"journal.url={tmp_path}/j.db"]
+    chosen = load_settings(EXAMPLE.with_name("joined_backtest.toml"), wanted)
+    forecaster = make_forecasters(chosen, "1h")["tft"]
+    assert [(one.timeframe, one.symbol) for one in forecaster.spec.joined] == [
+        ("4h", ""), ("1d", ""), ("1h", "AAA/USDT")]
+
+    told = run_backtest(chosen).report.forecasts["models"]["tft"]
+    assert told["computed"] > 600
+    assert told["flagged"] == {}
+    again = run_backtest(chosen).report.forecasts["models"]["tft"]
+    assert (again["computed"], again["stored"]) == (0, told["computed"])
+
+    # What the network is fed in the engine is what it was trained on, column by column.
+    bars = bars_of(feed_of(training.data, training.train.seed))
+    table = make_table(training.tft, bars)
+    histories = known_histories(MemoryFeed(bars), bars.streams)
+    stream = Stream("BBB/USDT", "1h")
+    cutter = WindowCutter(forecaster.spec, [histories[stream]], 0, histories)
+    first = next(group.rows.start for group in table.groups if group.symbol == stream.symbol)
+    rows = [row for row in range(1200, 1300, 7) if first + row in set(table.ends.tolist())]
+    requests = [Request(0, row, int(table.close_time[first + row])) for row in rows]
+    assert len(rows) > 10
+    assert all(cutter.is_ready(one) for one in requests)
+    fed = forecaster.columns(cutter.windows(requests, [0] * len(rows)))
+    expected = np.stack([table.values[first + row + 1 - 24 : first + row + 1] for row in rows])
+    assert tuple(table.names) == tuple(load_artefact(done.artefact).card.inputs)
+    np.testing.assert_allclose(fed, expected, rtol=1e-9, atol=1e-9)
+
+    lacking = load_settings(EXAMPLE.with_name("joined_backtest.toml"), [*wanted, 'data.resample=["4h"]'])
+    words = r"model tft joins bars of AAA/USDT of 1d .* the feed has none; add it with data\.resample = \[\"1d\"\]"
+    with pytest.raises(PluginError, match=words):
+        run_backtest(lacking)
+
+
+def test_a_network_with_a_series_of_numbers_makes_no_forecasts_and_says_why(tmp_path):
+    pd.DataFrame({"available_at": pd.date_range("2023-12-01", periods=400), "fear": np.arange(400.0)}).to_csv(
+        tmp_path / "fear.csv", index=False)
+    series = f'tft.macro=[{{path="{tmp_path}/fear.csv"}}]'
+    done = run_training("tft", settings(tmp_path, series, "train.epochs=1", "data.bars=400"))
+    with pytest.raises(PluginError, match=r"was trained with the series fear \(tft\.macro\), .* tft\.allow_list"):
         load_forecaster("m", done.artefact, device="cpu")
 
 

@@ -20,7 +20,7 @@ from engine.bars import FIELDS, Bars, FloatArray, IntArray, Stream, Timeframe
 from engine.errors import DataError, SettingsError, nearest_name
 from models.features.catalogue import Columns
 from models.features.features import Feature, features, matrix, memory_of
-from models.features.fusion import Slow, as_of, beta
+from models.features.fusion import Slow, as_of, beta, pieces
 from models.features.rolling import change
 from models.features.targets import TargetSpec, check_targets
 from models.kronos.preparation import stamps_of
@@ -106,6 +106,7 @@ class Table:
         known: float32 [rows, K]. open_time, close_time: int64 [rows]; label_time: when the longest target is known, 0
             where it never is.
         groups: in the order of rows. group: int64 [rows].
+        series: names of the columns that are the same for all symbols.
     """
 
     plan: DataPlan
@@ -119,6 +120,7 @@ class Table:
     label_time: IntArray
     groups: tuple[Group, ...]
     group: IntArray
+    series: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -248,6 +250,7 @@ def build(bars: Bars, plan: DataPlan, macro: Sequence[Slow] = ()) -> Table:
         np.concatenate([part.label_times() for part in parts]),
         groups,
         np.repeat(np.arange(len(groups)), counts),
+        tuple(name for one in macro for name in one.names),
     )
 
 
@@ -259,7 +262,8 @@ class _Part:
         # As a forecaster gets them: rounded to float32 once.
         self.columns = {name: _rounded(getattr(bars, name)) for name in FIELDS}
         _check(self.columns, stream)
-        self.pieces = _pieces(bars, stream, across=plan.across_gaps)
+        duration = Timeframe.parse(stream.timeframe).duration
+        self.pieces = pieces(bars.close_time, duration, across_gaps=plan.across_gaps)
 
     def values(self, own: Sequence[Feature], joins: "_Joins") -> npt.NDArray[np.float32]:
         """Return features and joins, float32 [rows, F]."""
@@ -374,13 +378,6 @@ def _kept(names: Sequence[str], allow: Sequence[str]) -> list[int]:
                 f"{', '.join(names)}"
             )
     return [place for place, name in enumerate(names) if not allow or name in allow]
-
-
-def _pieces(bars: Bars, stream: Stream, *, across: bool) -> list[slice]:
-    """Return the rows between gaps."""
-    gaps = np.flatnonzero(np.diff(bars.close_time) > Timeframe.parse(stream.timeframe).duration) + 1
-    ends = [] if across else gaps.tolist()
-    return [slice(start, end) for start, end in zip([0, *ends], [*ends, len(bars)], strict=True)]
 
 
 def _rounded(values: FloatArray) -> FloatArray:

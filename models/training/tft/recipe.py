@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from engine.errors import DataError, SettingsError
 from models.artefact import Artefact, ArtefactCard, library_versions
 from models.tft.configuration import TFTConfiguration, embedding_width
 from models.tft.heads import Head, Point, Probability, Quantiles, Target, pos_weight_of
+from models.tft.joins import JOINS, Joins
 from models.tft.keeping import save_tft
 from models.tft.loading import fill
 from models.tft.network import TFT
@@ -283,6 +285,12 @@ class TFTRecipe:
         codes = {"symbol": symbols, "period": self._periods[batch["group"]]}
         return self._assembly(batch["values"], self.table.plan.steps, known=batch.get("known"), codes=codes)
 
+    def _joins(self) -> dict[str, Any]:
+        plan = self.table.plan
+        joins = Joins(
+            dict(plan.joined), plan.reference, plan.reference_features, plan.beta, self.table.series, plan.across_gaps)
+        return {JOINS: joins.as_json()} if joins.names else {}
+
     @cached_property
     def _assembly(self) -> WindowAssembly:
         """Puts together what is in scales already."""
@@ -308,7 +316,7 @@ class TFTRecipe:
             trained_from=facts.trained_from,
             trained_until=facts.trained_until,
             trained_on=facts.trained_on,
-            conventions={"clock": plan.clock, "across_gaps": plan.across_gaps},
+            conventions={"clock": plan.clock, "across_gaps": plan.across_gaps, **self._joins()},
             libraries=library_versions(),
             source=facts.source,
         )
