@@ -36,6 +36,7 @@ LIBRARIES = {
     "engine.analysis": {"jinja2", "numpy", "pandas", "plotly", "quantstats", "rich", "vectorbt"},
     "strategies": {"numpy"},
     "models": {"numpy", "safetensors", "torch"},
+    "models.compiled": {"llvmlite", "numba", "numpy", "torch"},
     "models.kronos.loading": {"huggingface_hub", "torch"},
     "models.training": {"lightning_fabric", "numpy", "safetensors", "torch"},
     "models.training.selection": {"lightgbm", "numpy", "sklearn", "torch"},

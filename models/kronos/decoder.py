@@ -14,11 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import RMSNorm, rope_tables
+from models.compiled import gated, is_worth_it, normed
 from models.kronos.configuration import DEPENDENCY_HEADS
 from models.kronos.kept import Kept
 from models.kronos.layers import Block
 from models.kronos.network import Kronos
 from models.packing import PackedLinear
+
+_FEW = 64
+"""Rows up to which a compiled loop beats several operations of torch on what lies between the products."""
 
 
 @dataclass
@@ -59,14 +63,10 @@ class _FusedBlock:
         return heads.transpose(1, 2).reshape(parameter.shape)
 
     def __call__(self, x: Tensor, kept: Kept, turns: Tensor) -> Tensor:
-        """[R·Q, d] → [R·Q, d]; adds the tokens' keys and values to `kept`. turns: complex [Q, 1, 1, e / 2]."""
+        """[R·Q, d] → [R·Q, d]; adds the tokens' keys and values to `kept`. turns: complex [Q, e / 2]."""
         qkv = self.qkv(self.normed(x)).view(-1, len(turns), 3, self.heads, x.shape[1] // self.heads)
-        torch.view_as_complex(qkv[:, :, :2].view(*qkv.shape[:2], 2, self.heads, -1, 2)).mul_(turns)
-        q, *_ = parts = qkv.permute(2, 0, 3, 1, 4)  # [3, R, h, Q, e]
-        kept.append(parts[1:])
-        x = self.out(kept.attend(q)).add_(x)
-        gate, up = self.up(self.normed(x)).chunk(2, dim=-1)
-        return self.down(nn.functional.silu(gate).mul_(up)).add_(x)
+        x = self.out(kept.take(qkv, turns)).add_(x)
+        return self.down(_gated(self.up(self.normed(x)))).add_(x)
 
 
 class FusedKronos:
@@ -75,7 +75,8 @@ class FusedKronos:
 
     Args:
         dtype: of the large matrices. bfloat16 halves what is read from memory for each token, and changes logits by
-            about 1 % of their spread: never taken silently. Activations, attention and norms stay float32.
+            about 1 % of their spread: never taken silently. Attention, norms, the heads and, with one or two rows, all
+            activations stay float32.
     """
 
     def __init__(self, network: Kronos, dtype: torch.dtype = torch.float32) -> None:
@@ -98,8 +99,9 @@ class FusedKronos:
             self.mix = PackedLinear(attention.out_proj.weight, attention.out_proj.bias, dtype)
             self.normed, self.norm = _Normed(network.norm), _folded(network.norm)
             head = network.head
-            self.to_s1 = PackedLinear(head.proj_s1.weight, head.proj_s1.bias, dtype)
-            self.to_s2 = PackedLinear(head.proj_s2.weight * _folded(network.dep_layer.norm), head.proj_s2.bias, dtype)
+            # Logits of bfloat16 would tie by the dozen.
+            self.to_s1 = PackedLinear(head.proj_s1.weight, head.proj_s1.bias)
+            self.to_s2 = PackedLinear(head.proj_s2.weight * _folded(network.dep_layer.norm), head.proj_s2.bias)
 
     @property
     def device(self) -> torch.device:
@@ -142,7 +144,7 @@ class FusedKronos:
         rows, count = s1.shape
         d = self.sizes.d_model
         x = (nn.functional.embedding(s1, self.of_s1) + nn.functional.embedding(s2, self.of_s2)).add_(times).view(-1, d)
-        turns = state.turns[state.length : state.length + count, None, None]
+        turns = state.turns[state.length : state.length + count]
         for block, kept in zip(self.blocks, state.blocks, strict=True):
             x = block(x, kept, turns)
         context = self.normed(x).mul_(self.norm)
@@ -170,10 +172,25 @@ class _Normed:
 
     def __init__(self, norm: RMSNorm) -> None:
         weight = norm.weight
-        self._least = torch.tensor((norm.eps * weight.numel()) ** 0.5, device=weight.device)
+        self._least = norm.eps * weight.numel()
+        self._root = torch.tensor(self._least**0.5, device=weight.device)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._least)
+        if len(x) <= _FEW and is_worth_it(x):
+            out = torch.empty(x.shape)
+            normed(x.numpy(), self._least, out.numpy())
+            return out
+        return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._root)
+
+
+def _gated(both: Tensor) -> Tensor:
+    """silu of the first half of each row, times the second: [M, 2n] → [M, n]."""
+    if len(both) <= _FEW and is_worth_it(both):
+        out = torch.empty(len(both), both.shape[1] // 2)
+        gated(both.numpy(), out.numpy())
+        return out
+    gate, up = both.chunk(2, dim=-1)
+    return nn.functional.silu(gate).mul_(up)
 
 
 def _folded(norm: RMSNorm) -> Tensor:

@@ -3,8 +3,12 @@
 Notation: N series, S samples of each, R = N·S rows, Q new tokens, h heads of size e.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from models.compiled import attend, is_worth_it, turn
 
 
 class Kept:
@@ -16,6 +20,8 @@ class Kept:
 
     def __init__(self, like: Tensor, rows: int, heads: int, size: int, room: int) -> None:
         self._both = like.new_empty(2, rows, heads, room, size)
+        self._array: Any = self._both.numpy() if is_worth_it(like) else None
+        self._before: Any = None if self._array is None else self._array[:, :, :, :0]
         self.used = 0
         """Tokens so far, those of a shared history not counted."""
         self.history: Tensor | None = None
@@ -36,7 +42,31 @@ class Kept:
         _, series, heads, _, size = self._both.shape
         kept = Kept(self._both, series * samples, heads, size, room)
         kept.history = self._both[:, :, :, : self.used]
+        if kept._array is not None:
+            kept._before = kept.history.numpy()
         return kept
+
+    def take(self, parts: Tensor, turns: Tensor) -> Tensor:
+        """Rotate the queries and keys of new tokens, keep keys and values, and return what the queries see, [R·Q, h·e].
+
+        Args:
+            parts: [R, Q, 3, h, e]: queries, keys, values; may be written to. turns: complex [Q, e / 2].
+        """
+        if self._array is not None and len(turns) == 1:
+            turn(parts[:, 0].numpy(), torch.view_as_real(turns).view(-1).numpy(), self._array, self.used)
+            self.used += 1
+            return self._seen(parts[:, 0, 0])
+        pairs = parts[:, :, :2].view(*parts.shape[:2], 2, parts.shape[3], -1, 2)
+        torch.view_as_complex(pairs).mul_(turns[:, None, None])
+        q, *_ = moved = parts.permute(2, 0, 3, 1, 4)  # [3, R, h, Q, e]
+        self.append(moved[1:])
+        return self.attend(q)
+
+    def _seen(self, q: Tensor) -> Tensor:
+        """One query of each row, [R, h, e] → [R, h·e]."""
+        out = torch.empty(q.shape)
+        attend(q.numpy(), self._before, self._array, self.used, out.numpy())
+        return out.view(len(out), -1)
 
     def attend(self, q: Tensor) -> Tensor:
         """Return what queries see, [R·Q, h·e]: all of history, and of each row's own tokens those up to their own.
@@ -45,6 +75,8 @@ class Kept:
             q: [R, h, Q, e], scaled; the keys of the same tokens are kept already. One query sees everything.
         """
         rows, heads, count, size = q.shape
+        if self._array is not None and count == 1:
+            return self._seen(q[:, :, 0])
         keys, values = self._both[0, :, :, : self.used], self._both[1, :, :, : self.used]
         if self.history is not None:
             out = _over_both(q, self.history, keys, values)
