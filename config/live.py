@@ -16,8 +16,8 @@ from engine.live.session import Checkpoint
 
 
 def run_paper(
-    settings: Settings, *, stop: Event, fresh: bool = False, span: str | None = None, is_plain: bool = True,
-    checkpoint: Checkpoint = lambda place: None,
+    settings: Settings, *, stop: Event, fresh: bool = False, take_over: bool = False, span: str | None = None,
+    is_plain: bool = True, checkpoint: Checkpoint = lambda place: None,
 ) -> int:
     """Run a session on the venue that settings name, until it is stopped; return the run's number.
 
@@ -36,7 +36,8 @@ def run_paper(
     try:
         return PaperRun(
             settings, lambda: CcxtEdge(settings, now, speed=speed, is_wall=clock is None),
-            watchers(settings, is_plain=is_plain), fresh=fresh, stop=stop, until=until, now=now, checkpoint=checkpoint,
+            watchers(settings, is_plain=is_plain), fresh=fresh, take_over=take_over, stop=stop, until=until,
+            now=now, checkpoint=checkpoint,
         ).run()
     finally:
         if clock is not None:

@@ -27,12 +27,22 @@ from config.scheduling import (
     Schedule,
     next_close,
 )
-from config.session import SessionFacts, facts_of, open_sessions, session_core, streams_of, venue_data
+from config.session import (
+    SessionFacts,
+    facts_of,
+    open_sessions,
+    running_sessions,
+    session_core,
+    streams_of,
+    venue_data,
+)
 from config.session_training import FOLDER, Artefacts, Trainer, retrained_models
 from config.settings import Settings
 from engine.bars import Stream, Timeframe, iso, nanoseconds, utc
 from engine.errors import DivergenceError, JournalError, SettingsError, VenueUnavailable
 from engine.instruments import Instrument
+from engine.journal.process import can_be_seen
+from engine.journal.reading import RunInfo
 from engine.journal.sql import SqlJournal
 from engine.live.controls import Controls
 from engine.live.inputs import ClockTold, Input
@@ -94,6 +104,7 @@ class PaperRun:
 
     Args:
         make_edge: returns a new edge. fresh: begin a new session though one was left that could be gone on with.
+        take_over: a session of this name that says it runs where nobody here can see it is gone; go on with it.
         stop: set by whoever wants the process to end; the session can be gone on with.
         until: our clock's time at which to stop, UTC ns; None for never.
         now, sleep: the wall's; others in tests.
@@ -103,6 +114,7 @@ class PaperRun:
     make_edge: Callable[[], Edge]
     watching: Sequence[Watching] = ()
     fresh: bool = False
+    take_over: bool = False
     stop: Event | None = None
     until: int | None = None
     now: Callable[[], int] = wall_time.time_ns
@@ -115,6 +127,7 @@ class PaperRun:
 
         Raises:
             SettingsError, PluginError, DataError: before anything is traded, if something does not fit.
+            JournalError: a session of this name may still be running.
             DivergenceError: a session was left by another engine or other settings and cannot be gone on with.
             StrategyError: the strategy raised; the session can be gone on with once it is mended.
         """
@@ -180,13 +193,33 @@ class PaperRun:
 
     def _left(self, journal: SqlJournal) -> Any:
         """Return the session to go on with; None to begin one."""
+        name = self.settings.run.name
         with journal.snapshot() as reader:
             if self.run_id is not None:
                 return reader.run(self.run_id)
-            if self.fresh:
-                return None
-            found = open_sessions(reader, self.settings.run.name)
+            running = running_sessions(reader, name)
+        for run in running:
+            self._make_way(journal, run)
+        if self.fresh:
+            return None
+        with journal.snapshot() as reader:
+            found = open_sessions(reader, name)
         return found[0] if found else None
+
+    def _make_way(self, journal: SqlJournal, run: RunInfo) -> None:
+        """Refuse to trade beside a session of the same name, unless it is gone for certain."""
+        process = f"process {run.process.pid} of {run.process.host}"
+        said = f"session {self.settings.run.name!r} is run {run.id}, and {process}"
+        if can_be_seen(run.process):
+            raise JournalError(
+                f"{said} is running it; stop that process first, or trade under another name: --set run.name=…"
+            )
+        if not self.take_over:
+            raise JournalError(
+                f"{said} was running it, which cannot be seen from here; if it is gone for certain, --take-over goes "
+                f"on with the session"
+            )
+        journal.mark_crashed(run.id)
 
     def _new_facts(self, edge: Edge) -> SessionFacts:
         settings, data = self.settings, venue_data(self.settings)

@@ -240,8 +240,16 @@ def _instrument(rules: Mapping[str, str]) -> Instrument:
 
 def open_sessions(reader: JournalReader, name: str) -> Sequence[RunInfo]:
     """Return the sessions of a name that were left and can be gone on with, newest first."""
+    return _sessions(reader, name, "interrupted", "crashed", "failed")
+
+
+def running_sessions(reader: JournalReader, name: str) -> Sequence[RunInfo]:
+    """Return the sessions of a name that run, or whose end nobody here could see, newest first."""
+    return _sessions(reader, name, "running")
+
+
+def _sessions(reader: JournalReader, name: str, *statuses: str) -> Sequence[RunInfo]:
     return [
         run for run in reader.runs()
-        if run.start.kind == KIND and run.start.settings.get("run", {}).get("name") == name
-        and run.status in ("interrupted", "crashed", "failed")
+        if run.start.kind == KIND and run.start.settings.get("run", {}).get("name") == name and run.status in statuses
     ]

@@ -123,7 +123,7 @@ def run_table(runs: Iterable[RunInfo]) -> Table:
         rows.append((
             run.id, iso(run.start.started_at // MINUTE * MINUTE), run.status,
             run.start.settings.get("run", {}).get("name", ""), run.start.strategy,
-            f"{run.bars:,}" if run.bars is not None else NOTHING, f"{result.get('fills', 0):,}",
+            f"{run.bars:,}" if run.bars is not None else NOTHING, f"{run.fills or 0:,}",
             divided(forecasts, "total_return", lambda one: percent(one, signed=True)) or percent(
                 figures.get("total_return"), signed=True),
             divided(forecasts, "sharpe", number) or number(figures.get("sharpe")),

@@ -27,6 +27,9 @@ def paper(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin a new session, though one was left that could be gone on with.")
     ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Go on with a session whose machine or container is gone for certain.")
+    ] = False,
     span: Annotated[
         str | None, typer.Option("--for", metavar="SPAN", help="Stop after so long, such as 2h; the market's time.")
     ] = None,
@@ -51,7 +54,9 @@ def paper(
     settings = load_settings(config, overrides)
     stop = Event()
     with_signals(stop)
-    run_id = run_paper(settings, stop=stop, fresh=fresh, span=span, is_plain=plain or not sys.stdout.isatty())
+    run_id = run_paper(
+        settings, stop=stop, fresh=fresh, take_over=take_over, span=span, is_plain=plain or not sys.stdout.isatty()
+    )
     typer.echo(f"run {run_id}: `replay {run_id}` proves it, `report {run_id}` shows it, `why r{run_id}-1` explains it")
 
 

@@ -6,7 +6,7 @@ Works on every journal. In SQL each step is a look-up by key or index, so a mill
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import Any
 
@@ -136,9 +136,14 @@ def why(journal: Readable, reference: str | Reference) -> Lineage:
 
 
 def list_runs(journal: Readable, limit: int | None = None) -> tuple[RunInfo, ...]:
-    """Return the runs, newest first."""
+    """Return the runs, newest first, with the number of their fills: that of a run which did not end too."""
     with journal.snapshot() as reader:
-        return reader.runs(limit)
+        return tuple(replace(info, fills=_count_fills(reader, info.id)) for info in reader.runs(limit))
+
+
+def _count_fills(reader: JournalReader, run_id: int) -> int:
+    span = reader.span(FillRow, run_id)  # they are numbered without a gap
+    return 0 if span is None else span[1] - span[0] + 1
 
 
 def load_run(journal: Readable, run: int | None = None, tables: tuple[str, ...] = tuple(ROW_TYPES)) -> RunRecord:

@@ -52,6 +52,11 @@ def has_ended(mark: ProcessMark) -> bool:
     return started is None or bool(mark.started and started and mark.started != started)
 
 
+def can_be_seen(mark: ProcessMark) -> bool:
+    """Return whether the end of the process would be noticed from here: it runs, or ran, among our own."""
+    return (mark.host, mark.boot, mark.namespace) == (socket.gethostname(), *_machine())
+
+
 @cache
 def _machine() -> tuple[str, str]:
     """Return what names this start of the machine, and this set of process numbers. Read once: neither can change."""

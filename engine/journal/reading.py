@@ -79,6 +79,7 @@ class RunInfo:
         bars: how many bars were published; None while it runs, and for a crashed run.
         error: why it failed or crashed, else "".
         result: the final statistics, {} unless the run ended.
+        fills: how many the journal has, whatever became of the run; counted by `list_runs`, else None.
     """
 
     id: int
@@ -89,6 +90,7 @@ class RunInfo:
     bars: int | None = None
     error: str = ""
     result: dict[str, Any] = field(default_factory=dict)
+    fills: int | None = None
 
 
 @dataclass(frozen=True)

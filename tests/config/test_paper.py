@@ -1,6 +1,7 @@
 """`paper` and `replay` from settings: a session begins, is left and gone on with, survives its journal, and replays."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -139,6 +140,49 @@ def test_fresh_begins_another_session(settings: Settings) -> None:
     with journal_of(settings) as journal:
         names = [info.start.data["session"]["name"] for info in list_runs(journal)]
     assert len(set(names)) == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"fresh": True}, {"take_over": True}])
+def test_a_session_is_not_run_twice_at_once(settings: Settings, options: dict[str, bool]) -> None:
+    run(settings, 30)
+    refused: list[str] = []
+    event = Event()
+
+    def another() -> Input | None:
+        with pytest.raises(JournalError) as told:
+            run(settings, 40, **options)
+        refused.append(str(told.value))
+        return stopped(event)()
+
+    PaperRun(settings, lambda: Bars(40, another), stop=event, now=lambda: START).run()
+
+    assert all("is running it; stop that process first, or trade under another name" in text for text in refused)
+    with journal_of(settings) as journal:
+        assert [info.status for info in list_runs(journal)] == ["interrupted"]
+        assert replay(journal, 1).is_same
+
+
+def left_elsewhere(settings: Settings) -> None:
+    """Leave a session as a machine that burnt down does."""
+    run(settings, 30)
+    connection = sqlite3.connect(settings.journal.url.removeprefix("sqlite:///"))
+    connection.execute("UPDATE runs SET status = 'running', host = 'elsewhere', pid = 7")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_session_whose_end_cannot_be_seen_is_asked_about(settings: Settings, fresh: bool) -> None:
+    left_elsewhere(settings)
+    with pytest.raises(JournalError, match=r"process 7 of elsewhere was running it.*--take-over goes on"):
+        run(settings, 40, fresh=fresh)
+
+
+def test_take_over_goes_on_with_a_session_whose_machine_is_gone(settings: Settings) -> None:
+    left_elsewhere(settings)
+    assert run(settings, 40, take_over=True) == 1
+    with journal_of(settings) as journal:
+        assert replay(journal, 1).is_same
 
 
 def test_what_was_decided_otherwise_than_now_is_not_gone_on_with(settings: Settings) -> None:

@@ -80,6 +80,7 @@ def test_a_killed_run_is_marked_crashed_and_what_it_wrote_is_whole(
 
     record = load_run(journal)
     assert record.run.status == "crashed"
+    assert list_runs(journal)[0].fills == len(record.fills), "counted, though the run never said how many"
     assert_whole(record)
     assert unresolved_fills(journal) == ()
     if url.startswith("sqlite"):
