@@ -5,7 +5,7 @@ same windows, cut by the engine, at the same instants.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from engine.forecasting.ranking import correlations, ranks
 from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import Forecast, Forecaster, ForecastSpec
 from engine.results import RunResult
+from models.artefact import load_artefact
 from models.training.baselines import BASELINES, LOOKBACK, Facts
 from models.training.panel import Panel
+from models.training.tft.judging import judge_targets, specs_of
 
 MOST_FITTED = 60_000
 """Decisions that baselines are fitted on, evenly spread."""
@@ -43,6 +45,7 @@ class Evaluation:
         contenders: figures by contender, the model first; left_out: baselines that could not be asked, with why.
         by_month: rank IC of the model by month. traded: figures of the run; curve: its equity by days.
         unusable: forecasts that were left out, for no price can do what they say.
+        targets: of a model that speaks of several things, figures of each by target and contender.
     """
 
     artefact: str
@@ -61,6 +64,7 @@ class Evaluation:
     traded: dict[str, Any]
     curve: dict[str, list[float]]
     unusable: int = 0
+    targets: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -112,6 +116,7 @@ def evaluate(
         spec.horizon, panel.symbols, spec.trained_until is None or first < spec.trained_until,
         {one.name: _known(judge(one, came)) for one in (said, *others)}, left_out, _by_month(said, came),
         _known(block_bootstrap(series, overlapping)._asdict()), *_run_figures(result), int((~usable).sum()),
+        _targets(artefact, forecasts, panel, rows, first, name),
     )
 
 
@@ -192,6 +197,17 @@ def _baselines(
     return said, left_out
 
 
+def _targets(
+    artefact: Path, forecasts: Sequence[Forecast], panel: Panel, rows: IntArray, first: int, name: str
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return figures of every target that a model of several says something of; nothing of other models."""
+    outputs = forecasts[0].spec.outputs
+    specs = [spec for spec in specs_of(load_artefact(artefact).card.label) if spec.name in outputs]
+    numbers = np.stack([one.values for one in forecasts]).astype(np.float64) if specs else np.empty((0, 0))
+    said = {spec.name: numbers[:, outputs.index(spec.name)] for spec in specs}
+    return judge_targets(specs, said, panel, rows, first, model=name, most=MOST_FITTED)
+
+
 def _by_month(said: Said, came: Came) -> dict[str, float | None]:
     months = np.array([f"{utc(int(time)):%Y-%m}" for time in came.instants])
     figures = {}
@@ -249,4 +265,9 @@ def as_json(made: Evaluation) -> dict[str, Any]:
 
 def columns(made: Evaluation) -> Sequence[str]:
     """Return the figures that any contender has, in order."""
-    return list(dict.fromkeys(name for figures in made.contenders.values() for name in figures))
+    return figure_names(made.contenders)
+
+
+def figure_names(contenders: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Return the figures that any of some contenders has, in order."""
+    return list(dict.fromkeys(name for figures in contenders.values() for name in figures))

@@ -80,8 +80,13 @@ class Panel:
     def rows(self, lookback: int, ahead: int) -> IntArray:
         """Return the rows that have `lookback` bars up to and including themselves, and `ahead` bars after, of their
         own symbol and not across a gap."""
+        return self.segments.ends(lookback, ahead)
+
+    @property
+    def segments(self) -> Segments:
+        """Rows of one symbol without a gap between them."""
         durations = np.full(len(self.symbols), Timeframe.parse(self.timeframe).duration)
-        return Segments(self.symbol, self.close_time, durations, self.across_gaps).ends(lookback, ahead)
+        return Segments(self.symbol, self.close_time, durations, self.across_gaps)
 
     def later(self, values: FloatArray, rows: IntArray, bars: int) -> FloatArray:
         """Return values so many bars after each row; every row has them (see `rows`)."""

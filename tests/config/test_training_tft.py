@@ -9,9 +9,11 @@ import pytest
 
 from config.assembly import run_backtest
 from config.data import bars_of, feed_of
+from config.evaluation import evaluate
+from config.evaluation_page import page
 from config.forecasts import make_forecasters
 from config.selecting import run_selection
-from config.settings import ROOT, load_settings
+from config.settings import ROOT, load_settings, settings_from
 from config.tft_recipe import make_tft
 from config.training import make_split, run_training
 from config.training_data import macro_of, make_data_plan, make_table, read_allow_list
@@ -235,3 +237,20 @@ def test_the_newcomer_s_way_in_the_documentation_is_one_that_works(tmp_path):
     forecaster = make_forecasters(settings_of_run, "1h")["mine"]
     parameters = settings_of_run.strategy.parameters
     assert {parameters[name] for name in ("trend", "expected", "drawdown")} <= set(forecaster.spec.outputs)
+
+
+def test_evaluate_judges_every_target(tmp_path):
+    done = run_training("tft", settings(tmp_path, "train.epochs=1"))
+    tables = {
+        "data": load_training(EXAMPLE, SMALL).data.model_dump(),
+        "models": {"m": {"artefact": str(done.artefact)}},
+        "strategy": {"name": "RankRotation", "parameters": {"model": "m", "every": "bar", "n_hold": 1, "n_drop": 1}},
+        "journal": {"enabled": False}, "forecasts": {"store": str(tmp_path / "f.db")},
+    }
+    made = evaluate(done.artefact, settings_from(tables, folder=tmp_path, origin="t"))
+
+    assert set(made.targets) == {"logreturn", "drawdown_prob", "realized_vol"}
+    assert list(made.targets["drawdown_prob"]) == ["m", "as before", "last bars", "LightGBM"]
+    assert made.targets["realized_vol"]["m"].keys() >= {"rmse", "mae", "r2", "ic", "rank_ic"}
+    assert made.targets["logreturn"]["as before"]["r2"] < 0.05
+    assert "<h3>drawdown_prob</h3>" in page(made, b"")
