@@ -306,17 +306,24 @@ def _bars_of_qlib(data: QlibData) -> list[Bars]:
         raise SettingsError(f"data.timeframe is {list(data.timeframe)}; a Qlib directory is read at one")
     found = read_qlib(
         data.folder, data.symbols, market=data.market, timeframe=data.timeframe[0], timezone=data.timezone,
-        prices=data.prices,
+        prices=data.prices, members_only=data.members_only,
     )
+    if not data.symbols:  # who belonged to the market at another time alone is none of this run's
+        found = [bars for bars in found if len(_within(bars, data.start, data.end))] or found
     return [_between(bars, data.start, data.end) for bars in found]
 
 
-def _between(bars: Bars, start: datetime | None, end: datetime | None) -> Bars:
+def _within(bars: Bars, start: datetime | None, end: datetime | None) -> range:
     first = np.searchsorted(bars.open_time, nanoseconds(start)) if start else 0
     last = np.searchsorted(bars.close_time, nanoseconds(end), side="right") if end else len(bars)
-    if first >= last:
+    return range(int(first), int(last))
+
+
+def _between(bars: Bars, start: datetime | None, end: datetime | None) -> Bars:
+    rows = _within(bars, start, end)
+    if not rows:
         stream = bars.streams[0]
         raise DataError(
             f"{stream.symbol} {stream.timeframe}: no bars within data.start and data.end; there are some from "
             f"{iso(int(bars.open_time[0]))} to {iso(int(bars.close_time[-1]))}")
-    return bars[int(first) : int(last)]
+    return bars[rows.start : rows.stop]

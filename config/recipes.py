@@ -1,6 +1,6 @@
 """Which recipe trains what: settings, bars and spans to a recipe and the plan that is its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -89,7 +89,7 @@ def _position(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[R
     artefact = load_artefact(Path(of.price))
     position.check_stage_one(artefact, of.price, allow=of.allow_unskilled)
     plan = position.PositionPlan(
-        of.steps, of.burn, of.every, cost=cost_of_trading(settings.costs), first=of.first_temperature,
+        of.steps, of.burn, of.every, cost=cost_of_trading(settings.costs, panel.symbols), first=of.first_temperature,
         last=of.last_temperature, exploration=of.exploration, entropy=of.entropy, floor=of.entropy_floor,
         jitter=of.jitter, objective=of.objective,
         weights=Weights(of.variance, of.drawdown, of.opportunity),
@@ -100,17 +100,21 @@ def _position(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[R
     return position.PositionRecipe(panel, split, artefact, sizes, plan, serving), position.DEFAULTS
 
 
-def cost_of_trading(costs: CostSettings) -> float:
+def cost_of_trading(costs: CostSettings, symbols: Sequence[str]) -> float:
     """Return what the broker takes for trading the whole equity once, as a fraction: fee, half spread and slippage of
     an order that takes liquidity.
 
     Raises:
-        SettingsError: that depends on more than the order's worth.
+        SettingsError: that depends on more than the order's worth, or on the symbol.
     """
     fees, slippage = costs.fees, costs.slippage
     match fees:
-        case MakerTakerFeeSettings(taker=taker):
-            fee = float(taker)
+        case MakerTakerFeeSettings(taker=taker, symbols=own):
+            rates = {name: own[name].taker if name in own else taker for name in symbols}
+            if len(set(rates.values())) > 1:
+                said = ", ".join(f"{name} {rate}" for name, rate in list(rates.items())[:3])
+                raise SettingsError(f"costs.fees: takers pay {said}; expected the same for all symbols learned from")
+            fee = float(next(iter(rates.values()), taker))
         case TieredFeeSettings(tiers=tiers):
             fee = float(tiers[0].taker)
         case _:

@@ -158,6 +158,8 @@ class QlibData(_Data):
     folder: Place = Field(description="the directory, with `calendars`, `instruments` and `features` in it")
     market: str = Field("all", description="which symbols to read: a file of `instruments`, such as `csi300`")
     symbols: Names = Field((), description="which to read instead of a market's")
+    members_only: bool = Field(
+        True, description="a market's symbols have bars only while its file says that they belonged to it")
     timeframe: Annotated[tuple[Span, ...], BeforeValidator(as_tuple)] = Field(("1d",), description="`1d` or `1m`")
     timezone: str = Field("UTC", description="of the calendar's times: `Asia/Shanghai`")
     prices: Literal["raw", "adjusted"] = Field(

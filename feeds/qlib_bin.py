@@ -1,7 +1,8 @@
 """A Qlib data directory: bars of many symbols as flat binary files.
 
     calendars/day.txt             every time of the market, one a line
-    instruments/all.txt           SYMBOL<tab>first day<tab>last day; other files are other markets, such as csi300.txt
+    instruments/all.txt           SYMBOL<tab>first day<tab>last day; other files are other markets, such as
+                                  csi300.txt; a symbol that came back has a line for each time it was in
     features/<symbol>/close.day.bin
                                   little-endian float32: the place in the calendar of the first value, then the values
 
@@ -11,7 +12,7 @@ so are volumes; "raw" takes the factor out again. Source: microsoft/qlib, qlib/d
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -27,6 +28,7 @@ FREQUENCIES = {"1d": "day", "1m": "1min", "5m": "5min", "15m": "15min", "30m": "
 """Timeframes, as Qlib calls them."""
 Prices = Literal["raw", "adjusted"]
 
+_EVER = (-(2**63), 2**63 - 1)
 _DECIMALS = 4
 """Of raw prices: float32 of the adjusted one and of the factor leave no more."""
 
@@ -97,6 +99,15 @@ class QlibDirectory:
         Raises:
             DataError: there is no such market.
         """
+        return tuple(self.membership(market))
+
+    def membership(self, market: str = "all") -> dict[str, list[tuple[int, int]]]:
+        """Return when each symbol belonged to a market: spans [start, end) of opens, UTC ns, in the file's order. A
+        symbol whose line says no days always did.
+
+        Raises:
+            DataError: there is no such market, or a line that cannot be read.
+        """
         path = self.folder / "instruments" / f"{market}.txt"
         if not path.is_file():
             there = sorted(one.stem for one in (self.folder / "instruments").glob("*.txt"))
@@ -104,12 +115,37 @@ class QlibDirectory:
                 f"{self.folder} has no market {market!r}{nearest_name(market, there)}; it has "
                 f"{', '.join(there) or 'none'}"
             )
-        lines = [line.split("\t") for line in path.read_text("utf-8").splitlines() if line.strip()]
-        return tuple(dict.fromkeys(line[0].strip() for line in lines))
+        found: dict[str, list[tuple[int, int]]] = {}
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if line.strip():
+                symbol, *days = (part.strip() for part in line.split("\t"))
+                found.setdefault(symbol, []).append(self._span(days, f"{path}, line {number}"))
+        return found
 
-    def bars(self, symbol: str, *, prices: Prices = "adjusted") -> Bars:
+    def _span(self, days: Sequence[str], where: str) -> tuple[int, int]:
+        """Return [start, end) of a first and a last day, or time; the last one is in, a day to its end."""
+        if not days:
+            return _EVER
+        zone = ZoneInfo(self.timezone)
+        try:
+            first, last = (datetime.fromisoformat(day) for day in days[:2])
+        except ValueError:
+            raise DataError(
+                f"{where}: {' to '.join(days)!r} is no span; expected a first and a last day such as 2020-01-31"
+            ) from None
+        after = last + (timedelta(days=1) if len(days[1]) <= len("2020-01-31") else timedelta(microseconds=1))
+        start, end = (nanoseconds(moment.replace(tzinfo=zone)) for moment in (first, after))
+        if start >= end:
+            raise DataError(f"{where}: the first day, {days[0]}, is after the last, {days[1]}")
+        return start, end
+
+    def bars(
+        self, symbol: str, *, prices: Prices = "adjusted", spans: Sequence[tuple[int, int]] = (),
+    ) -> Bars:
         """Return a symbol's bars; where one of its numbers is missing there is none.
 
+        Args:
+            spans: [start, end) of opens, UTC ns, outside of which there are none; none: all.
         Raises:
             DataError: there is no such symbol, or one of its files is missing, damaged or reaches past the calendar.
         """
@@ -124,6 +160,8 @@ class QlibDirectory:
         there = np.all([np.isfinite(column) for column in columns.values()], axis=0)
         if not there.any():
             raise DataError(f"{self.folder}: {symbol} has no bar of {self.timeframe}; leave it out")
+        if spans:
+            there &= np.any([(times >= start) & (times < end) for start, end in spans], axis=0)
         return bars_of_arrays(
             symbol, self.timeframe, times[there], **{name: column[there] for name, column in columns.items()}
         )
@@ -161,12 +199,24 @@ class QlibDirectory:
 
 def read_qlib(
     folder: Path, symbols: Sequence[str] = (), *, market: str = "all", timeframe: str = "1d", timezone: str = "UTC",
-    prices: Prices = "adjusted",
+    prices: Prices = "adjusted", members_only: bool = True,
 ) -> list[Bars]:
     """Return the bars of symbols, or of all of a market, each by itself.
 
+    Args:
+        members_only: of a market, whether a symbol has bars only while it belonged to it: who would come in later was
+            not known before, and that a share came in says that it had done well. Of named symbols all bars are read.
     Raises:
-        DataError: see `QlibDirectory`.
+        DataError: see `QlibDirectory`; or none of the market's symbols has a bar while it belonged to it.
     """
     of = QlibDirectory(folder, timeframe, timezone)
-    return [of.bars(symbol, prices=prices) for symbol in symbols or of.symbols(market)]
+    if symbols:
+        return [of.bars(symbol, prices=prices) for symbol in symbols]
+    found = []
+    for symbol, spans in of.membership(market).items():
+        bars = of.bars(symbol, prices=prices, spans=spans if members_only else ())
+        if len(bars):
+            found.append(bars)
+    if not found:
+        raise DataError(f"{folder}: no symbol of {market} has a bar of {timeframe} while it belonged to it")
+    return found

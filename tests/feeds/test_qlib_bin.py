@@ -72,6 +72,70 @@ def test_a_market_s_symbols_are_read_in_the_file_s_order_each_once(tmp_path):
     assert [bars.streams[0].symbol for bars in read_qlib(folder, ["SH1"])] == ["SH1"]
 
 
+def days_of(bars):
+    return bars.open_time.astype("datetime64[ns]").astype("datetime64[D]").astype(str).tolist()
+
+
+def test_a_market_s_symbols_have_bars_while_they_belonged_to_it(tmp_path):
+    """SH1 was in twice, SZ2 from the last day on, SZ3 never while it was traded, SZ4 always."""
+    whole = np.tile(ROWS[:1], (5, 1))
+    folder = write(tmp_path, dict.fromkeys(("SH1", "SZ2", "SZ3", "SZ4"), (0, whole)))
+    (folder / "instruments" / "some.txt").write_text(
+        "SH1\t2020-01-02\t2020-01-03\nSH1\t2020-01-07\t2020-01-07\nSZ2\t2020-01-08\t2099-12-31\n"
+        "SZ3\t2010-01-01\t2019-12-31\nSZ4\n"
+    )
+    found = {bars.streams[0].symbol: days_of(bars) for bars in read_qlib(folder, market="some")}
+    assert found == {"SH1": ["2020-01-02", "2020-01-03", "2020-01-07"], "SZ2": ["2020-01-08"], "SZ4": DAYS}
+    every = {bars.streams[0].symbol: days_of(bars) for bars in read_qlib(folder, market="some", members_only=False)}
+    assert every == dict.fromkeys(("SH1", "SZ2", "SZ3", "SZ4"), DAYS)
+    (named,) = read_qlib(folder, ["SH1"], market="some")
+    assert days_of(named) == DAYS
+
+
+def test_membership_is_of_days_where_the_market_is_and_of_minutes_to_the_last(tmp_path):
+    times = [f"2020-01-02 09:3{minute}:00" for minute in range(5)]
+    folder = write(tmp_path, {"SZ1": (0, np.tile(ROWS[:1], (5, 1)))}, times, "1min")
+
+    def minutes(first, last):
+        (folder / "instruments" / "some.txt").write_text(f"SZ1\t{first}\t{last}\n")
+        (bars,) = read_qlib(folder, market="some", timeframe="1m", timezone="Asia/Shanghai")
+        return len(bars)
+
+    assert minutes("2020-01-02", "2020-01-02") == 5
+    assert minutes("2020-01-02 09:31:00", "2020-01-02 09:33:00") == 3
+    with pytest.raises(DataError, match="no symbol of some has a bar of 1m while it belonged to it"):
+        minutes("2020-01-03", "2020-01-03")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("SH1\t2020-01-02", "line 1: '2020-01-02' is no span; expected a first and a last day"),
+        ("SH1\tthen\tnow", "line 1: 'then to now' is no span"),
+        ("SH1\t2020-01-03\t2020-01-01", "line 1: the first day, 2020-01-03, is after the last, 2020-01-01"),
+    ],
+)
+def test_a_span_that_is_none_is_refused(tmp_path, line, message):
+    folder = write(tmp_path, {"SH1": (0, ROWS)})
+    (folder / "instruments" / "some.txt").write_text(line + "\n")
+    with pytest.raises(DataError, match=message):
+        read_qlib(folder, market="some")
+
+
+def test_settings_read_members_of_the_run_s_own_time(tmp_path):
+    folder = write(tmp_path, {name: (0, np.tile(ROWS[:1], (5, 1))) for name in ("SH1", "SZ2")})
+    (folder / "instruments" / "some.txt").write_text("SH1\t2020-01-02\t2020-01-03\nSZ2\t2020-01-02\t2020-01-08\n")
+    data = {"source": "qlib", "folder": str(folder), "market": "some", "start": "2020-01-06"}
+
+    def rows(**more):
+        given = {"data": {**data, **more}, "strategy": {"name": "buy_and_hold"}}
+        feed = feed_of(settings_from(given, folder=tmp_path, origin="x").data, 0)
+        return [stream.symbol for stream in feed.streams], feed.row_count
+
+    assert rows() == (["SZ2"], 3)
+    assert rows(members_only=False) == (["SH1", "SZ2"], 6)
+
+
 def test_settings_make_a_feed_of_it(tmp_path):
     folder = write(tmp_path, {"SZ2": (0, ROWS), "SH1": (1, ROWS)})
     given = {"data": {"source": "qlib", "folder": str(folder)}, "strategy": {"name": "buy_and_hold"}}
