@@ -6,6 +6,7 @@ ccxt's own: what it calls "test" and "demo", less every host that any exchange u
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache
@@ -23,6 +24,10 @@ SIMULATED = {
 }
 """Venues whose test network has the address of the real one, and the header that tells them apart: the real venue never
 sees such a request, and refuses real keys with it. It must be on every request."""
+
+
+_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
+"""An IPv6 address with nothing but a port behind it. Python reads "[::1].elsewhere.example" as ::1; others may not."""
 
 
 class Fence(NamedTuple):
@@ -69,6 +74,8 @@ def host_of(url: str) -> str | None:
     except ValueError:
         return None
     if parts.scheme not in ("http", "https", "ws", "wss") or not host or "@" in parts.netloc or "%" in parts.netloc:
+        return None
+    if "[" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc):
         return None
     return host.lower().rstrip(".")
 

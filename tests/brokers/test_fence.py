@@ -73,7 +73,8 @@ def test_where_both_have_one_address_the_header_of_the_test_network_must_be_ther
         "https://testnet.binance.vision.evil.example/", "https://xtestnet.binance.vision/",
         "https://testnet.binance.vision\n.api.binance.com/", "//testnet.binance.vision/", "ftp://testnet.binance.vision/",
         "https://testnet%2ebinance.vision/", "https://tеstnet.binance.vision/", "", "http://[::1", "http://localhost.evil/",
-        "http://127.0.0.1.evil.example/", "http://0.0.0.0/", "http://10.0.0.1/",
+        "http://127.0.0.1.evil.example/", "http://0.0.0.0/", "http://10.0.0.1/", "http://[::1].evil.example/",
+        "http://[::1]evil.example:80/",
     ],
 )
 def test_addresses_that_may_be_read_in_two_ways_are_refused(url: str) -> None:

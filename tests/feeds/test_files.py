@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,15 @@ def test_parquet_with_its_times_in_the_index_is_read(tmp_path: Path) -> None:
 def test_parquet_of_prices_as_text_is_read(tmp_path: Path) -> None:
     frame().astype({"close": str}).to_parquet(tmp_path / "A_1h.parquet")
     assert read_bars(tmp_path / "A_1h.parquet").close.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_parquet_of_decimals_has_the_nearest_floats(tmp_path: Path) -> None:
+    prices = [Decimal(cents) / 100 for cents in range(10_000, 10_200)]
+    times = pd.date_range("2024-01-01", periods=len(prices), freq="h", tz="UTC")
+    columns = dict.fromkeys(("open", "high", "low", "close", "volume"), prices)
+    pd.DataFrame({"time": times, **columns}).to_parquet(tmp_path / "BTCUSDT_1h.parquet")
+
+    assert read_bars(tmp_path / "BTCUSDT_1h.parquet").close.tolist() == [float(price) for price in prices]
 
 
 def test_months_of_one_stream_are_read_as_one_in_any_order(write: Write) -> None:
