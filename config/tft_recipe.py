@@ -24,5 +24,6 @@ def make_tft(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[TF
         TFTSizes(of.hidden_size, of.lstm_layers, of.attention_head_size, of.hidden_continuous_size, of.dropout),
         of.weighing, Stages({one.epoch: one.weights for one in of.stages}), of.class_weights, of.symbol_dropout,
         Composite(tuple(ScorePart(**one.model_dump()) for one in of.score)), Augmentation(**of.augment.model_dump()),
+        of.outliers,
     )
     return TFTRecipe(table, split, plan), DEFAULTS

@@ -102,4 +102,6 @@ class TFTSettings(Section):
     symbol_dropout: float = Field(0.05, ge=0, le=1, description="share of windows whose symbol is hidden")
     score: tuple[ScoreSettings, ...] = Field((), description="what checkpoints are chosen by; `val_loss` if left out")
     augment: AugmentSettings = Field(default_factory=AugmentSettings, description="changes of training windows")
+    outliers: bool = Field(
+        False, description="whether to tell how many rows that judge are outliers to training's; none is left out")
     plots_every: int = Field(5, ge=0, description="epochs between two sets of plots in the run's folder; 0 for none")

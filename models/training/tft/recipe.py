@@ -30,6 +30,7 @@ from models.training.data.vocabulary import Vocabularies, with_dropout
 from models.training.data.windows import Column, WindowSet
 from models.training.plan import OptimiserPlan, Plan, Schedule
 from models.training.recipe import Goal, Loss, Moment, TrainingFacts, shuffled
+from models.training.selection.outliers import outlier_notes
 from models.training.tft.losses import Balance, Stages, TargetLoss, Weighing, mean_loss
 from models.training.tft.metrics import metric_names, of_target
 from models.training.tft.score import COMPOSITE, Composite
@@ -78,6 +79,7 @@ class TFTPlan:
     symbol_dropout: float = 0.05
     score: Composite = field(default_factory=lambda: Composite(()))
     augmentation: Augmentation = field(default_factory=Augmentation)
+    outliers: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,10 @@ class TFTRecipe:
         self._valid = _places(split.valid.mask(windows.times, windows.label_times), "judging", split, table)
         train, self.valid = windows.select(self._train), windows.select(self._valid)
         self.vocabularies = Vocabularies.fit(train, table.groups)
-        self.audit = replace(table.audit(), notes=self.vocabularies.unknown(self.valid, table.groups))
+        notes = self.vocabularies.unknown(self.valid, table.groups)
+        if plan.outliers:
+            notes = (*notes, *outlier_notes(table, train.rows.numpy(), self.valid.rows.numpy()))
+        self.audit = replace(table.audit(), notes=notes)
         self._symbols, self._periods = (torch.from_numpy(codes) for codes in self.vocabularies.codes(table.groups))
         self.periods = tuple(dict.fromkeys(one.timeframe for one in table.groups))
         plan.score.check(metric_names(self.specs, self.periods))
