@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from config.assembly import run_backtest
 from config.data import bars_of, make_feed
-from config.forecasts import forecast_terms, make_forecasters
+from config.forecasts import forecast_terms, known_series, make_forecasters
 from config.setting_types import Instant
 from config.settings import DataSettings, Settings, SyntheticData
 from engine.bars import DAY, IntArray, Timeframe, iso, nanoseconds, utc
@@ -25,6 +25,7 @@ from engine.forecasting.computing import Computer
 from engine.forecasting.history import known_histories
 from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, is_usable, judge, said_by
 from engine.forecasting.ranking import correlations, ranks
+from engine.forecasting.series import series_of
 from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import Forecast, Forecaster, ForecastSpec
 from engine.results import RunResult
@@ -162,7 +163,9 @@ def _forecasts(settings: Settings, forecaster: Forecaster, panel: Panel, rows: I
     feed = make_feed(settings)
     streams = [stream for stream in feed.streams if stream.timeframe == panel.timeframe]
     histories = known_histories(feed, feed.streams if forecaster.spec.joined else streams)
-    cutter = WindowCutter(forecaster.spec, [histories[stream] for stream in streams], settings.run.seed, histories)
+    series = series_of(forecaster.spec, known_series(settings))
+    own = [histories[stream] for stream in streams]
+    cutter = WindowCutter(forecaster.spec, own, settings.run.seed, histories, series)
     requests = [
         Request(int(panel.symbol[row]), int(row - panel.first[row]), int(panel.close_time[row])) for row in rows
     ]

@@ -14,10 +14,12 @@ from config.sources import digest_of
 from engine.errors import PluginError, SettingsError
 from engine.forecasting.book import ForecastTerms
 from engine.forecasting.computing import Told
+from engine.forecasting.series import Series
 from engine.forecasting.skill import SkillRule
 from engine.forecasting.store import ForecastStore
 from engine.forecasts import Forecaster
 from engine.policies import Policy
+from feeds.series import read_series
 
 
 def make_forecasters(settings: Settings, timeframe: str) -> dict[str, Forecaster]:
@@ -153,6 +155,7 @@ def forecast_terms(settings: Settings, told: Told | None = None) -> Iterator[For
         store = ForecastStore(settings.forecasts.store, limit=round(settings.forecasts.limit_gb * 1024**3))
     try:
         yield ForecastTerms(
+            series=known_series(settings),
             seed=settings.run.seed,
             store=store,
             latency={name: round(one.latency * 1e9) for name, one in settings.models.items()},
@@ -166,6 +169,23 @@ def forecast_terms(settings: Settings, told: Told | None = None) -> Iterator[For
     finally:
         if store is not None:
             store.close()
+
+
+def known_series(settings: Settings) -> list[Series]:
+    """Return the series of numbers that a backtest's models may join; none of a session's, which is told them.
+
+    Raises:
+        DataError: a file cannot be read, or has something else than numbers and times.
+    """
+    if isinstance(settings.data, VenueData):
+        return []
+    found = []
+    for described in settings.series:
+        read = read_series(described.path, described.time, described.columns)
+        series = Series(read.names)
+        series.append(read.times, read.values)
+        found.append(series)
+    return found
 
 
 def model_hashes(forecasters: Mapping[str, Forecaster | Policy]) -> dict[str, str]:

@@ -36,6 +36,7 @@ from config.session import (
     streams_of,
     venue_data,
 )
+from config.session_series import SeriesFiles
 from config.session_training import FOLDER, Artefacts, Trainer, retrained_models
 from config.settings import Settings
 from engine.bars import Stream, Timeframe, iso, nanoseconds, utc
@@ -246,7 +247,9 @@ class PaperRun:
         count = session.reconcile()
         if count:
             self._tell("info", f"the venue said {count} things that our books lacked")
-        beat = _Beat(self, session, journal, edge, trainer)
+        series = SeriesFiles(self.settings.series, session.core, now=self.now, tell=self._tell)
+        session.take(series.look())
+        beat = _Beat(self, session, journal, edge, trainer, series)
         try:
             with closing(beat):
                 session.run(source, beat=beat, until=lambda: self._is_over)
@@ -277,7 +280,8 @@ class _Beat:
     """What is done now and then between inputs: hear commands, and whatever the schedule says is due."""
 
     def __init__(
-        self, run: PaperRun, session: Session, journal: SqlJournal, edge: Edge, trainer: Trainer | None = None
+        self, run: PaperRun, session: Session, journal: SqlJournal, edge: Edge, trainer: Trainer | None = None,
+        series: SeriesFiles | None = None,
     ) -> None:
         assert run.run_id is not None
         live = run.settings.live
@@ -285,6 +289,7 @@ class _Beat:
         self._session = session
         self._edge = edge
         self._trainer = trainer
+        self._series = series
         self._controls = Controls(
             journal, run.run_id, now=run.now, heard=commands_heard(session), kill_switch=live.kill_switch
         )
@@ -309,6 +314,7 @@ class _Beat:
                 self._session.reconcile()
             elif job == HEARTBEAT:
                 self._look()
+                inputs += self._series.look() if self._series is not None else []
             elif job == SCORE:
                 inputs += self._score()
             elif job == TRAININGS and self._trainer is not None:

@@ -793,6 +793,14 @@ class ModelSettings(Section):
         return self
 
 
+class SeriesSettings(Section):
+    """A series of numbers that is the same for all symbols, for models that join it."""
+
+    path: Place = Field(description="a CSV or Parquet file: a column of times and columns of numbers")
+    time: str = Field("available_at", description="its column of times at which a row became known, UTC")
+    columns: Names = Field((), description="which columns; all others if left out")
+
+
 class ForecastSettings(Section):
     """How forecasts are made and kept."""
 
@@ -824,6 +832,9 @@ class Settings(Section):
         "every rule. Nothing, beside the venue's own filters, if left out")
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="the models that strategies may ask, each under its name, `[models.kronos]`: "
+        "docs/forecasting.md")
+    series: tuple[SeriesSettings, ...] = Field(
+        (), description="series of numbers, the same for all symbols, that models were trained with (`tft.macro`): "
         "docs/forecasting.md")
     forecasts: ForecastSettings = Field(
         default_factory=ForecastSettings, description="how the forecasts of models are made and kept")

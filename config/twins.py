@@ -1,7 +1,7 @@
 """A session's twin: the bars that it heard, through the same engine and strategy, filled as a backtest fills.
 
 What people and the feed said meanwhile (halts, stale data) is left out: the twin is what the session would have been
-had nothing but bars, and the models that took over, come.
+had nothing but bars come, and what models were made of.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from config.session import facts_of, session_core, settings_of
 from engine.errors import JournalError
 from engine.journal.lineage import load_run
 from engine.journal.sql import SqlJournal
-from engine.live.inputs import BarsClosed, Input, ModelSwapped
+from engine.live.inputs import BarsClosed, Input, ModelSwapped, SeriesTold
 from engine.live.session import Session, recorded_inputs
 from engine.records import SessionInputRow
 
@@ -36,7 +36,7 @@ def make_twin(journal: SqlJournal, run_id: int | None) -> tuple[int, int]:
     })
     with journal.snapshot() as reader:
         rows = reader.rows(SessionInputRow, run.id)
-    heard = [given for given in recorded_inputs(rows) if isinstance(given, BarsClosed | ModelSwapped)]
+    heard = [given for given in recorded_inputs(rows) if isinstance(given, BarsClosed | ModelSwapped | SeriesTold)]
     if not any(isinstance(given, BarsClosed) for given in heard):
         raise JournalError(f"run {run.id} has recorded no bars; there is nothing to run")
     with session_core(settings, facts, journal) as made:

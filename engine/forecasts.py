@@ -55,6 +55,14 @@ class JoinedBars(NamedTuple):
     close_time: IntArray
 
 
+class JoinedRows(NamedTuple):
+    """Of one window: the rows of a series that is no bars and the same for all symbols, from the one known at the close
+    of the window's first bar to the last known at `as_of`: `values` float64 [R, columns], `available_at` int64 [R]."""
+
+    values: FloatArray
+    available_at: IntArray
+
+
 @dataclass(frozen=True)
 class ForecastSpec:
     """What a forecaster needs and gives. Everything here decides the numbers, and goes into a forecast's key.
@@ -80,7 +88,8 @@ class ForecastSpec:
             the run asks nothing anew.
         repairs: whether bars of PATHS that cannot be (a high below the close, a volume below 0) are made possible
             before anyone sees them; the store keeps what the model said, and a forecast so changed has a flag.
-        joined: bars of other streams that a window has, in order.
+        joined: bars of other streams that a window has, in order. series: columns of each series of numbers that it
+            has.
         about: what a user should know of its numbers or its cost, in words: that they are not exact, that they are
             dear. Told with every result.
         return_output, up_output: which of a PROBABILITY's or MULTI's outputs is the log return to the horizon's end,
@@ -110,6 +119,7 @@ class ForecastSpec:
     versions: tuple[tuple[int, str], ...] = ()
     repairs: bool = False
     joined: tuple[Joined, ...] = ()
+    series: tuple[tuple[str, ...], ...] = ()
     about: str = ""
     return_output: str = "return"
     up_output: str = "up"
@@ -155,8 +165,8 @@ class Windows:
             `as_of`. A read-only view where it can be.
         calendar: int64 [N, lookback + horizon, K] of the spec's calendar columns; None if it asks for none.
         symbols: [N] names; as_of: int64 [N], close time of each window's last bar, UTC nanoseconds.
-        joined: of each window, the bars of every stream that the spec joins; close_time: int64 [N, lookback], of the
-            windows' own bars. Empty and None where it joins none.
+        joined: of each window, the bars of every stream that the spec joins; series: the rows of every series;
+            close_time: int64 [N, lookback], of the windows' own bars. Empty and None where it joins none.
         seeds: uint64 [N], one a window, for models that sample: an answer depends on the window and its seed alone,
             never on what else is in the batch.
     """
@@ -168,6 +178,7 @@ class Windows:
     calendar: IntArray | None = None
     joined: tuple[tuple[JoinedBars, ...], ...] = ()
     close_time: IntArray | None = None
+    series: tuple[tuple[JoinedRows, ...], ...] = ()
 
     def at(self, rows: IntArray) -> "Windows":
         """Return some of them."""
@@ -176,6 +187,7 @@ class Windows:
             None if self.calendar is None else self.calendar[rows],
             tuple(self.joined[row] for row in rows) if self.joined else (),
             None if self.close_time is None else self.close_time[rows],
+            tuple(self.series[row] for row in rows) if self.series else (),
         )
 
     def __len__(self) -> int:
@@ -195,7 +207,7 @@ class Forecasts:
 
 _ALIKE = (
     "kind", "timeframe", "lookback", "horizon", "inputs", "outputs", "levels", "samples", "calendar", "clock",
-    "future_stamps", "joined",
+    "future_stamps", "joined", "series",
 )
 
 

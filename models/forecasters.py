@@ -401,6 +401,7 @@ class TFTForecaster:
             ForecastKind.QUANTILES if self._gives_quantiles else ForecastKind.MULTI, "tft", "features",
             lookback=card.lookback + self._before, horizon=horizon, inputs=FIELDS, is_deterministic=True,
             calendar=tuple(name for name in CALENDAR if name in columns), joined=self._joined.streams,
+            series=self._joined.series,
             **values,
         )
 
@@ -460,18 +461,20 @@ class TFTForecaster:
 
 
 def _joined_of(loaded: _Loaded, inputs: Sequence[str]) -> JoinedColumns:
-    """Return what makes the columns of other streams.
+    """Return what makes the columns of other streams and of series.
 
     Raises:
-        PluginError: some are of series of numbers, which the engine does not have.
+        PluginError: in training bars counted later than they do in the engine, and with them what was known by then.
     """
-    joins = Joins(**loaded.artefact.card.conventions.get(JOINS, {"timeframes": {}}))
-    if series := [name for name in joins.series if name in inputs]:
+    card = loaded.artefact.card.conventions.get(JOINS)
+    joins = Joins({}) if card is None else Joins.of(card)
+    made = JoinedColumns(joins, inputs, loaded.timeframe)
+    if made.series and joins.lag:
         raise PluginError(
-            f"model {loaded.name} was trained with the series {', '.join(series)} (tft.macro), and the engine cuts "
-            "windows from bars alone; train it without tft.macro, or leave them out with tft.allow_list"
+            f"model {loaded.name} joins the series {', '.join(made.series[0])} as known {joins.lag / 1e9:g} s after "
+            "each bar's close (tft.lag), and the engine decides at the close; train it without tft.lag"
         )
-    return JoinedColumns(joins, inputs, loaded.timeframe)
+    return made
 
 
 _MAKERS: Mapping[str, Callable[[_Loaded], Forecaster]] = {

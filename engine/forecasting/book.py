@@ -23,6 +23,7 @@ from engine.forecasting.record import record_of
 from engine.forecasting.repair import repaired
 from engine.forecasting.rows import forecast_row, score_row, skill_row
 from engine.forecasting.scores import Score
+from engine.forecasting.series import Series, series_of
 from engine.forecasting.skill import SkillRule, SkillState, SkillWatch, summary_of
 from engine.forecasting.store import ForecastStore
 from engine.forecasting.windows import Request, WindowCutter, due_rows, joined_streams
@@ -58,6 +59,8 @@ class ForecastTerms:
     is_ahead: bool = True
     skill: Mapping[str, SkillRule] = field(default_factory=dict)
     told: Told | None = None
+    series: Sequence[Series] = ()
+    """Of a backtest: series of numbers that models may join."""
     timed: Callable[[str, int, int], int] | None = None
     """Live: given a model, the close of its bars and the nanoseconds that it took, returns those that count. A session
     records them; one that is replayed returns what was recorded."""
@@ -170,6 +173,8 @@ class ForecastBook:
         self._moment = moment
         self._declared: dict[str, _Declared] = {}
         self._histories: dict[Stream, History] = {}
+        self._told: dict[tuple[str, ...], Series] = {}
+        """Live: the series that models join, as far as they were told."""
         self._is_live = feed.row_count is None
         self._has_begun = False
         self._first: int | None = None
@@ -217,6 +222,8 @@ class ForecastBook:
         streams = self._streams_for(model, spec, symbols)
         for stream in streams:
             joined_streams(spec, stream, self._feed.streams)
+        if not self._is_live:
+            series_of(spec, self._terms.series)
         handle = ModelForecasts(model, spec, tuple(stream.symbol for stream in streams), self)
         self._declared[model] = _Declared(
             len(self._declared), handle, forecaster, streams, every, self._terms.latency.get(model, 0),
@@ -248,7 +255,8 @@ class ForecastBook:
         self._histories = self._made_histories()
         for declared in self._declared.values():
             histories = [self._histories[stream] for stream in declared.streams]
-            cutter = WindowCutter(declared.spec, histories, self._terms.seed, self._histories)
+            series = self._series_of(declared.spec)
+            cutter = WindowCutter(declared.spec, histories, self._terms.seed, self._histories, series)
             declared.computer = Computer(cutter, declared.forecaster, self._terms.store, self._terms.batch)
             if not self._is_live and declared.every != "ask":
                 self._plan(declared, histories)
@@ -264,7 +272,8 @@ class ForecastBook:
             return  # nobody asks for it
         spec = replace(forecaster.spec, name=model)
         check_alike(declared.spec, spec)
-        cutter = WindowCutter(spec, declared.cutter.histories, self._terms.seed, self._histories)
+        of = declared.cutter
+        cutter = WindowCutter(spec, of.histories, self._terms.seed, self._histories, of.series)
         computer = Computer(cutter, forecaster, self._terms.store, self._terms.batch)
         declared.later.append(Version(since, spec, computer))
 
@@ -290,6 +299,30 @@ class ForecastBook:
         )
         return {stream: GrowingHistory(stream, keep) for stream in streams}
 
+    def _series_of(self, spec: ForecastSpec) -> list[Series]:
+        if not self._is_live:
+            return series_of(spec, self._terms.series)
+        return [self._told.setdefault(columns, Series(columns)) for columns in spec.series]
+
+    @property
+    def series(self) -> tuple[tuple[str, ...], ...]:
+        """The columns of the series that models join."""
+        return tuple(dict.fromkeys(columns for one in self._declared.values() for columns in one.spec.series))
+
+    def series_told(
+        self, columns: Sequence[str], available_at: Sequence[int], values: Sequence[Sequence[float]]
+    ) -> None:
+        """Take in rows of a series of a live session; windows that end from now on may have them."""
+        for wanted, series in self._told.items():
+            if set(wanted) <= set(columns):
+                places = [columns.index(name) for name in wanted]
+                series.append(available_at, np.asarray(values, np.float64).reshape(len(values), -1)[:, places])
+
+    def series_known(self, columns: Sequence[str]) -> int | None:
+        """Return when the last row that was told of some columns became known, UTC ns; None before the first."""
+        times = [series.ends() for wanted, series in self._told.items() if set(wanted) <= set(columns) and len(series)]
+        return max(times, default=None)
+
     def _read_by(self, declared: _Declared) -> list[Stream]:
         """Return the streams that a model's windows are cut from."""
         found = list(declared.streams)
@@ -303,7 +336,7 @@ class ForecastBook:
         for place, history in enumerate(histories):
             close_time = history.close_times(0, history.closed(2**62))
             due = due_rows(close_time, declared.spec.lookback, declared.interval)
-            if declared.spec.joined:
+            if declared.spec.joined or declared.spec.series:
                 due = due[close_time[due + 1 - declared.spec.lookback] >= declared.cutter.ready_since(place)]
             times.append(close_time[due])
             rows.append(due)

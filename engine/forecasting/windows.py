@@ -17,8 +17,9 @@ from engine.bars import IntArray, Stream, Timeframe, utc
 from engine.errors import PluginError
 from engine.forecasting.exchanges import ahead_of
 from engine.forecasting.history import History, KnownHistory
+from engine.forecasting.series import Series
 from engine.forecasting.sessions import OneAfterAnother
-from engine.forecasts import Float32Array, ForecastSpec, JoinedBars, Windows
+from engine.forecasts import Float32Array, ForecastSpec, JoinedBars, JoinedRows, Windows
 
 CALENDAR = ("minute", "hour", "weekday", "day", "month")
 _KEY_FORMAT = 1
@@ -52,16 +53,18 @@ class WindowCutter:
     Args:
         histories: of the symbols it speaks of, in feed order.
         run_seed: from which, with model, symbol and time, each request's seed is made.
-        others: the histories of all streams, of a model that joins some.
+        others: the histories of all streams, of a model that joins some; series: those that it joins, in order.
     Raises:
         PluginError: the spec asks for a calendar, a clock, stamps ahead or a stream that there are not.
     """
 
     def __init__(
         self, spec: ForecastSpec, histories: Sequence[History], run_seed: int,
-        others: Mapping[Stream, History] | None = None,
+        others: Mapping[Stream, History] | None = None, series: Sequence[Series] = (),
     ) -> None:
         self.spec = spec
+        self.series = series
+        self._joins = bool(spec.joined or spec.series)
         self._joined = [
             [(one, (others or {})[stream]) for one, stream in zip(
                 spec.joined, joined_streams(spec, history.stream, others or {}), strict=True)]
@@ -84,11 +87,14 @@ class WindowCutter:
         symbol = history.stream.symbol
         window = history.inputs(spec.inputs, request.row + 1 - spec.lookback, request.row + 1)
         digest = blake2b(np.ascontiguousarray(window).data, digest_size=16)
-        if spec.joined:
+        if self._joins:
             digest.update(self._closed(request).tobytes())
             for bars in self._beside(request):
                 digest.update(bars.values.tobytes())
                 digest.update(bars.close_time.tobytes())
+            for rows in self._rows_of(request):
+                digest.update(rows.values.tobytes())
+                digest.update(rows.available_at.tobytes())
         seed = 0
         if not spec.is_deterministic:
             seed = seed_of(self._run_seed, spec.model_hash or spec.name, symbol, request.as_of)
@@ -111,8 +117,16 @@ class WindowCutter:
             np.array(seeds, np.uint64),
             calendar,
             tuple(self._beside(request) for request in requests) if self.spec.joined else (),
-            np.stack([self._closed(request) for request in requests]) if self.spec.joined else None,
+            np.stack([self._closed(request) for request in requests]) if self._joins else None,
+            tuple(self._rows_of(request) for request in requests) if self.spec.series else (),
         )
+
+    def _rows_of(self, request: Request) -> tuple[JoinedRows, ...]:
+        """Return the rows of series that a window has."""
+        if not self.series:
+            return ()
+        first = int(self._closed(request)[0])
+        return tuple(one.between(first, request.as_of) for one in self.series)
 
     def _beside(self, request: Request) -> tuple[JoinedBars, ...]:
         """Return the bars of other streams that a window has: none of them closed after its last bar."""
@@ -124,10 +138,13 @@ class WindowCutter:
         return tuple(found)
 
     def is_ready(self, request: Request) -> bool:
-        """Return whether enough bars of every stream that is joined had closed by a window's first bar."""
-        if not self.spec.joined:
+        """Return whether enough bars of every stream that is joined had closed by a window's first bar, and something
+        of every series was known."""
+        if not self._joins:
             return True
         first = int(self._closed(request)[0])
+        if any(one.begins() > first for one in self.series):
+            return False
         return all(history.closed(first) >= one.memory for one, history in self._joined[request.place])
 
     def ready_since(self, place: int) -> int:
@@ -136,7 +153,7 @@ class WindowCutter:
             int(history.close_times(one.memory - 1, one.memory)[0]) if history.closed(2**62) >= one.memory else 2**62
             for one, history in self._joined[place]
         ]
-        return max(times, default=0)
+        return max([*times, *(one.begins() for one in self.series)], default=0)
 
     def _values(self, requests: Sequence[Request]) -> Float32Array:
         names, lookback = self.spec.inputs, self.spec.lookback
@@ -247,8 +264,9 @@ def joined_streams(spec: ForecastSpec, own: Stream, there: Collection[Stream]) -
 def identity_of(spec: ForecastSpec) -> bytes:
     """Return what of a spec decides numbers: all but names and training span; of the device its kind alone."""
     content = {name: value for name, value in asdict(spec).items() if name not in _NOT_DECIDING}
-    if not spec.joined:
-        del content["joined"]  # keys of models that join nothing stay what they were
+    for name in ("joined", "series"):
+        if not content[name]:
+            del content[name]  # keys of models that join nothing stay what they were
     content |= {"format": _KEY_FORMAT, "model": spec.model_hash, "device": spec.device.partition(":")[0]}
     return json.dumps(content, sort_keys=True, default=str).encode()
 

@@ -1,6 +1,7 @@
 """Inputs and messages as JSON text, for the journal; every number comes back exactly as it was."""
 
 from decimal import Decimal
+from math import nan
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from engine.live.inputs import (
     ForecastsTimed,
     Input,
     ModelSwapped,
+    SeriesTold,
     TrainingTold,
     VenueTold,
 )
@@ -30,6 +32,7 @@ KINDS: dict[type[Any], str] = {
     ForecastsTimed: "forecasts_timed",
     ModelSwapped: "model_swapped",
     TrainingTold: "training_told",
+    SeriesTold: "series_told",
 }
 _CLASSES = {name: kind for kind, name in KINDS.items()}
 _AMOUNTS = ("fee", "amount")
@@ -68,6 +71,10 @@ def decoded(kind: str, body: str) -> Input:
             report = fields["report"]
             report |= {name: Decimal(report[name]) for name in _AMOUNTS if name in report}
             fields["report"] = Report(**{**report, "kind": ReportKind(report["kind"])})
+        elif kind == "series_told":
+            fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+            # JSON has no NaN: a number that is none comes back as null.
+            fields["values"] = tuple(tuple(nan if one is None else one for one in row) for row in fields["values"])
         made: Input = _CLASSES[kind](**fields)
     except (ValueError, TypeError, KeyError) as exc:
         raise JournalError(f"an input of kind {kind} cannot be understood: {exc}; the journal is damaged") from exc

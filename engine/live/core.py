@@ -20,6 +20,7 @@ from engine.live.inputs import (
     ForecastsTimed,
     Input,
     ModelSwapped,
+    SeriesTold,
     TrainingTold,
     VenueTold,
 )
@@ -131,6 +132,9 @@ class LiveCore:
                 self._feed_told(given)
             case ModelSwapped():
                 self._swap(given)
+            case SeriesTold():
+                if self.running.book is not None:
+                    self.running.book.series_told(given.columns, given.available_at, given.values)
             case TrainingTold():
                 self._alert(given.time, given.level, "training", f"{given.model}: {given.text}")
             case ForecastsTimed():

@@ -92,6 +92,16 @@ class ModelSwapped(NamedTuple):
     trained_until: int
 
 
+class SeriesTold(NamedTuple):
+    """Further rows of a series of numbers that is the same for all symbols, in the order in which they became known:
+    windows that end from now on have those that were known by then."""
+
+    time: int
+    columns: tuple[str, ...]
+    available_at: tuple[int, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
 class TrainingTold(NamedTuple):
     """What became of a training beside the session, and that people should find in its record. `level`: info, warning
     or error."""
@@ -102,4 +112,7 @@ class TrainingTold(NamedTuple):
     text: str
 
 
-Input = BarsClosed | VenueTold | ClockTold | Commanded | FeedTold | ForecastsTimed | ModelSwapped | TrainingTold
+Input = (
+    BarsClosed | VenueTold | ClockTold | Commanded | FeedTold | ForecastsTimed | ModelSwapped | SeriesTold
+    | TrainingTold
+)

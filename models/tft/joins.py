@@ -7,7 +7,7 @@ Training makes them of all history (models.training.data.table), a forecaster of
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,15 @@ JOINS = "joins"
 """Their name among an artefact's conventions."""
 
 
+class JoinedSeries(NamedTuple):
+    """A series that is the same for all symbols: its columns, ns between rows, and how many of those steps a value may
+    be old."""
+
+    names: tuple[str, ...]
+    step: int
+    tolerance: float
+
+
 @dataclass(frozen=True)
 class Joins:
     """What is joined.
@@ -30,14 +39,16 @@ class Joins:
         timeframes: features of the same symbol's slower bars, as "4h_rsi(14)", each with "4h_age".
         reference, features: a symbol of whose bars of the same timeframe all have features, as "reference_rsi(14)".
         beta: bars over which "beta(20)" on its returns is taken; 0 for none.
-        series: columns of series that are the same for all symbols. across_gaps: see `pieces`.
+        series: those that are the same for all symbols. lag: ns from a bar's close until it counted in training, which
+            tells what of the series was known then. across_gaps: see `pieces`.
     """
 
     timeframes: Mapping[str, Sequence[str]]
     reference: str = ""
     features: Sequence[str] = ()
     beta: int = 0
-    series: Sequence[str] = ()
+    series: Sequence[JoinedSeries] = ()
+    lag: int = 0
     across_gaps: bool = False
 
     @cached_property
@@ -48,15 +59,22 @@ class Joins:
         found += [f"{frame}_age" for frame in of]
         found += [f"reference_{one.name}" for one in features(self.features)]
         found += [f"beta({self.beta})"] if self.beta else []
-        return (*found, *self.series)
+        return (*found, *(name for one in self.series for name in one.names))
 
     def as_json(self) -> dict[str, Any]:
         """Return it for an artefact's card."""
         return {
             "timeframes": {frame: list(texts) for frame, texts in self.timeframes.items()},
             "reference": self.reference, "features": list(self.features), "beta": self.beta,
-            "series": list(self.series), "across_gaps": self.across_gaps,
+            "series": [[list(one.names), one.step, one.tolerance] for one in self.series], "lag": self.lag,
+            "across_gaps": self.across_gaps,
         }
+
+    @classmethod
+    def of(cls, card: Mapping[str, Any]) -> "Joins":
+        """Return what `as_json` has written."""
+        series = tuple(JoinedSeries(tuple(names), step, tolerance) for names, step, tolerance in card["series"])
+        return cls(**{**card, "series": series})
 
 
 class JoinedColumns:
@@ -71,6 +89,7 @@ class JoinedColumns:
         self._across = joins.across_gaps
         self._duration = Timeframe.parse(timeframe).duration
         self._beta = joins.beta if f"beta({joins.beta})" in wanted else 0
+        self._series = [one for one in joins.series if any(name in wanted for name in one.names)]
         self._parts: list[tuple[Joined, str, tuple[Feature, ...]]] = []
         for frame, texts in sorted(joins.timeframes.items(), key=lambda one: Timeframe.parse(one[0]).duration):
             some = _wanted(texts, frame, wanted)
@@ -85,6 +104,11 @@ class JoinedColumns:
     def streams(self) -> tuple[Joined, ...]:
         """What the engine is asked for."""
         return tuple(joined for joined, _, _ in self._parts)
+
+    @property
+    def series(self) -> tuple[tuple[str, ...], ...]:
+        """The columns of the series that the engine is asked for."""
+        return tuple(one.names for one in self._series)
 
     @property
     def before(self) -> int:
@@ -112,6 +136,14 @@ class JoinedColumns:
                     own = windows.values[window, :, FIELDS.index("close")]
                     line = self._betas(own, windows.close_time[window], beside)
                     found[f"beta({self._beta})"][window] = line[-rows:]
+        for place, one_series in enumerate(self._series):
+            for window, beside_it in enumerate(windows.series):
+                values, times = beside_it[place]
+                slow = Slow(one_series.names, times, values, one_series.step, one_series.tolerance)
+                joined_values, _ = as_of(slow, windows.close_time[window, -rows:])
+                for column, name in enumerate(one_series.names):
+                    if name in found:
+                        found[name][window] = joined_values[:, column]
         return found
 
     def _made(self, some: Sequence[Feature], beside: Sequence[JoinedBars], duration: int) -> list[FloatArray]:

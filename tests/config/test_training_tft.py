@@ -210,13 +210,25 @@ def test_a_network_with_joined_columns_is_trained_and_trades(tmp_path):
         run_backtest(lacking)
 
 
-def test_a_network_with_a_series_of_numbers_makes_no_forecasts_and_says_why(tmp_path):
-    pd.DataFrame({"available_at": pd.date_range("2023-12-01", periods=400), "fear": np.arange(400.0)}).to_csv(
-        tmp_path / "fear.csv", index=False)
-    series = f'tft.macro=[{{path="{tmp_path}/fear.csv"}}]'
-    done = run_training("tft", settings(tmp_path, series, "train.epochs=1", "data.bars=400"))
-    with pytest.raises(PluginError, match=r"was trained with the series fear \(tft\.macro\), .* tft\.allow_list"):
-        load_forecaster("m", done.artefact, device="cpu")
+def test_a_network_with_a_series_of_numbers_trades_where_the_settings_name_it(tmp_path):
+    frame = pd.DataFrame({"known": pd.date_range("2023-12-01", periods=400), "fear": np.sin(np.arange(400.0))})
+    frame.to_csv(tmp_path / "fear.csv", index=False)
+    series = f'tft.macro=[{{path="{tmp_path}/fear.csv", time="known"}}]'
+    small = ["log.tensorboard=false", "train.epochs=1", "tft.plots_every=0", f"train.folder={tmp_path}", "tft.beta=0",
+             "tft.joined={}", "tft.reference_features=[]", 'tft.reference=""', "data.bars=600", series]
+    done = run_training("tft", load_training(EXAMPLE.with_name("joined.toml"), small))
+    wanted = [f"models.tft.artefact={done.artefact}", f"forecasts.store={tmp_path}/f.db", "data.bars=900",
+              "data.skip=600", "journal.enabled=false"]
+    file = EXAMPLE.with_name("joined_backtest.toml")
+    with pytest.raises(PluginError, match=r"model tft joins the series fear; this run has none: name its file"):
+        run_backtest(load_settings(file, wanted))
+    named = [*wanted, f'series=[{{path="{tmp_path}/fear.csv", time="known"}}]']
+    told = run_backtest(load_settings(file, named)).report.forecasts["models"]["tft"]
+    assert told["computed"] > 100
+    assert told["flagged"] == {}
+    later = run_training("tft", load_training(EXAMPLE.with_name("joined.toml"), [*small, 'tft.lag="1m"']))
+    with pytest.raises(PluginError, match=r"joins the series fear as known 60 s after each bar's close"):
+        load_forecaster("m", later.artefact, timeframe="1h", device="cpu")
 
 
 def test_the_newcomer_s_way_in_the_documentation_is_one_that_works(tmp_path):

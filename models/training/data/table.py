@@ -106,7 +106,7 @@ class Table:
         known: float32 [rows, K]. open_time, close_time: int64 [rows]; label_time: when the longest target is known, 0
             where it never is.
         groups: in the order of rows. group: int64 [rows].
-        series: names of the columns that are the same for all symbols.
+        series: those that are the same for all symbols.
     """
 
     plan: DataPlan
@@ -120,7 +120,7 @@ class Table:
     label_time: IntArray
     groups: tuple[Group, ...]
     group: IntArray
-    series: tuple[str, ...] = ()
+    series: tuple[Slow, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -250,7 +250,7 @@ def build(bars: Bars, plan: DataPlan, macro: Sequence[Slow] = ()) -> Table:
         np.concatenate([part.label_times() for part in parts]),
         groups,
         np.repeat(np.arange(len(groups)), counts),
-        tuple(name for one in macro for name in one.names),
+        tuple(macro),
     )
 
 

@@ -16,7 +16,7 @@ from engine.errors import DataError, SettingsError
 from models.artefact import Artefact, ArtefactCard, library_versions
 from models.tft.configuration import TFTConfiguration, embedding_width
 from models.tft.heads import Head, Point, Probability, Quantiles, Target, pos_weight_of
-from models.tft.joins import JOINS, Joins
+from models.tft.joins import JOINS, JoinedSeries, Joins
 from models.tft.keeping import save_tft
 from models.tft.loading import fill
 from models.tft.network import TFT
@@ -292,8 +292,9 @@ class TFTRecipe:
 
     def _joins(self) -> dict[str, Any]:
         plan = self.table.plan
+        series = tuple(JoinedSeries(one.names, one.step, one.tolerance) for one in self.table.series)
         joins = Joins(
-            dict(plan.joined), plan.reference, plan.reference_features, plan.beta, self.table.series, plan.across_gaps)
+            dict(plan.joined), plan.reference, plan.reference_features, plan.beta, series, plan.lag, plan.across_gaps)
         return {JOINS: joins.as_json()} if joins.names else {}
 
     @cached_property

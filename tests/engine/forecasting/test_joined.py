@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from engine import Bar, Bars, Stream
 from engine.bars import HOUR
-from engine.errors import PluginError
+from engine.errors import DataError, PluginError
 from engine.forecasting.book import ForecastTerms
+from engine.forecasting.series import Series
 from engine.forecasting.store import ForecastStore
 from engine.forecasting.testing import spec_of
 from engine.forecasting.windows import identity_of
@@ -21,8 +22,9 @@ from engine.forecasts import Forecast, ForecastKind, Forecasts, ForecastSpec, Jo
 from engine.journal.lineage import load_run
 from engine.journal.memory import MemoryJournal
 from engine.journal.sql import SqlJournal
+from engine.live.coding import decoded, encoded
 from engine.live.core import LiveCore
-from engine.live.inputs import BarsClosed
+from engine.live.inputs import BarsClosed, Input, SeriesTold
 from engine.live.session import Recording, Session, Timings
 from engine.live.streams import LiveStreams
 from engine.testing import NEW_YEAR_2024, Terms, make_bars, parts_for, run_bars
@@ -230,6 +232,91 @@ def test_a_stream_that_is_missing_is_named_with_the_way_to_have_it() -> None:
         seen(alone, Sees())
     with pytest.raises(PluginError, match="memory of joined bars is 0; expected 1 or more"):
         seen(ALL, Sees(replace(SPEC, joined=(Joined("4h", memory=0),))))
+
+
+WITH_SERIES = replace(SPEC, joined=(), series=(("fear",), ("greed",)))
+KNOWN_AT = NEW_YEAR_2024 + np.array([6, 10, 20, 21, 40]) * HOUR
+
+
+class SeesRows(Sees):
+    """Answers with a number that the rows of series decide."""
+
+    def forecast(self, windows: Windows) -> Forecasts:
+        assert windows.close_time is not None
+        for place, key in enumerate(zip(windows.symbols, windows.as_of.tolist(), strict=True)):
+            rows = windows.series[place]
+            self.shown[key] = (windows.values[place], rows, windows.close_time[place])  # type: ignore[assignment]
+        values = [sum(float(rows.values[:, 0].sum()) for rows in some) for some in windows.series]
+        return Forecasts(np.sin(np.array(values, np.float32))[:, None])
+
+
+def feelings(values: Sequence[float] = (1, 2, 3, 4, 5)) -> Series:
+    found = Series(("greed", "other", "fear"))
+    found.append(KNOWN_AT, np.outer(values, [10, 0, 1]))
+    return found
+
+
+def test_a_window_has_the_rows_of_a_series_from_the_one_known_at_its_first_bar_on() -> None:
+    model = SeesRows(WITH_SERIES)
+    found = seen(ALL, model, series=[feelings()])
+    assert min(hours(one.as_of) for one in found) == 11, "its first bar closed when the first row was known"
+    for hour, own in ((11, [1, 2]), (20, [2, 3]), (21, [2, 3, 4]), (25, [3, 4]), (39, [4])):
+        _, (fear, greed), _ = model.shown["A", NEW_YEAR_2024 + hour * HOUR]
+        assert fear.values[:, 0].tolist() == own  # type: ignore[attr-defined]
+        assert greed.values[:, 0].tolist() == [10 * one for one in own]  # type: ignore[attr-defined]
+
+
+def test_a_row_that_is_known_later_changes_nothing_before_and_only_windows_that_have_it(tmp_path: Path) -> None:
+    store = ForecastStore(tmp_path / "f.db")
+    first, again = SeesRows(WITH_SERIES), SeesRows(WITH_SERIES)
+    expected = seen(ALL, first, series=[feelings()], store=store)
+    found = seen(ALL, again, series=[feelings((1, 2, 3, 9, 5))], store=store)
+    has_it = {key for key, (_, rows, _) in first.shown.items() if KNOWN_AT[3] in rows[0].available_at}  # type: ignore[attr-defined]
+    assert set(again.shown) == has_it
+    assert [one.values for one in found if one.as_of < KNOWN_AT[3]] == [
+        one.values for one in expected if one.as_of < KNOWN_AT[3]]
+    store.close()
+
+
+def test_live_a_series_is_told_and_the_session_comes_about_again(tmp_path: Path) -> None:
+    expected = seen(ALL, SeesRows(WITH_SERIES), series=[feelings()])
+    inputs: list[Input] = []
+    series = feelings()
+    for one in instants(ALL):
+        new = [row for row, time in enumerate(KNOWN_AT.tolist()) if one.time - HOUR < time <= one.time]
+        for row in new:
+            rows = series.between(int(KNOWN_AT[row]), int(KNOWN_AT[row])).values
+            inputs.append(SeriesTold(one.time, series.columns, (int(KNOWN_AT[row]),), (tuple(rows[-1].tolist()),)))
+        inputs.append(one)
+    with SqlJournal(tmp_path / "j.db", durable=True) as journal:
+        session, _ = session_of(journal, SeesRows(WITH_SERIES))
+        session.begin(run_start())
+        session.take(inputs[:27])
+    with SqlJournal(tmp_path / "j.db", durable=True) as journal:
+        session, strategy = session_of(journal, SeesRows(WITH_SERIES))
+        session.resume(1, journal)
+        session.take(inputs[27:])
+        session.end()
+        with journal.snapshot() as reader:
+            assert session_of(MemoryJournal(), SeesRows(WITH_SERIES))[0].run_again(1, reader).rows > 100
+    assert [(one.symbol, one.as_of, one.values.tolist()) for one in strategy.seen] == [
+        (one.symbol, one.as_of, one.values.tolist()) for one in expected]
+
+
+def test_rows_come_back_from_the_journal_as_they_were() -> None:
+    told = SeriesTold(5, ("fear", "greed"), (3, 4), ((1.5, float("nan")), (0.1, 2.0)))
+    assert repr(decoded(*encoded(told))) == repr(told)
+
+
+def test_a_series_that_is_missing_or_out_of_order_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"model model joins the series fear; this run has none: name its file in"):
+        seen(ALL, SeesRows(WITH_SERIES))
+    with pytest.raises(PluginError, match="joins the series fear; this run has hope: name its file"):
+        seen(ALL, SeesRows(WITH_SERIES), series=[Series(("hope",))])
+    with pytest.raises(DataError, match="the series greed, other, fear: times at which rows became known are not in"):
+        feelings().append([1], [[1, 2, 3]])
+    with pytest.raises(DataError, match=r"the series hope: rows of shape \[1, 2\] at 1 times"):
+        Series(("hope",)).append([1], [[1, 2]])
 
 
 def test_nothing_is_due_where_joined_bars_never_suffice() -> None:

@@ -6,20 +6,27 @@ import numpy as np
 import pytest
 
 from engine import Bars, Stream
+from engine.bars import HOUR
 from engine.forecasting.history import GrowingHistory, History, known_histories
+from engine.forecasting.series import Series
 from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import ForecastKind, ForecastSpec, Joined
-from engine.testing import make_bars
+from engine.testing import NEW_YEAR_2024, make_bars
 from feeds.memory import MemoryFeed
+from models.features.fusion import Slow
 from models.features.targets import TargetSpec
 from models.tft.bar_features import FIELDS
-from models.tft.joins import JoinedColumns, Joins
+from models.tft.joins import JoinedColumns, JoinedSeries, Joins
 from models.training.data.table import DataPlan, Table, build
 from tests.engine.forecasting.market import side_by_side, walk, without
 
 LOOKBACK = 8
 SLOW = ("momentum(3)", "rsi(5)", "RSI(3)", "z(atr_ratio(4), 12)")
 REFERENCE = ("log_return", "volatility(6)")
+# Known at odd times, once exactly at a close; a hole in it is longer than a value may be old.
+TIMES = NEW_YEAR_2024 + np.concatenate([np.arange(0, 1300, 7) * HOUR + 1, np.arange(1400, 2000, 10) * HOUR])
+FEAR = Slow(
+    ("fear", "greed"), TIMES.astype(np.int64), np.random.default_rng(4).normal(size=(len(TIMES), 2)), 7 * HOUR, 3.0)
 
 
 def slower(bars: Bars, hours: int) -> Bars:
@@ -47,15 +54,22 @@ def plan(*, across: bool = False) -> DataPlan:
 
 
 def columns_of(of: DataPlan) -> JoinedColumns:
-    joins = Joins(dict(of.joined), of.reference, of.reference_features, of.beta, (), of.across_gaps)
-    assert Joins(**joins.as_json()).names == joins.names
+    series = (JoinedSeries(FEAR.names, FEAR.step, FEAR.tolerance),)
+    joins = Joins(dict(of.joined), of.reference, of.reference_features, of.beta, series, 0, of.across_gaps)
+    assert Joins.of(joins.as_json()).as_json() == joins.as_json()
     return JoinedColumns(joins, joins.names, "1h")
 
 
 def spec_for(columns: JoinedColumns) -> ForecastSpec:
     return ForecastSpec(
         "m", ForecastKind.RETURN, "1h", LOOKBACK + columns.before, 1, FIELDS, joined=columns.streams,
-        is_deterministic=True)
+        series=columns.series, is_deterministic=True)
+
+
+def fear() -> Series:
+    found = Series(FEAR.names)
+    found.append(FEAR.available_at, FEAR.values)
+    return found
 
 
 def known(bars: Bars) -> dict[Stream, History]:
@@ -68,7 +82,7 @@ def compared(bars: Bars, table: Table, columns: JoinedColumns) -> Iterator[tuple
     names = [table.names.index(name) for name in columns.names]
     for group in table.groups:
         stream = Stream(group.symbol, group.timeframe)
-        cutter = WindowCutter(spec, [histories[stream]], 0, histories)
+        cutter = WindowCutter(spec, [histories[stream]], 0, histories, [fear()])
         ends = [row for row in table.ends.tolist() if group.rows.start <= row < group.rows.stop]
         requests = [Request(0, row - group.rows.start, int(table.close_time[row])) for row in ends]
         kept = [place for place, one in enumerate(requests) if one.row + 1 >= spec.lookback and cutter.is_ready(one)]
@@ -83,7 +97,7 @@ def compared(bars: Bars, table: Table, columns: JoinedColumns) -> Iterator[tuple
 @pytest.mark.parametrize(("gap", "across"), [(False, False), (True, True)])
 def test_every_window_of_training_has_the_same_columns_in_the_engine(gap: bool, across: bool) -> None:
     bars, of = market(gap=gap), plan(across=across)
-    table, columns = build(bars, of), columns_of(of)
+    table, columns = build(bars, of, [FEAR]), columns_of(of)
     assert columns.names == table.names[1:]
     assert columns.streams[0].memory > 16
     count = 0
@@ -95,7 +109,7 @@ def test_every_window_of_training_has_the_same_columns_in_the_engine(gap: bool, 
 
 def test_behind_a_gap_of_the_slower_bars_nothing_is_known_until_they_are_warm_again() -> None:
     bars, of = market(gap=True), plan()
-    table, columns = build(bars, of), columns_of(of)
+    table, columns = build(bars, of, [FEAR]), columns_of(of)
     same = 0
     for name, row, expected, found in compared(bars, table, columns):
         if name == "B 1h" and not np.isnan(found).any():  # of A itself hours are missing, too
@@ -104,7 +118,7 @@ def test_behind_a_gap_of_the_slower_bars_nothing_is_known_until_they_are_warm_ag
     assert same > 100
     histories = known(bars)
     spec = spec_for(columns)
-    cutter = WindowCutter(spec, [histories[Stream("B", "1h")]], 0, histories)
+    cutter = WindowCutter(spec, [histories[Stream("B", "1h")]], 0, histories, [fear()])
     row = 4 * 402
     window = cutter.windows([Request(0, row, int(histories[Stream("B", "1h")].close_times(row, row + 1)[0]))], [0])
     made = columns.of(window, LOOKBACK)["4h_rsi(5)"]
@@ -120,13 +134,17 @@ def test_histories_that_grow_give_the_columns_of_histories_known_ahead() -> None
         stream: GrowingHistory(stream, 16 + 3 * spec.lookback + max(one.memory for one in spec.joined))
         for stream in bars.streams}
     own = Stream("B", "1h")
-    live, known_ahead = (WindowCutter(spec, [of_[own]], 0, of_) for of_ in (growing, ahead))
+    told = Series(FEAR.names)
+    live = WindowCutter(spec, [growing[own]], 0, growing, [told])
+    known_ahead = WindowCutter(spec, [ahead[own]], 0, ahead, [fear()])
     count = 0
     for place in range(len(bars)):
         stream = bars.streams[int(bars.stream[place])]
         history = growing[stream]
         assert isinstance(history, GrowingHistory)
         history.append(bars, place)
+        new = (FEAR.available_at > (told.ends() if len(told) else 0)) & (FEAR.available_at <= bars.close_time[place])
+        told.append(FEAR.available_at[new], FEAR.values[new])
         is_last = place + 1 == len(bars) or bars.close_time[place + 1] != bars.close_time[place]
         row = growing[own].closed(2**62) - 1
         if not is_last or row + 1 < spec.lookback or row % 7:
