@@ -9,11 +9,12 @@ thread. It counts only if every symbol's order was journalled, and if the sessio
 """
 
 import argparse
+import gc
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,15 @@ from engine.live.ports import Known
 from engine.live.reports import Report, ReportKind
 from engine.live.session import Recording, Session, Timings
 from engine.live.streams import LiveStreams
+from engine.live.sweeping import Sweeping
 from engine.portfolio import Portfolio
 from engine.records import RunStart
 from engine.running import Parts
 
 FRAME = "1h"
 START = 470_000 * HOUR
+SWEEP = 10
+"""Instants between two looks for garbage, which a session has while nothing waits: processor time, but no latency."""
 
 
 class Turns(Strategy):
@@ -73,6 +77,11 @@ class Link:
 
     def send(self, messages: Sequence[OrderMessage]) -> None:
         self.sent.extend(messages)
+
+    def answers(self, first: int, at: int) -> list[VenueTold]:
+        """Return what the venue says of the messages from the first on: it has them, and they were cancelled."""
+        kinds = (ReportKind.ACCEPTED, ReportKind.CANCELLED)
+        return [VenueTold(at, Report(kind, at, at, one.order_id)) for one in self.sent[first:] for kind in kinds]
 
     def reconcile(self, known: Known) -> Sequence[Report]:
         return ()
@@ -115,27 +124,29 @@ def measure(count: int, instants: int, artefact: Path | None) -> dict[str, Any]:
         warm = forecasters["krnn"].spec.lookback + 2
     bars = _walks(names, warm + instants)
     taken: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, SqlJournal(Path(folder) / "journal.db", durable=True) as journal:
+    with (
+        tempfile.TemporaryDirectory() as folder, SqlJournal(Path(folder) / "journal.db", durable=True) as journal,
+        Sweeping(),
+    ):
         link = Link()
-        session = _session(names, journal, forecasters)
+        session = session_of(names, journal, forecasters)
         session.link = link
         run_id = session.begin(RunStart("paper", "Benchmark", {}, {}, "live", {}, started_at=START))
         for row in bars[:warm]:
             session.take([BarsClosed(row[0].close_time, row[0].close_time, row, is_history=True)])
         cpu = time.process_time()
-        for row in bars[warm:]:
+        for number, row in enumerate(bars[warm:]):
+            if number % SWEEP == 0:
+                gc.collect()
             first = len(link.sent)
             began = time.perf_counter()
             session.take([BarsClosed(row[0].close_time, row[0].close_time, row)])
             taken.append(time.perf_counter() - began)
-            at = row[0].close_time + 1
-            told = [Report(kind, at, at, message.order_id) for message in link.sent[first:]
-                    for kind in (ReportKind.ACCEPTED, ReportKind.CANCELLED)]
-            session.take([VenueTold(at, report) for report in told])
+            session.take(link.answers(first, row[0].close_time + 1))
         cpu = time.process_time() - cpu
         session.end("interrupted")
         with journal.snapshot() as reader:
-            again = _session(names, MemoryJournal(), forecasters).run_again(run_id, reader)
+            again = session_of(names, MemoryJournal(), forecasters).run_again(run_id, reader)
     ordered = np.sort(np.array(taken)) * 1000
     return {
         "symbols": count, "instants": instants, "model": "no model" if artefact is None else artefact.name,
@@ -145,16 +156,20 @@ def measure(count: int, instants: int, artefact: Path | None) -> dict[str, Any]:
     }
 
 
-def _session(names: Sequence[str], journal: Any, forecasters: dict[str, Any]) -> Session:
+def session_of(
+    names: Sequence[str], journal: Any, forecasters: dict[str, Any], *, frame: str = FRAME,
+    now: Callable[[], int] = lambda: START,
+) -> Session:
+    """Return a session whose strategy orders in every symbol at every bar."""
     recording, timings = Recording(journal), Timings()
     instruments = [Instrument(name, "USDT", price_increment=Decimal("0.0001")) for name in names]
     portfolio = Portfolio({"USDT": Decimal(10**9)}, instruments)
     strategy: Strategy = Follows() if forecasters else Turns()
     parts = Parts(
-        LiveStreams([Stream(name, FRAME) for name in names]), strategy, VenueBroker(portfolio, "benchmrk"), portfolio,
+        LiveStreams([Stream(name, frame) for name in names]), strategy, VenueBroker(portfolio, "benchmrk"), portfolio,
         journal=recording, forecasters=forecasters, forecast_terms=ForecastTerms(timed=timings, batch=len(names)),
     )
-    return Session(LiveCore(parts, late_after=HOUR), recording, timings=timings, now=lambda: START)
+    return Session(LiveCore(parts, late_after=HOUR), recording, timings=timings, now=now)
 
 
 def _walks(names: Sequence[str], count: int) -> list[tuple[Bar, ...]]:

@@ -24,6 +24,7 @@ from engine.live.inputs import BarsClosed, ClockTold, Commanded, ForecastsTimed,
 from engine.live.messages import OrderMessage
 from engine.live.ports import InputSource, Known, VenueLink
 from engine.live.rows import RowCheck
+from engine.live.sweeping import Sweeping
 from engine.records import AccountEventRow, Batch, RunEnd, RunStart, SessionInputRow
 
 GROUP = 256
@@ -233,16 +234,21 @@ class Session:
                 was not sent.
         """
         heard = wall_time.monotonic()
-        while not self.is_over and not until():
-            given = source.take(self._patience(pause))
-            group = [] if given is None else [given]
-            while given is not None and len(group) < GROUP and not _stops(given):
-                given = source.take(0.0)
-                group.extend(() if given is None else (given,))
-            if wall_time.monotonic() - heard >= pause:
-                heard = wall_time.monotonic()
-                group.extend(beat())
-            self.take([*group, *self._timers()])
+        with Sweeping() as sweeping:
+            while not self.is_over and not until():
+                given = source.take(self._patience(pause))
+                group = [] if given is None else [given]
+                while given is not None and len(group) < GROUP and not _stops(given):
+                    given = source.take(0.0)
+                    group.extend(() if given is None else (given,))
+                if wall_time.monotonic() - heard >= pause:
+                    heard = wall_time.monotonic()
+                    group.extend(beat())
+                self.take([*group, *self._timers()])
+                if group:
+                    sweeping.busy()
+                else:
+                    sweeping.idle(self.bars_taken)
 
     def take(self, group: Sequence[Input]) -> None:
         """Deal with inputs in turn; commit; send. Messages leave as soon as the input that caused them is committed."""
