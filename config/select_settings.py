@@ -22,5 +22,9 @@ class SelectSettings(Section):
     most_rows: int = Field(40_000, ge=100, description="rows of each target and period, evenly spread over time")
     rounds: int = Field(10, ge=0, description="how often the weakest are tried to do without; 0 keeps the core")
     share: float = Field(0.1, gt=0, lt=1, description="how many are left out at a time")
+    search: Literal["thin", "breed"] = Field(
+        "thin", description="how sets of features are tried: leaving out the weakest, or breeding sets that score well")
+    population: int = Field(12, ge=4, description="sets in a generation")
+    generations: int = Field(6, ge=1, description="how often they are bred")
     trees: Literal["auto", "lightgbm", "sklearn"] = Field("auto", description="which library grows the trees")
     tree_rounds: int = Field(150, ge=1, description="trees of a model")

@@ -17,6 +17,7 @@ from models.artefact import load_artefact
 from models.training.panel import Panel
 from models.training.selection.core import CorePlan
 from models.training.selection.gating import gating_of
+from models.training.selection.genetic import Breeding
 from models.training.selection.pipeline import Selection, SelectionPlan, as_allow_list, select
 from models.training.selection.trees import TreePlan
 
@@ -55,6 +56,7 @@ def make_selection_plan(settings: TrainingSettings) -> SelectionPlan:
         TreePlan(of.trees, of.tree_rounds, seed=settings.train.seed),
         CorePlan(of.keep, of.appearance, of.weights, of.bonus), of.folds, of.judging_folds, of.block, of.repeats,
         of.most_rows, of.rounds, of.share, settings.train.seed,
+        Breeding(of.population, of.generations if of.search == "breed" else 0),
     )
 
 

@@ -12,6 +12,7 @@ from models.training.data.splits import Fold, Part, Split, walk_forward
 from models.training.data.table import Table
 from models.training.selection.core import CorePlan, Ranked, aggregate
 from models.training.selection.evidence import Evidence, Question, evidence, fitted_score
+from models.training.selection.genetic import Breeding, breed
 from models.training.selection.trees import TreePlan
 
 Told = Callable[[str], None]
@@ -24,7 +25,8 @@ class SelectionPlan:
     Args:
         trees, core: see there. folds: within training, for evidence. judging_folds: rounds over the judging part.
         block, repeats: of what is moved out of step. most_rows: of each question, evenly spread over time.
-        rounds: how often the weakest `share` of the core is tried to do without; 0 keeps the core.
+        rounds: how often the weakest `share` of the core is tried to do without; 0 keeps the core. breeding: of sets of
+            features, which takes the place of that where it has generations.
     """
 
     trees: TreePlan = field(default_factory=TreePlan)
@@ -37,6 +39,7 @@ class SelectionPlan:
     rounds: int = 10
     share: float = 0.1
     seed: int = 0
+    breeding: Breeding = field(default_factory=Breeding)
 
     def __post_init__(self) -> None:
         for name in ("folds", "judging_folds", "block", "repeats", "most_rows"):
@@ -62,7 +65,8 @@ class Selection:
 
     Args:
         chosen: names, the best first. ranked: the core before it was thinned out. evidence: of every question.
-        steps: features left and score, inside training, of each thinning that held. judged: on the judging part.
+        steps: features and score, inside training, of each thinning that held, or of each generation's best.
+        judged: on the judging part.
     """
 
     chosen: tuple[str, ...]
@@ -105,8 +109,14 @@ def select(
             f"select: no feature is among the best in {plan.core.appearance:.0%} of questions and folds; lower "
             "select.appearance"
         )
-    told(f"thinning out {len(ranked)} features")
-    chosen, steps = _thinned([one.name for one in ranked], inner, folds, table, plan)
+    names = [one.name for one in ranked]
+    if plan.breeding.generations:
+        told(f"breeding sets of {len(names)} features, {plan.breeding.generations} generations")
+        chosen, steps = breed(
+            names, lambda some: _mean_score(some, inner, folds, table, plan), plan.breeding, plan.seed)
+    else:
+        told(f"thinning out {len(names)} features")
+        chosen, steps = _thinned(names, inner, folds, table, plan)
     told("judging")
     judged = tuple(_judged(one, chosen, split, table, plan, embargo) for one in whole)
     return Selection(tuple(chosen), ranked, tuple(found), tuple(steps), judged)

@@ -12,6 +12,7 @@ from models.training.data.splits import Part, Split
 from models.training.data.table import DataPlan, build
 from models.training.selection.core import CorePlan, aggregate
 from models.training.selection.evidence import Evidence, Question, evidence, score
+from models.training.selection.genetic import Breeding
 from models.training.selection.pipeline import (
     SelectionPlan,
     as_allow_list,
@@ -91,6 +92,17 @@ def test_nothing_after_training_changes_the_choice(chosen):
     assert again.steps == chosen.steps
     assert [one.score for one in again.ranked] == [one.score for one in chosen.ranked]
     assert again.judged != chosen.judged
+
+
+def test_breeding_looks_at_training_alone_too(chosen):
+    plan = replace(PLAN, breeding=Breeding(population=4, generations=2))
+    bars = _bars()
+    later = bars.close_time > SPLIT.train.end
+    other = replace(bars, volume=np.where(later, 1.0, bars.volume))
+    one, again = (select(build(some, DATA), SPLIT, plan) for some in (bars, other))
+    assert (one.chosen, one.steps) == (again.chosen, again.steps)
+    assert set(TELLS) <= set(one.chosen)
+    assert one.steps[-1][1] >= chosen.steps[0][1]
 
 
 def test_every_fold_is_judged_on_what_comes_after_it_purged():
