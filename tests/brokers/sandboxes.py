@@ -31,10 +31,12 @@ BTC = Instrument(
 class Trading:
     """A broker and its link, as a session has them, without the session."""
 
-    def __init__(self, venue: VenueServer, name: str = "binance", *, is_new: bool = True, **setup: Any) -> None:
+    def __init__(
+        self, venue: VenueServer, name: str = "binance", *, is_new: bool = True, timeout: float = 20.0, **setup: Any
+    ) -> None:
         keys = Keys("key", "s3cret", "phrase")
         model = connect(name, venue.url)
-        client = fenced_client(name, keys, api_urls=model.urls["api"], options=model.options, timeout=1.5)
+        client = fenced_client(name, keys, api_urls=model.urls["api"], options=model.options, timeout=timeout)
         self.reports: Queue[Report] = Queue()
         self.told: list[Report] = []
         self.events: list[Any] = []
@@ -75,7 +77,7 @@ class Trading:
 
     def until(self, is_so: Callable[[], bool], *, step: Callable[[], None] = lambda: None) -> None:
         """Take reports until something is so."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not is_so():
             assert time.monotonic() < end, f"in vain; told so far: {[report.kind.value for report in self.told]}"
             try:

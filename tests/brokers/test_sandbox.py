@@ -53,7 +53,7 @@ def test_a_resting_order_fills_in_parts_and_is_cancelled() -> None:
 
 @pytest.mark.parametrize("kind", ["lost_reply", "timeout_after", "html", "empty", "truncated"])
 def test_an_answer_that_is_lost_or_makes_no_sense_is_asked_about_and_nothing_is_sent_twice(kind: str) -> None:
-    with trading() as (venue, session):
+    with trading(timeout=1.5) as (venue, session):
         venue.faults.add(kind, on="create_order")
         order = session.order()
         session.until(lambda: order.status is S.FILLED or order.status is S.REJECTED)
@@ -65,7 +65,7 @@ def test_an_answer_that_is_lost_or_makes_no_sense_is_asked_about_and_nothing_is_
 
 @pytest.mark.parametrize("kind", ["drop_before", "timeout_before"])
 def test_an_order_that_never_arrived_is_rejected_once_it_cannot_arrive_any_more(kind: str) -> None:
-    with trading() as (venue, session):
+    with trading(timeout=1.5) as (venue, session):
         venue.faults.add(kind, on="create_order")
         order = session.order()
         session.until(lambda: order.status is S.REJECTED)

@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from config.edges import FreshBars
-from config.live import run_paper
 from config.market_clock import MarketClock
 from config.paper import check_paper
 from config.replaying import replay
 from config.session import streams_of, venue_data
-from config.settings import load_settings
+from config.settings import Settings, load_settings
 from engine.bars import HOUR, Stream
 from engine.errors import SettingsError, VenueUnavailable
 from engine.journal.lineage import load_run, unresolved_fills, why
@@ -38,11 +36,17 @@ def venue() -> Iterator[VenueServer]:
         yield server
 
 
+def bars_in(settings: Settings) -> int:
+    """Return how many instants of bars a session has journalled."""
+    return len(journalled(settings, "SELECT id FROM session_inputs WHERE kind = 'bars_closed'"))
+
+
 def test_a_session_on_a_venue_is_left_gone_on_with_and_replays(venue: VenueServer, tmp_path: Path) -> None:
     (tmp_path / "paper.toml").write_text(settings_of(venue.url))
     settings = load_settings(tmp_path / "paper.toml", ["live.late_after='1h'", "live.heartbeat_seconds=0.2"])
-    first = run_paper(settings, stop=Event(), span="12m")
-    assert run_paper(settings, stop=Event(), span="12m") == first
+    first = run_until(settings, lambda: bars_in(settings) >= 72)
+    again = run_until(settings, lambda: bars_in(settings) >= 84 and bool(journalled(settings, "SELECT * FROM fills")))
+    assert again == first
 
     with SqlJournal(settings.journal.url) as journal:
         record, came = load_run(journal, first), replay(journal, first)
@@ -111,8 +115,24 @@ def test_a_sandbox_session_agrees_with_the_venue_to_the_last_unit(
     settings = load_settings(
         tmp_path / "paper.toml",
         ["live.late_after='1h'", "live.broker=sandbox", "account.cash=10_000", "live.reconcile_every='1s'"])
-    run_id = run_paper(settings, stop=Event(), span="15m")
-    assert run_paper(settings, stop=Event(), span="12m") == run_id
+
+    def is_settled() -> bool:
+        """Say whether the market stands still, and every bar of it and every fill is in the journal."""
+        [[fills]] = journalled(settings, "SELECT count(*) FROM fills")
+        if not venue.clock.is_paused:
+            if fills > before:
+                venue.clock.pause()
+                venue.clock.advance_to(venue.clock.now // 60_000 * 60_000 + 90_000)  # well after a bar has closed
+            return False
+        [[last]] = journalled(settings, "SELECT max(time) FROM session_inputs WHERE kind = 'bars_closed'")
+        [[open_orders]] = journalled(
+            settings, "SELECT count(*) FROM orders WHERE id NOT IN (SELECT order_id FROM fills)")
+        is_last = last == venue.clock.now // 60_000 * 60_000 * 1_000_000
+        return is_last and not open_orders and len(venue.truth.fills()) == fills
+
+    run_id = run_until(settings, lambda: len(journalled(settings, "SELECT * FROM fills")) >= 2)
+    [[before]] = journalled(settings, "SELECT count(*) FROM fills")
+    assert run_until(settings, is_settled) == run_id
 
     with SqlJournal(settings.journal.url) as journal:
         record, came = load_run(journal, run_id), replay(journal, run_id)

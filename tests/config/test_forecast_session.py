@@ -8,17 +8,16 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from threading import Event
 
 import pytest
 
-from config.live import run_paper
 from config.replaying import replay
 from config.settings import load_settings
 from engine.errors import JournalError
 from engine.journal.lineage import load_run, unresolved_fills, why
 from engine.journal.sql import SqlJournal
 from models.examples import EXAMPLES
+from tests.config.sessions import DEADLINE, journalled, run_until
 from tests.venue.demo import settings_of
 from tests.venue.server import VenueServer
 from tests.venue.sources import synthetic
@@ -74,7 +73,7 @@ def killed(file: Path, url: str) -> None:
     before = bars_of(url)
     process = subprocess.Popen(
         [sys.executable, "main.py", "paper", str(file), "--plain"], cwd=ROOT, stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 90
+    end = time.monotonic() + DEADLINE
     while bars_of(url) < before + 8:
         assert process.poll() is None, "it ended by itself"
         assert time.monotonic() < end, "no bar came"
@@ -85,10 +84,15 @@ def killed(file: Path, url: str) -> None:
 
 def test_a_session_with_forecasts_stopped_twice_and_killed_once_replays(settings_file: Path) -> None:
     settings = load_settings(settings_file)
-    run_id = run_paper(settings, stop=Event(), span="15m")
+
+    def count_of(table: str) -> int:
+        return len(journalled(settings, f"SELECT 1 FROM {table}"))
+
+    run_id = run_until(settings, lambda: count_of("fills") > 0 and count_of("forecasts") >= 3)
     killed(settings_file, settings.journal.url)
-    assert run_paper(settings, stop=Event(), span="15m") == run_id
-    assert run_paper(settings, stop=Event(), span="15m") == run_id
+    for _ in range(2):
+        wanted = count_of("session_inputs") + 6
+        assert run_until(settings, lambda wanted=wanted: count_of("session_inputs") >= wanted) == run_id
 
     with SqlJournal(settings.journal.url) as journal:
         record, came = load_run(journal, run_id), replay(journal, run_id)

@@ -18,7 +18,7 @@ def metrics() -> Iterator[Metrics]:
 
 
 def asked(metrics: Metrics) -> str:
-    with urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{metrics.port}/metrics", timeout=60) as answer:
         text: str = answer.read().decode()
     return text
 

@@ -90,9 +90,9 @@ def test_the_report_of_yesterday_is_written_beside_the_session(tmp_path: Path) -
         session.begin(run_start())
         session.take(instants(walk(30)))
         report_yesterday(
-            journal.url, 1, START + DAY + HOUR, tmp_path / "daily", lambda *told: said.append(told)).join(20)
+            journal.url, 1, START + DAY + HOUR, tmp_path / "daily", lambda *told: said.append(told)).join(120)
         report_yesterday(
-            "sqlite:////nowhere/j.db", 1, START + DAY, tmp_path / "daily", lambda *told: said.append(told)).join(20)
+            "sqlite:////nowhere/j.db", 1, START + DAY, tmp_path / "daily", lambda *told: said.append(told)).join(120)
     assert [level for level, _ in said] == ["info", "warning"]
     assert (tmp_path / "daily" / "run-1-2024-01-01.html").exists()
     assert "no daily report: there is no journal" in said[1][1]
@@ -103,7 +103,7 @@ def test_a_training_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     process = start_training(
         [sys.executable, "-c", "print('trained')"], tmp_path, START, lambda *told: said.append(told))
     assert process is not None
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     [log] = tmp_path.glob("retrain-*.log")
     assert log.read_text() == "trained\n"
     assert start_training(["/no/such/program"], tmp_path, START, lambda *told: said.append(told)) is None

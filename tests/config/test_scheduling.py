@@ -10,7 +10,7 @@ from config.scheduling import Schedule, next_close
 
 def waited(schedule: Schedule, count: int) -> list[str]:
     found: list[str] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while len(set(found)) < count and time.monotonic() < deadline:
         found += schedule.due()
         time.sleep(0.02)

@@ -60,7 +60,7 @@ class Stage:
         while (one := self.feed.take(timeout)) is not None:
             self.inputs.append(one)
 
-    def until(self, instant: int, *, patience: float = 20.0) -> None:
+    def until(self, instant: int, *, patience: float = 120.0) -> None:
         """Let the market go on until the bars of an instant are here."""
         end = time.monotonic() + patience
         while not (self.closed and self.closed[-1].time >= instant):
@@ -77,7 +77,7 @@ class Stage:
         for nth in range(1, count + 1):
             self.until(first + nth * MINUTE)
 
-    def eventually(self, what, *, patience: float = 20.0) -> None:
+    def eventually(self, what, *, patience: float = 120.0) -> None:
         """Wait, with the market standing still, until something is so."""
         end = time.monotonic() + patience
         while not what():

@@ -155,7 +155,7 @@ def test_a_venue_that_is_silent_and_does_not_answer_is_stale_and_fresh_again_whe
         made.venue.faults.add("server_error", on="fetch_*", times=None)
         made.advance(5)
         made.eventually(lambda: made.told("stale"))
-        (stale,) = made.told("stale")
+        stale = made.told("stale")[-1]
         assert stale.value >= 1
         assert "nothing heard for" in stale.reason
         made.venue.faults.clear()
@@ -176,9 +176,9 @@ def test_a_quiet_market_is_not_stale():
 def test_a_clock_that_differs_from_the_venue_s_is_told():
     options = FeedOptions(**{**vars_of(PATIENT), "clock_every": SECOND // 2})
     with stage(options=options) as made:
-        made.venue.clock.skew = -5_000
+        made.venue.clock.skew = -60_000
         made.eventually(lambda: made.told("skew"))
-        assert made.told("skew")[0].value == pytest.approx(5, abs=0.5)
+        assert made.told("skew")[0].value == pytest.approx(60, abs=5)
         assert "ahead of the venue's" in made.told("skew")[0].reason
         made.venue.clock.skew = 0
         made.eventually(lambda: abs(made.told("skew")[-1].value) < 0.5)

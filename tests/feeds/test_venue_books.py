@@ -48,7 +48,7 @@ def test_a_book_that_does_not_move_while_its_market_trades_is_begun_anew(venue: 
         feed.close()
 
 
-def _wait(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
+def _wait(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, "it did not come to pass"

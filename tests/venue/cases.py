@@ -23,7 +23,7 @@ def on_venue(scenario: Callable[[VenueServer, Any], Awaitable[T]], *, venue: str
             exchange = connect(venue, server.url, **{"enableRateLimit": False, **(client or {})})
             try:
                 await exchange.load_markets()
-                return await asyncio.wait_for(scenario(server, exchange), 30)
+                return await asyncio.wait_for(scenario(server, exchange), 150)
             finally:
                 await exchange.close()
 

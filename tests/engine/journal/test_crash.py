@@ -96,7 +96,7 @@ def test_ctrl_c_leaves_the_run_interrupted_and_whole(
     writing = start_writing(url, 100_000)
     time.sleep(0.2)
     writing.send_signal(signal.SIGINT)
-    _, told = writing.communicate(timeout=20)
+    _, told = writing.communicate(timeout=120)
 
     record = load_run(open_journal(url))
 

@@ -50,7 +50,7 @@ def test_whoever_hands_over_faster_than_is_written_waits() -> None:
     done: list[int] = []
 
     def work(number: int) -> None:
-        gate.wait(timeout=10)
+        gate.wait(timeout=120)
         done.append(number)
 
     writer = Writer(work)
