@@ -41,14 +41,19 @@ SAID_IN_WORDS: dict[str, tuple[str, ...]] = {
 }
 """What venues say of a refusal that ccxt passes on as a class which could be anything."""
 COULD_BE_ANYTHING = ("ExchangeError", "InvalidOrder", "BadRequest")
-AMBIGUOUS_WORDS: dict[str, tuple[str, ...]] = {
-    "binance": ("-1006", "-1007", "-1000", "-1001", "-1008", "-2026", "Duplicate order sent"),
+BUSY_WORDS: dict[str, tuple[str, ...]] = {
+    "binance": ("-1006", "-1007", "-1000", "-1001", "-1008", "-1016"),
     "kraken": ("EService:", "EGeneral:Internal error", "EService:Busy"),
-    "okx": ("50004", "50001", "50026", "50013", "51016"),
-    "bybit": ("10016", "10000", "170141", "110072"),
-    "coinbase": ("INTERNAL", "UNKNOWN_FAILURE_REASON"),
+    "okx": ("50004", "50001", "50026", "50013"),
+    "bybit": ("10016", "10000"),
+    "coinbase": ("INTERNAL",),
 }
-"""What venues say when they do not know themselves, or have an order of this client id; it goes before all else."""
+"""What venues say while they are ill or away, whatever class ccxt makes of it (-1016 is a BadRequest to it)."""
+AMBIGUOUS_WORDS: dict[str, tuple[str, ...]] = {
+    "binance": ("-2026", "Duplicate order sent"), "okx": ("51016",), "bybit": ("170141", "110072"),
+    "coinbase": ("UNKNOWN_FAILURE_REASON",),
+}
+"""What venues say when they do not know themselves, or have an order of this client id."""
 
 RETRYABLE = ("OperationFailed", "NetworkError", "BadResponse", "NullResponse", "RateLimitExceeded", "DDoSProtection")
 """ccxt's classes of failures that may be over a little later; a question may be asked again after them."""
@@ -57,7 +62,8 @@ RETRYABLE = ("OperationFailed", "NetworkError", "BadResponse", "NullResponse", "
 def verdict_of(venue: str, error: BaseException) -> Verdict:
     """Return what a failed request to make, change or cancel an order means."""
     text, names = str(error), _names(error)
-    if any(word in text for word in AMBIGUOUS_WORDS.get(venue, ())) or names & set(NOT_REFUSALS):
+    words = (*BUSY_WORDS.get(venue, ()), *AMBIGUOUS_WORDS.get(venue, ()))  # they go before all else
+    if any(word in text for word in words) or names & set(NOT_REFUSALS):
         return Verdict.UNKNOWN
     if names & set(REFUSALS):
         return Verdict.REFUSED
@@ -76,8 +82,10 @@ def is_unknown_order(venue: str, error: BaseException) -> bool:
     return any(word in text for word in words.get(venue, ()))
 
 
-def may_pass(error: BaseException) -> bool:
+def may_pass(venue: str, error: BaseException) -> bool:
     """Say whether a question that failed so may be asked again."""
+    if any(word in str(error) for word in BUSY_WORDS.get(venue, ())):
+        return True
     return bool(_names(error) & set(RETRYABLE)) or isinstance(error, TimeoutError | OSError)
 
 

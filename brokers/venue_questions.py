@@ -44,7 +44,7 @@ class VenueQuestions:
             try:
                 return await question()
             except self.failures as exc:
-                if not may_pass(exc) and not isinstance(exc, PARSING):
+                if not may_pass(self.venue, exc) and not isinstance(exc, PARSING):
                     raise
                 if pause is None:
                     raise VenueUnavailable(f"{self.venue} does not answer: {self.said(exc)}") from None

@@ -67,9 +67,9 @@ def test_that_there_is_no_such_order_is_an_answer(venue: str, error: Exception) 
 
 def test_questions_are_asked_again_after_failures_that_may_pass() -> None:
     for name in ("RequestTimeout", "ExchangeNotAvailable", "DDoSProtection", "RateLimitExceeded", "OnMaintenance"):
-        assert may_pass(getattr(ccxt, name)(""))
+        assert may_pass("binance", getattr(ccxt, name)(""))
     for name in ("AuthenticationError", "BadSymbol", "InsufficientFunds"):
-        assert not may_pass(getattr(ccxt, name)(""))
+        assert not may_pass("binance", getattr(ccxt, name)(""))
 
 
 @pytest.mark.parametrize(
