@@ -29,8 +29,10 @@ from config.scheduling import (
 )
 from config.session import (
     SessionFacts,
+    check_goes_on,
     facts_of,
     open_sessions,
+    opening_cash,
     running_sessions,
     session_core,
     streams_of,
@@ -50,6 +52,10 @@ from engine.live.inputs import ClockTold, Input
 from engine.live.ports import InputSource, VenueLink
 from engine.live.session import Checkpoint, Session
 
+NOT_AS_IT_WAS = (
+    "the session cannot be gone on with as things are: its settings, its strategy, its models or Barcast itself have "
+    "changed so that it would have decided otherwise; go back to what they were, or begin a new session with --fresh"
+)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between attempts to go on while the journal or the venue is away."""
 CLOSE_PATIENCE = 10.0
@@ -138,6 +144,7 @@ class PaperRun:
             try:
                 self._once()
             except DivergenceError:
+                self._tell("error", NOT_AS_IT_WAS)
                 raise
             except (JournalError, VenueUnavailable) as exc:
                 if self._is_over or (isinstance(exc, JournalError) and self.run_id is None):
@@ -175,7 +182,10 @@ class PaperRun:
             edge = self.make_edge()
             stack.callback(edge.close)
             left = self._left(journal)
-            facts = facts_of(left) if left is not None else self._new_facts(edge)
+            if left is None:
+                facts = self._new_facts(edge)
+            else:
+                check_goes_on(facts := facts_of(left), settings)
             made = stack.enter_context(session_core(settings, facts, journal))
             session = Session(
                 made.core, made.recording, timings=made.timings, now=self.now, checkpoint=self.checkpoint
@@ -225,12 +235,7 @@ class PaperRun:
     def _new_facts(self, edge: Edge) -> SessionFacts:
         settings, data = self.settings, venue_data(self.settings)
         terms = edge.terms()
-        cash = settings.account.cash
-        if not isinstance(cash, dict):
-            cash = {settings.account.currency or terms.instruments[0].quote: cash}
-        for instrument in terms.instruments:
-            if instrument.quote not in cash:
-                cash = {**cash, instrument.quote: Decimal(0)}
+        cash = opening_cash(settings, terms.instruments)
         alphabet = string.ascii_lowercase + string.digits
         name = "".join(secrets.choice(alphabet) for _ in range(8))
         return SessionFacts(

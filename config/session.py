@@ -124,6 +124,42 @@ def streams_of(data: VenueData) -> tuple[Stream, ...]:
     return tuple(Stream(symbol, frame) for frame in frames for symbol in symbols)
 
 
+def opening_cash(settings: Settings, instruments: Sequence[Instrument]) -> dict[str, Decimal]:
+    """Return the balances that settings open a session with: none in a currency that is quoted in is a balance of 0."""
+    cash = settings.account.cash
+    if not isinstance(cash, dict):
+        cash = {settings.account.currency or instruments[0].quote: cash}
+    return {**cash, **{one.quote: Decimal(0) for one in instruments if one.quote not in cash}}
+
+
+def check_goes_on(facts: SessionFacts, settings: Settings) -> None:
+    """Refuse to go on with a session under settings that would have begun another one.
+
+    Raises:
+        SettingsError: names the first setting that differs, what it was and what it is.
+    """
+    data = venue_data(settings)
+    for name, was, now in (
+        ("data.venue", facts.venue, data.venue),
+        ("live.broker", facts.broker, settings.live.broker),
+        ("data.symbols and data.timeframe", _named(facts.streams), _named(streams_of(data))),
+        ("account.cash", _written(facts.cash), _written(opening_cash(settings, facts.instruments))),
+    ):
+        if was != now:
+            raise SettingsError(
+                f"session {settings.run.name!r} was begun with {name} of {was}, and the settings say {now}; go back to "
+                f"what it was, or begin a new session with --fresh"
+            )
+
+
+def _named(streams: Sequence[Stream]) -> str:
+    return ", ".join(f"{stream.symbol} {stream.timeframe}" for stream in streams)
+
+
+def _written(cash: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{amount.normalize():f} {currency}" for currency, amount in sorted(cash.items()))
+
+
 @dataclass(frozen=True)
 class Made:
     """A session's engine, and what is kept with the run beside its manifest."""

@@ -1,6 +1,7 @@
 """`paper` and `replay` from settings: a session begins, is left and gone on with, survives its journal, and replays."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -194,6 +195,28 @@ def test_what_was_decided_otherwise_than_now_is_not_gone_on_with(settings: Setti
         run(altered, 70)
     with journal_of(settings) as journal:
         assert replay(journal, 1).is_same, "its own settings are in the journal"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ('timeframe = "4h"', r"data.symbols and data.timeframe of BTC/USDT 1h, and the settings say BTC/USDT 4h"),
+        ('symbols = ["BTC/USDT", "ETH/USDT"]', r"of BTC/USDT 1h, and the settings say BTC/USDT 1h, ETH/USDT 1h"),
+        ('venue = "okx"', r"data.venue of binance, and the settings say okx"),
+        ('broker = "paper"', r"live.broker of simulated, and the settings say paper"),
+        ("cash = 20_000", r"account.cash of 10000 USDT, and the settings say 20000 USDT; .* --fresh"),
+    ],
+)
+def test_settings_that_begin_another_session_do_not_go_on_with_it(settings: Settings, change: str, told: str) -> None:
+    run(settings, 30)
+    name = change.split(" = ")[0]
+    file = Path(settings.journal.url.removeprefix("sqlite:///")).with_name("session.toml")
+    file.write_text(re.sub(rf"^{name} = .*$", change, SETTINGS, flags=re.MULTILINE))
+
+    with pytest.raises(SettingsError, match=told):
+        run(load_settings(file), 40)
+
+    assert run(settings, 40) == 1
 
 
 def test_a_strategy_that_raises_can_be_mended_and_the_session_gone_on_with(settings: Settings, tmp_path: Path) -> None:
