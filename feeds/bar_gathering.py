@@ -83,6 +83,7 @@ class BarGatherer:
 
     def poll(self, now: int, received_at: int) -> None:
         """Let go of streams that have been waited for long enough."""
+        self._emit(now, received_at)
         while self._instants:
             time = min(self._instants)
             instant = self._instants[time]
@@ -138,7 +139,7 @@ class BarGatherer:
         while self._instants:
             time = min(self._instants)
             instant = self._instants[time]
-            if instant.waiting:
+            if instant.waiting or self._is_behind(time):
                 return
             del self._instants[time]
             self._emitted = time
@@ -150,6 +151,13 @@ class BarGatherer:
                     self._out.append(FeedTold(received_at, "lag", "", late / SECOND, reason))
                 bars = tuple(instant.bars[index] for index in sorted(instant.bars, key=self._place))
                 self._out.append(BarsClosed(time, received_at, bars, is_history))
+
+    def _is_behind(self, time: int) -> bool:
+        """Say whether the history of a stream that begins earlier, one of longer bars say, is still to come."""
+        return time <= self._history_until and any(
+            self._is_catching_up(index) and self._resolved[index] + self._closers[index].duration <= time
+            for index in self._active
+        )
 
     def _place(self, index: int) -> tuple[int, int]:
         return self._closers[index].duration, index

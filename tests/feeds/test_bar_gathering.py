@@ -118,6 +118,28 @@ def test_history_is_marked_never_late_and_waited_for_as_long_as_it_is_asked_for(
     assert told.is_history
 
 
+def test_the_longer_history_of_a_slower_stream_comes_before_the_bars_of_a_faster_one():
+    """So many bars of each: those of the slower stream begin earlier, and are asked for later."""
+    slower_is_asked_for = [True]
+    desk = Desk(("A", "1m"), ("A", "5m"), history_until=at(12), is_catching_up=lambda index: slower_is_asked_for[0])
+    desk.closers[0] = BarCloser(Stream("A", "1m"), next_open=at(10), grace=2 * SECOND)
+    desk.gatherer = BarGatherer(
+        desk.closers, deadline=DEADLINE, lag=3 * SECOND, history_until=at(12),
+        is_catching_up=lambda index: slower_is_asked_for[0])
+    for minute in (10, 11):
+        desk.now = at(minute + 1, 0.1)
+        desk.closers[0].saw(Candle(at(minute), 10, 11, 9, 10, 1), desk.now, is_final=True)
+        desk.gatherer.collect(0, desk.now, desk.now)
+    assert desk.gatherer.take() == []
+    assert desk.wait(60) == []
+    told = [*desk.close(1, 0), *desk.close(1, 1)]
+    slower_is_asked_for[0] = False
+    told += desk.wait(1)
+    assert [(one.time, names(one), one.is_history) for one in told] == [
+        (at(5), [("A", "5m")], True), (at(10), [("A", "5m")], True),
+        (at(11), [("A", "1m")], True), (at(12), [("A", "1m")], True)]
+
+
 def test_a_stream_that_is_gone_is_waited_for_no_longer():
     desk = Desk()
     desk.close(0, 0)
