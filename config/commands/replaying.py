@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    run: Annotated[int | None, typer.Argument(metavar="[RUN]", help="The session; the newest run if left out.")] = None,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="The session; the last run if left out.")] = "last",
     json_path: Annotated[
         str | None, typer.Option("--json", metavar="PATH", help="Write the certificate as JSON; - for the output.")
     ] = None,
@@ -27,10 +27,11 @@ def replay(
     """Run a recorded session again, and prove that its decisions, orders and fills are the same."""
     from config.assembly import open_journal
     from config.replaying import replay as run_again
+    from config.risk import run_number
     from config.terminal import screen
 
     with open_journal(journal) as opened:
-        came = run_again(opened, run)
+        came = run_again(opened, run_number(run))
     if json_path is not None:
         write_json(came.as_dict(), json_path)
     if json_path != "-":

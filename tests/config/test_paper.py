@@ -309,11 +309,11 @@ def test_replay_says_what_it_found(settings: Settings, tmp_path: Path) -> None:
 
     with journal_of(settings) as journal, journal._writing.begin() as connection:
         connection.exec_driver_sql("UPDATE fills SET price = price + 0.01 WHERE id = 2")
-    differs = CliRunner().invoke(main.app, ["replay", "1", "--journal", url])
+    differs = CliRunner().invoke(main.app, ["replay", "last", "--journal", url])
     assert differs.exit_code == 1
     assert "fills: row 2: price was" in differs.output
 
-    nothing = CliRunner().invoke(main.app, ["replay", "7", "--journal", url])
+    nothing = CliRunner().invoke(main.app, ["replay", "r7", "--journal", url])
     assert (nothing.exit_code, "there is no run 7" in nothing.output) == (2, True)
 
 
