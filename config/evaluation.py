@@ -100,7 +100,9 @@ def evaluate(
     if not len(rows):
         last = iso(int(panel.close_time.max()))
         raise SettingsError(f"no decision is left after {iso(first)}: the data end at {last}")
-    forecasts = _forecasts(settings, forecaster, panel, rows)
+    cutter = _cutter(settings, forecaster, panel)
+    rows = rows[[cutter.is_ready(_request(panel, row)) for row in rows]]
+    forecasts = _forecasts(settings, forecaster, cutter, panel, rows)
     usable = np.array([is_usable(one) for one in forecasts])
     if not usable.any():
         raise SettingsError(f"{artefact}: none of {len(rows):,} forecasts says anything that a price can do")
@@ -158,22 +160,29 @@ def _decisions(panel: Panel, lookback: int, horizon: int, first: int, every: str
     return rows[np.argsort(panel.close_time[rows], kind="stable")]
 
 
-def _forecasts(settings: Settings, forecaster: Forecaster, panel: Panel, rows: IntArray) -> list[Forecast]:
-    """Return a forecast of each row, cut, stored and answered as in a backtest."""
+def _cutter(settings: Settings, forecaster: Forecaster, panel: Panel) -> WindowCutter:
     feed = make_feed(settings)
     streams = [stream for stream in feed.streams if stream.timeframe == panel.timeframe]
     histories = known_histories(feed, feed.streams if forecaster.spec.joined else streams)
     series = series_of(forecaster.spec, known_series(settings))
     own = [histories[stream] for stream in streams]
-    cutter = WindowCutter(forecaster.spec, own, settings.run.seed, histories, series)
-    requests = [
-        Request(int(panel.symbol[row]), int(row - panel.first[row]), int(panel.close_time[row])) for row in rows
-    ]
+    return WindowCutter(forecaster.spec, own, settings.run.seed, histories, series)
+
+
+def _request(panel: Panel, row: int) -> Request:
+    return Request(int(panel.symbol[row]), int(row - panel.first[row]), int(panel.close_time[row]))
+
+
+def _forecasts(
+    settings: Settings, forecaster: Forecaster, cutter: WindowCutter, panel: Panel, rows: IntArray
+) -> list[Forecast]:
+    """Return a forecast of each row, cut, stored and answered as in a backtest."""
+    requests = [_request(panel, row) for row in rows]
     with forecast_terms(settings) as terms:
         answers = Computer(cutter, forecaster, terms.store, terms.batch).answers(requests)
     close = panel.column("close")
     return [
-        Forecast(0, forecaster.spec, streams[request.place].symbol, request.as_of, request.as_of,
+        Forecast(0, forecaster.spec, panel.symbols[request.place], request.as_of, request.as_of,
                  cutter.horizon_end(request), float(close[row]), answer.values)
         for request, answer, row in zip(requests, answers, rows, strict=True)
     ]

@@ -188,6 +188,8 @@ def test_a_network_with_joined_columns_is_trained_and_trades(tmp_path):
     again = run_backtest(chosen).report.forecasts["models"]["tft"]
     assert (again["computed"], again["stored"]) == (0, told["computed"])
 
+    assert evaluate(done.artefact, chosen).unusable == 0, "judged is what the engine would be asked"
+
     # What the network is fed in the engine is what it was trained on, column by column.
     bars = bars_of(feed_of(training.data, training.train.seed))
     table = make_table(training.tft, bars)
