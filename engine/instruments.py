@@ -8,7 +8,7 @@ the currency's unit, so that an exact touch is a touch and the books balance to 
 
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
-from math import ceil, floor
+from math import ceil, floor, log10
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from engine.errors import SettingsError, nearest_name
 
 SMALLEST_UNIT = Decimal("1e-8")
 """Money is counted at least this finely; venues keep balances to eight decimals."""
+
+SIGNIFICANT = 6
+"""Digits of the smallest price that a guessed increment keeps."""
 
 KINDS = ("spot", "perpetual")
 """What an instrument may be."""
@@ -159,11 +162,15 @@ def currency_unit(instruments: list[Instrument] | tuple[Instrument, ...]) -> Dec
 def infer_price_increment(prices: FloatArray, *, most_decimals: int = 8) -> Decimal:
     """Return the coarsest power of ten, 1 … 1e-8, of which every price is a multiple within float error.
 
+    Prices below 0.1 may have more decimals: six digits that count, so that none is moved by more than a millionth.
     For data whose venue's increment is not known. Not a fact about the venue: 0.5-steps give 0.1.
     """
-    finite = prices[np.isfinite(prices)]
+    finite = prices[np.isfinite(prices) & (prices != 0)]
+    if len(finite):
+        most_decimals = max(most_decimals, SIGNIFICANT - floor(log10(float(np.abs(finite).min()))))
     for decimals in range(most_decimals):
-        scaled = finite * 10.0**decimals
-        if np.all(np.abs(scaled - np.rint(scaled)) <= 1e-9 * np.maximum(np.abs(scaled), 1.0) + 1e-7):
+        whole = np.rint(scaled := finite * 10.0**decimals)
+        tolerance = 1e-9 * np.maximum(np.abs(scaled), 1.0) + 1e-7
+        if np.all((np.abs(scaled - whole) <= tolerance) & (whole != 0)):
             return Decimal(1).scaleb(-decimals)
     return Decimal(1).scaleb(-most_decimals)
