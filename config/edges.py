@@ -16,10 +16,10 @@ from config.paper import VenueTerms
 from config.session import SessionFacts, venue_data
 from config.settings import Settings
 from config.venues import make_live_feed
-from engine.bars import Stream, Timeframe
+from engine.bars import Stream
 from engine.costs import ConstantLatency
 from engine.errors import SettingsError
-from engine.live.inputs import BarsClosed, Input, VenueTold
+from engine.live.inputs import VenueTold
 from engine.live.ports import InputSource, VenueLink
 from engine.live.queueing import QueueSource
 from engine.live.reports import Report
@@ -28,31 +28,6 @@ from feeds.venue_trades import Listener
 
 FEES_IN_QUOTE = ("kraken", "coinbase")
 """Venues that take the fee of a spot purchase in the quote currency; others take it out of what is bought."""
-
-
-class FreshBars:
-    """An InputSource without the bars that a session has already; of one that is gone on with, nothing is history.
-
-    Args:
-        last_closed: when the last bar of each stream closed that the session has; empty for a new one.
-    """
-
-    def __init__(self, source: InputSource, last_closed: Mapping[Stream, int]) -> None:
-        self._source = source
-        self._last_closed = last_closed
-
-    def take(self, timeout: float) -> Input | None:
-        """Return the next input that is new; None if there is none within `timeout` seconds."""
-        given = self._source.take(timeout)
-        while isinstance(given, BarsClosed) and self._last_closed:
-            fresh = tuple(
-                bar for bar in given.bars
-                if bar.close_time > self._last_closed.get(Stream(bar.symbol, bar.timeframe), 0)
-            )
-            if fresh:
-                return given._replace(bars=fresh, is_history=False)
-            given = self._source.take(0.0)
-        return given
 
 
 class CcxtEdge:
@@ -79,7 +54,7 @@ class CcxtEdge:
         """Ask the venue what holds today; fees that it does not name are those of the settings."""
         from config.costs import make_fees
 
-        feed = self._opened(self._data.history)
+        feed = self._opened()
         settled = make_fees(self._settings.costs).card()
         maker, taker = (Decimal(str(settled.get(name, "0.001"))) for name in ("maker", "taker"))
         fees = {
@@ -93,7 +68,7 @@ class CcxtEdge:
         self, facts: SessionFacts, last_closed: Mapping[Stream, int]
     ) -> tuple[InputSource, VenueLink | None]:
         """Begin to listen. What was missed since the last bars of a session is asked for first."""
-        feed = self._opened(max(self._data.history, self._missed(last_closed)))
+        feed = self._opened()
         if facts.broker == "paper":
             link = self._paper_link(facts)
             self._link = link
@@ -103,8 +78,8 @@ class CcxtEdge:
             )
         elif facts.broker == "sandbox":
             self._sandbox_link(facts, is_new=not last_closed).start()
-        feed.start()
-        return FreshBars(self._queue, last_closed), self._link
+        feed.start(last_closed)
+        return self._queue, self._link
 
     def describe(self) -> dict[str, Any]:
         """Return what the feed knows of itself, for a status."""
@@ -122,26 +97,14 @@ class CcxtEdge:
         if self._link is not None:
             self._link.close()
 
-    def _opened(self, history: int) -> LiveFeed:
+    def _opened(self) -> LiveFeed:
         if self._feed is None:
-            data = self._data.model_copy(update={"history": history})
             clock = None if self._is_wall else self._clock
             live = self._settings.live
             network = ("demo" if live.demo else "test") if live.broker == "sandbox" else ""
-            self._feed = make_live_feed(data, live.feed, self._queue, clock=clock, network=network)
+            self._feed = make_live_feed(self._data, live.feed, self._queue, clock=clock, network=network)
             self._feed.open()
         return self._feed
-
-    def _missed(self, last_closed: Mapping[Stream, int]) -> int:
-        """Return how many bars have closed at most since those that a session has, and two more."""
-        now = self._clock()
-        return max(
-            (
-                (now - closed) // Timeframe.parse(stream.timeframe).duration + 2
-                for stream, closed in last_closed.items()
-            ),
-            default=0,
-        )
 
     def _paper_link(self, facts: SessionFacts) -> PaperLink:
         read_on = f"{facts.venue}, read when session {facts.name} began"

@@ -6,21 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from config.edges import FreshBars
 from config.market_clock import MarketClock
 from config.paper import check_paper
 from config.replaying import replay
 from config.session import streams_of, venue_data
 from config.settings import Settings, load_settings
-from engine.bars import HOUR, Stream
 from engine.errors import SettingsError, VenueUnavailable
 from engine.journal.lineage import load_run, unresolved_fills, why
 from engine.journal.sql import SqlJournal
-from engine.live.inputs import BarsClosed, ClockTold, Input
 from engine.live.status import read_status, status_path
 from feeds.clients import make_client
 from tests.config.sessions import journalled, run_until
-from tests.engine.live.market import BTC, START, Scripted, closed, walk
+from tests.engine.live.market import BTC
 from tests.venue.client import connect
 from tests.venue.demo import settings_of
 from tests.venue.server import VenueServer
@@ -63,20 +60,6 @@ def test_a_session_on_a_venue_is_left_gone_on_with_and_replays(venue: VenueServe
     status = read_status(status_path(settings.journal.url, first, tmp_path))
     assert status is not None
     assert (status.state, status.fills) == ("stopped", len(record.fills))
-
-
-def test_bars_that_a_session_has_are_left_out_and_what_it_missed_is_no_history() -> None:
-    bars = walk(5)
-    source = Scripted([
-        closed(bars[0], is_history=True), closed(bars[1], is_history=True), closed(bars[2], is_history=True),
-        ClockTold(START),
-    ])
-    fresh = FreshBars(source, {Stream(BTC, "1h"): START + 2 * HOUR})
-    taken: list[Input | None] = [fresh.take(0), fresh.take(0), fresh.take(0)]
-    assert taken == [closed(bars[2]), ClockTold(START), None]
-    assert isinstance(taken[0], BarsClosed)
-    begun = FreshBars(Scripted([closed(bars[0], is_history=True)]), {})
-    assert begun.take(0) == closed(bars[0], is_history=True)
 
 
 def test_the_market_s_clock_is_that_of_a_venue_on_this_machine(venue: VenueServer) -> None:
