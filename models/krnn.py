@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import PluginError
+from models.krnn_gradient import LayerWeights, last_states
 
 Layout = Literal["field_major", "time_major", "qlib_raw"]
 
@@ -192,7 +193,7 @@ class KRNN(nn.Module):
         """Return what `forward` returns, with gradients: folded anew each time, so that they reach both factors."""
         if self.configuration.pool != "last" or (self.training and self.configuration.dropout):
             return self.forward(x, nodes)
-        return self._read_out(_Folded.of(self).last_states(self.steps(x)), nodes)
+        return self._read_out(_Folded.of(self).trained_states(self.steps(x)), nodes)
 
     def refold(self) -> None:
         """Forget the folded weights."""
@@ -289,6 +290,16 @@ class _Folded:
                     given = self._given(layer, states[layer - 1])
                 states[layer] = self._advance(layer, given, state, is_own=not ahead or layer > 0)
         return states[-1]
+
+    def trained_states(self, steps: Tensor) -> Tensor:
+        """Return what `last_states` does, with gradients for the weights: on a CPU by those written out."""
+        if steps.device.type != "cpu" or torch.is_autocast_enabled("cpu") or steps.requires_grad:
+            return self.last_states(steps)
+        layers = zip(
+            self.gates, self.new, self.hidden_gates, self.hidden_new, self.hidden_new_bias, self.gates_bias,
+            self.new_bias, strict=True,
+        )
+        return last_states(self._seen(steps), [LayerWeights(*layer) for layer in layers])
 
     def _given(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a layer's inputs, [K, N, …], are to its gates: [K, N, 2H] and [K, N, H]."""
