@@ -1,7 +1,7 @@
 """One forecast, asked outside a run: the same windows, seeds and store as a backtest of the same settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -21,7 +21,7 @@ from engine.forecasting.repair import repaired
 from engine.forecasting.scores import log_return, score
 from engine.forecasting.series import series_of
 from engine.forecasting.windows import Request, WindowCutter
-from engine.forecasts import Forecast, Forecaster
+from engine.forecasts import ExplainsItself, Forecast, Forecaster
 from engine.interfaces import Feed
 
 SHOWN = (40, 240)
@@ -56,7 +56,13 @@ def ask(settings: Settings, *, model: str | None, symbol: str | None, at: str | 
         computer = Computer(cutter, forecaster, terms.store, terms.batch)
         requests = asked.requests(place, row)
         answers = computer.answers(requests)
-    return asked.view(requests, answers, place)
+    view = asked.view(requests, answers, place)
+    if not isinstance(forecaster, ExplainsItself) or "nan" in view.forecast.flags:
+        return view
+    mine = next(request for request in requests if request.place == place)
+    [explanation] = forecaster.explain(cutter.windows([mine], [view.seed]))
+    times = cutter.histories[place].close_times(mine.row + 1 - forecaster.spec.lookback, mine.row + 1)
+    return replace(view, explanation=explanation, window_times=np.asarray(times))
 
 
 def _chosen(settings: Settings, forecasters: Mapping[str, Forecaster], model: str | None) -> str:

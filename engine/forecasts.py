@@ -4,10 +4,11 @@ A forecaster sees windows that the engine cut from closed bars, and nothing else
 cannot reach past the decision. Answers are typed, so that a ranking score cannot be mistaken for a return.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -196,13 +197,9 @@ class Windows:
 
 @dataclass(frozen=True)
 class Forecasts:
-    """A forecaster's answer: `values` float32 [N, *spec.shape], in the windows' order.
-
-    `explained`: further arrays [N, …] for people (attention, variable weights); not stored, not part of the contract.
-    """
+    """A forecaster's answer: `values` float32 [N, *spec.shape], in the windows' order."""
 
     values: Float32Array
-    explained: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 _ALIKE = (
@@ -235,6 +232,27 @@ class Forecaster(Protocol):
         Raises:
             MemoryError: the batch does not fit; the engine asks again with smaller ones.
         """
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one forecast was made of, as its model says itself. Shares: each group, and the bars, add up to 1.
+
+    Args:
+        weights: by group of inputs ("the past", "known ahead" …), of each input by name, how much it counted.
+        bars: float64 [lookback], how much each bar of the window was looked at, oldest first; empty if it is not said.
+    """
+
+    weights: Mapping[str, Mapping[str, float]]
+    bars: FloatArray
+
+
+@runtime_checkable
+class ExplainsItself(Protocol):
+    """A forecaster that can say what its forecasts were made of. For people: nothing is stored or traded by it."""
+
+    def explain(self, windows: Windows) -> Sequence[Explanation]:
+        """Return an explanation of each window's forecast."""
 
 
 @dataclass(frozen=True, slots=True)

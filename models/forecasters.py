@@ -18,7 +18,7 @@ import torch
 from engine.errors import PluginError, SettingsError, nearest_name
 from engine.forecasting.exchanges import check_exchange, clock_of
 from engine.forecasting.sessions import ALWAYS, WEEKDAYS
-from engine.forecasts import Float32Array, Forecaster, ForecastKind, Forecasts, ForecastSpec, Windows
+from engine.forecasts import Explanation, Float32Array, Forecaster, ForecastKind, Forecasts, ForecastSpec, Windows
 from models.alpha360 import LOOKBACK, RobustScaler, VolumeRule, VwapRule, alpha360_of_windows
 from models.artefact import Artefact, load_artefact
 from models.devices import Batches, Device, choose_device, is_out_of_memory
@@ -34,9 +34,11 @@ from models.position.features import slots, volatility, week_times
 from models.position.loading import feature_names, load_price_transformer, quantile_names
 from models.position.price_transformer import LEVELS
 from models.tft.bar_features import FIELDS, bars_before, features_of
+from models.tft.explanation import explain
 from models.tft.heads import Quantiles
 from models.tft.joins import JOINS, JoinedColumns, Joins
 from models.tft.keeping import pipeline_of
+from models.tft.pipeline import TFTForecast
 from models.tft.statements import are_quantiles_of_return, named_outputs, output_names, roles
 from models.tft.windows import calendar_reals
 
@@ -407,6 +409,25 @@ class TFTForecaster:
 
     def forecast(self, windows: Windows) -> Forecasts:
         """Return outputs [N, C], or quantiles of the log return [N, H, Q], float32."""
+        made = self._made(windows)
+        if self._gives_quantiles:
+            return Forecasts(made.values[self._targets[0].name].float().cpu().numpy())
+        return Forecasts(named_outputs(self._targets, made.values))
+
+    def explain(self, windows: Windows) -> list[Explanation]:
+        """Return how much each input and each bar counted; bars that only warm features up count nothing."""
+        made = explain(self._made(windows).output, self._pipeline.configuration)
+        groups = {"static": made.static, "the past": made.past, "known ahead": made.ahead}
+        unseen = np.zeros(self._before)
+        return [
+            Explanation(
+                {group: {name: float(one[row]) for name, one in of.items()} for group, of in groups.items() if of},
+                np.concatenate([unseen, made.bars[row].double().numpy()]),
+            )
+            for row in range(len(windows))
+        ]
+
+    def _made(self, windows: Windows) -> TFTForecast:
         seen = slice(self._before, self.spec.lookback + self._pipeline.horizon)
         calendar = known = None
         if windows.calendar is not None:
@@ -415,13 +436,10 @@ class TFTForecaster:
             known = calendar_reals(calendar, self.spec.calendar, self._known)
         values = torch.from_numpy(self.columns(windows))
         with _fitting():
-            made = self._pipeline.forecast(
+            return self._pipeline.forecast(
                 values, known=known, codes=self._coded(windows, calendar), symbols=self._symbols(windows),
                 periods=self._periods(windows),
             )
-        if self._gives_quantiles:
-            return Forecasts(made.values[self._targets[0].name].float().cpu().numpy())
-        return Forecasts(named_outputs(self._targets, made.values))
 
     def columns(self, windows: Windows) -> Float32Array:
         """Return what the network is fed of windows, float32 [N, T, F], before it is scaled."""

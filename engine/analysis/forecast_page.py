@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.analysis.charts import PALETTE, Figure, line_of
+from engine.analysis.explanation_charts import attention_figure, weights_figure
 from engine.analysis.formatting import NOTHING, percent, price
 from engine.analysis.page_parts import PAGE, embedded_json, escaped, numbers, palette_css
 from engine.analysis.single_forecast import (
@@ -51,7 +52,7 @@ def render_forecast(view: ForecastView) -> str:
     )
     drawn = {
         "path": path_figure(view), "end": end_figure(view), "outputs": outputs_figure(view),
-        "panel": panel_figure(view),
+        "weights": weights_figure(view), "attention": attention_figure(view), "panel": panel_figure(view),
     }
     figures = {name: figure for name, figure in drawn.items() if figure is not None}
     return pages.get_template("forecast.html").render(

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from engine.analysis.formatting import percent, price
@@ -13,6 +14,8 @@ from engine.bars import iso
 MOST_STEPS = 12
 """Lines of the table; of longer horizons, evenly picked steps and always the last."""
 MOST_ROWS = 12
+MOST_WEIGHTS = 5
+"""Inputs of a group that are told; the page has all."""
 
 
 def print_forecast(view: ForecastView, console: Console) -> None:
@@ -21,7 +24,7 @@ def print_forecast(view: ForecastView, console: Console) -> None:
     console.print(f"{forecast.symbol} by {forecast.spec.name}", style="bold")
     console.print(headline(view), highlight=False)
     console.print()
-    for part in (_steps(view), _outputs(view), _panel(view)):
+    for part in (_steps(view), _outputs(view), _weights(view), _panel(view)):
         if part is not None:
             console.print(part)
             console.print()
@@ -56,6 +59,16 @@ def _outputs(view: ForecastView) -> Table | None:
     return table
 
 
+def _weights(view: ForecastView) -> Table | None:
+    if view.explanation is None:
+        return None
+    table = _table("input", "of", "counted")
+    for group, of in view.explanation.weights.items():
+        for name, share in sorted(of.items(), key=lambda one: -one[1])[:MOST_WEIGHTS]:
+            table.add_row(escape(name), group, percent(share))
+    return table
+
+
 def _panel(view: ForecastView) -> Table | None:
     if not view.panel:
         return None
@@ -72,7 +85,7 @@ def _panel(view: ForecastView) -> Table | None:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in names:
-        table.add_column(name, justify="left" if name in ("closes", "symbol", "output") else "right")
+        table.add_column(name, justify="left" if name in ("closes", "symbol", "output", "input", "of") else "right")
     return table
 
 
@@ -92,6 +105,9 @@ def as_json(view: ForecastView) -> dict[str, Any]:
         "realised": view.realised.tolist(),
         "score": None if view.score is None else {
             name: getattr(view.score, name) for name in view.score.__slots__ if getattr(view.score, name) is not None
+        },
+        "explanation": None if view.explanation is None else {
+            "weights": view.explanation.weights, "bars": view.explanation.bars.tolist(),
         },
         "panel": [row.__dict__ for row in view.panel],
         "says": headline(view),

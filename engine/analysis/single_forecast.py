@@ -11,7 +11,7 @@ import numpy as np
 from engine.analysis.formatting import NOTHING, percent, price
 from engine.bars import FloatArray, IntArray, iso
 from engine.forecasting.scores import Score
-from engine.forecasts import Forecast, ForecastKind
+from engine.forecasts import Explanation, Forecast, ForecastKind
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Of the fan that is drawn, where the model gives paths; one of quantiles has its own."""
@@ -51,6 +51,8 @@ class ForecastView:
         panel: all symbols at this instant, the strongest first; empty if there is one alone.
         score: None while the horizon is open. stamp: why the model may have seen this before; empty if it has not.
         window: hash of what the model was shown; seed: what it drew with.
+        explanation: what it was made of, None of a model that cannot say. window_times: close times of the bars that
+            the model was shown, int64 [lookback].
     """
 
     forecast: Forecast
@@ -62,6 +64,8 @@ class ForecastView:
     stamp: tuple[str, ...] = ()
     window: str = ""
     seed: int = 0
+    explanation: Explanation | None = None
+    window_times: IntArray | None = None
 
     @property
     def realised(self) -> FloatArray:
@@ -151,6 +155,15 @@ def _place(score: Score, levels: tuple[float, ...]) -> str:
 def output_text(name: str, value: float) -> str:
     """Return a named output in words; a return as a percentage."""
     return percent(value, signed=True, decimals=3) if name == "return" else f"{value:.4g}"
+
+
+def heaviest(explanation: Explanation) -> list[tuple[str, str, float]]:
+    """Return (group, input, share) of every input, group by group, the heaviest first."""
+    return [
+        (group, name, share)
+        for group, of in explanation.weights.items()
+        for name, share in sorted(of.items(), key=lambda one: -one[1])
+    ]
 
 
 def price_at(forecast: Forecast, log_return: float) -> str:

@@ -58,6 +58,7 @@ class TFTPipeline:
         if horizon < 1:
             raise PluginError(f"tft: horizon is {horizon}; expected 1 or more steps")
         self._network, self._assembly = FusedTFT(network), assembly
+        self.configuration = network.configuration
         self.targets, self.horizon = tuple(targets), horizon
         self._scales = scales
         self._batches = Batches(batch)

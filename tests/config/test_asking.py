@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from config.asking import ask
 from config.settings import Settings, settings_from
+from engine.analysis.forecast_page import render_forecast
+from engine.analysis.forecast_text import as_json
 from engine.bars import iso
 from engine.errors import SettingsError
 from engine.forecasts import ForecastKind
@@ -141,3 +143,26 @@ def test_the_command_prints_and_draws(artefacts: Path, tmp_path: Path) -> None:
     assert told["shape"] == [16, 8, 6]
     assert len(told["values"]) == 16 * 8 * 6
     assert told["score"]["realised"] == pytest.approx(told["realised"][-1])
+
+
+def test_a_model_that_explains_itself_says_what_its_forecast_was_made_of(artefacts: Path, tmp_path: Path) -> None:
+    settings = settings_for(
+        artefacts, tmp_path, models={"tft": {"artefact": str(artefacts / "tft"), "device": "cpu"}},
+        strategy={"name": "TFTMulti", "parameters": {"model": "tft"}},
+    )
+    view = ask(settings, model="tft", symbol="ETH/USDT", at=None)
+
+    assert view.explanation is not None
+    assert view.window_times is not None
+    for group, shares in view.explanation.weights.items():
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5), group
+    assert view.explanation.bars.sum() == pytest.approx(1, abs=1e-5)
+    assert len(view.explanation.bars) == len(view.window_times)
+    assert view.window_times[-1] == view.forecast.as_of
+    assert "What it is made of" in (page := render_forecast(view))
+    assert "Where it looked" in page
+    assert as_json(view)["explanation"]["weights"].keys() == view.explanation.weights.keys()
+
+    other = ask(settings_for(artefacts, tmp_path), model="krnn", symbol=None, at=None)
+    assert other.explanation is None
+    assert "What it is made of" not in render_forecast(other)
