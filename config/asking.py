@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from config.data import make_feed
-from config.forecasts import forecast_terms, known_series, make_forecasters
+from config.forecasts import forecast_terms, make_forecasters, window_cutter
 from config.setting_types import Instant
 from config.settings import Settings
 from engine.analysis.single_forecast import ForecastView, PanelRow, PricePath
@@ -16,10 +16,9 @@ from engine.errors import SettingsError, nearest_name
 from engine.forecasting import contamination
 from engine.forecasting.book import check_spec
 from engine.forecasting.computing import Answer, Computer
-from engine.forecasting.history import History, known_histories
+from engine.forecasting.history import History
 from engine.forecasting.repair import repaired
 from engine.forecasting.scores import log_return, score
-from engine.forecasting.series import series_of
 from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import ExplainsItself, Forecast, Forecaster
 from engine.interfaces import Feed
@@ -45,10 +44,7 @@ def ask(settings: Settings, *, model: str | None, symbol: str | None, at: str | 
     forecaster = forecasters[name]
     check_spec(forecaster.spec)
     streams = _streams(feed, forecaster, name)
-    histories = known_histories(feed, feed.streams if forecaster.spec.joined else streams)
-    series = series_of(forecaster.spec, known_series(settings))
-    own = [histories[stream] for stream in streams]
-    cutter = WindowCutter(forecaster.spec, own, settings.run.seed, histories, series)
+    cutter = window_cutter(settings, forecaster.spec, feed, streams)
     asked = _Asked(feed, cutter)
     place = _place(streams, symbol)
     row = asked.row(place, _time(at))

@@ -15,17 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from config.assembly import run_backtest
 from config.data import bars_of, make_feed
-from config.forecasts import forecast_terms, known_series, make_forecasters
+from config.forecasts import forecast_terms, make_forecasters, window_cutter
 from config.setting_types import Instant
 from config.settings import DataSettings, Settings, SyntheticData
 from engine.bars import DAY, IntArray, Timeframe, iso, nanoseconds, utc
 from engine.errors import SettingsError
 from engine.forecasting.book import check_spec
 from engine.forecasting.computing import Computer
-from engine.forecasting.history import known_histories
 from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, is_usable, judge, said_by
 from engine.forecasting.ranking import correlations, ranks
-from engine.forecasting.series import series_of
 from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import Forecast, Forecaster, ForecastSpec
 from engine.results import RunResult
@@ -33,6 +31,9 @@ from models.artefact import load_artefact
 from models.training.baselines import BASELINES, LOOKBACK, Facts
 from models.training.panel import Panel
 from models.training.tft.judging import judge_targets, specs_of
+
+Figures = Mapping[str, Mapping[str, float | None]]
+"""Figures by name, of each contender."""
 
 MOST_FITTED = 60_000
 """Decisions that baselines are fitted on, evenly spread."""
@@ -163,10 +164,7 @@ def _decisions(panel: Panel, lookback: int, horizon: int, first: int, every: str
 def _cutter(settings: Settings, forecaster: Forecaster, panel: Panel) -> WindowCutter:
     feed = make_feed(settings)
     streams = [stream for stream in feed.streams if stream.timeframe == panel.timeframe]
-    histories = known_histories(feed, feed.streams if forecaster.spec.joined else streams)
-    series = series_of(forecaster.spec, known_series(settings))
-    own = [histories[stream] for stream in streams]
-    return WindowCutter(forecaster.spec, own, settings.run.seed, histories, series)
+    return window_cutter(settings, forecaster.spec, feed, streams)
 
 
 def _request(panel: Panel, row: int) -> Request:
@@ -275,11 +273,6 @@ def as_json(made: Evaluation) -> dict[str, Any]:
     return asdict(made)
 
 
-def columns(made: Evaluation) -> Sequence[str]:
-    """Return the figures that any contender has, in order."""
-    return figure_names(made.contenders)
-
-
-def figure_names(contenders: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+def figure_names(contenders: Figures) -> list[str]:
     """Return the figures that any of some contenders has, in order."""
     return list(dict.fromkeys(name for figures in contenders.values() for name in figures))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
-from config.evaluation import Evaluation, columns, figure_names
+from config.evaluation import Evaluation, Figures, figure_names
 from engine.analysis.formatting import NOTHING
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -31,16 +31,10 @@ def figure(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 or (value == int(value) and value) else f"{value:.4g}"
 
 
-def figure_rows(made: Evaluation) -> Iterator[tuple[str, ...]]:
+def figure_rows(contenders: Figures) -> Iterator[tuple[str, ...]]:
     """Yield a row for each figure, in the order of contenders."""
-    for column in columns(made):
-        yield (column, *(figure(figures.get(column)) for figures in made.contenders.values()))
-
-
-def target_rows(of: Mapping[str, Mapping[str, float | None]]) -> Iterator[tuple[str, ...]]:
-    """Yield a row for each figure of one target."""
-    for name in figure_names(of):
-        yield (name, *(figure(figures.get(name)) for figures in of.values()))
+    for name in figure_names(contenders):
+        yield (name, *(figure(figures.get(name)) for figures in contenders.values()))
 
 
 def traded_rows(made: Evaluation) -> Iterator[tuple[str, str]]:
@@ -79,7 +73,7 @@ def page(made: Evaluation, png: bytes) -> str:
         warning = "<p class=warn>Contaminated: decisions lie within what the model was trained on.</p>"
     left_out = "".join(f"<p>{html.escape(f'{name}: {why}')}</p>" for name, why in made.left_out.items())
     targets = "".join(
-        f"<h3>{html.escape(name)}</h3>{_table(('', *of), target_rows(of))}" for name, of in made.targets.items()
+        f"<h3>{html.escape(name)}</h3>{_table(('', *of), figure_rows(of))}" for name, of in made.targets.items()
     )
     told = {
         "artefact": made.artefact, "kind": made.kind, "decisions": f"{made.start} to {made.end}, every {made.every}",
@@ -88,7 +82,8 @@ def page(made: Evaluation, png: bytes) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(made.model)}</title>"
         f"<style>{_STYLE}</style><h1>{html.escape(made.model)}, judged on bars it has not seen</h1>{warning}"
-        f"{_table(('', ''), told.items())}<h2>Forecasts</h2>{_table(('', *made.contenders), figure_rows(made))}"
+        f"{_table(('', ''), told.items())}"
+        f"<h2>Forecasts</h2>{_table(('', *made.contenders), figure_rows(made.contenders))}"
         f"{left_out}{targets}<h2>Traded, after costs</h2>{_table(('', ''), traded_rows(made))}"
         f"{_interval(made.rank_ic)}"
         f'<img alt="equity and rank IC" src="data:image/png;base64,{base64.b64encode(png).decode()}"></html>\n'

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -11,13 +11,17 @@ from typing import Any
 
 from config.settings import ROOT, ModelSettings, Settings, VenueData
 from config.sources import digest_of
+from engine.bars import Stream
 from engine.errors import PluginError, SettingsError
 from engine.forecasting.book import ForecastTerms
 from engine.forecasting.computing import Told
-from engine.forecasting.series import Series
+from engine.forecasting.history import known_histories
+from engine.forecasting.series import Series, series_of
 from engine.forecasting.skill import SkillRule
 from engine.forecasting.store import ForecastStore
-from engine.forecasts import Forecaster
+from engine.forecasting.windows import WindowCutter
+from engine.forecasts import Forecaster, ForecastSpec
+from engine.interfaces import Feed
 from engine.policies import Policy
 from feeds.series import read_series
 
@@ -169,6 +173,20 @@ def forecast_terms(settings: Settings, told: Told | None = None) -> Iterator[For
     finally:
         if store is not None:
             store.close()
+
+
+def window_cutter(settings: Settings, spec: ForecastSpec, feed: Feed, streams: Sequence[Stream]) -> WindowCutter:
+    """Return what cuts a model's windows of a feed that is known ahead, as a backtest does.
+
+    Args:
+        streams: of the symbols that it speaks of, in order.
+    Raises:
+        PluginError, DataError: a stream or a series that the model joins is not there.
+    """
+    histories = known_histories(feed, feed.streams if spec.joined else streams)
+    series = series_of(spec, known_series(settings))
+    own = [histories[stream] for stream in streams]
+    return WindowCutter(spec, own, settings.run.seed, histories, series)
 
 
 def known_series(settings: Settings) -> list[Series]:

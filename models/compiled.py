@@ -5,8 +5,8 @@ slow as the operations around it are many. Measured on one core (AVX-512), micro
 one row: oneDNN 200, with bfloat16 weights 130; these loops 110 and 65. From three rows on oneDNN is the faster.
 
 They run on one core each: where torch may use more than two, its own are left to do the work (`is_worth_it`).
-Everything is float32 but the weights of `product_narrow`; sums are made in whatever order is fastest, so that results
-differ in rounding.
+Everything is float32 but weights that are bfloat16; sums are made in whatever order is fastest, so that results differ
+in rounding.
 """
 
 from typing import Any
@@ -39,15 +39,18 @@ def bits_of(weight: Tensor) -> Any:
 # ── numbers as bits ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _make_widened(typing: Any, bits: Any) -> Any:
-    """The float32 of which `bits`, uint16, are the upper half: what a bfloat16 is."""
+def _make_number(typing: Any, weight: Any) -> Any:
+    """A weight as float32: one of uint16 is the upper half of it, which is what a bfloat16 is."""
 
-    def made(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def widened(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(32)
         shifted = builder.shl(builder.zext(arguments[0], word), ir.Constant(word, 16))
         return builder.bitcast(shifted, ir.FloatType())
 
-    return types.float32(types.uint16), made
+    def same(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return arguments[0]
+
+    return types.float32(weight), widened if weight == types.uint16 else same
 
 
 def _make_float(typing: Any, bits: Any) -> Any:
@@ -59,7 +62,7 @@ def _make_float(typing: Any, bits: Any) -> Any:
     return types.float32(types.int32), made
 
 
-_widened: Any = intrinsic(_make_widened)
+_number: Any = intrinsic(_make_number)
 _float_of: Any = intrinsic(_make_float)
 
 
@@ -85,35 +88,17 @@ def _exp(x: Any) -> Any:
 
 
 @njit(cache=True, fastmath=_FAST, nogil=True)
-def product_wide(weight: Any, x: Any, out: Any) -> None:
-    """out [M, n] = x [M, k] · weightᵀ, a weight [n, k] of float32; M is 1 or 2."""
+def product(weight: Any, x: Any, out: Any) -> None:
+    """out [M, n] = x [M, k] · weightᵀ, a weight [n, k] as `bits_of` gives it; M is 1 or 2. x is not rounded."""
     for row in range(weight.shape[0]):
         first: Any = np.float32(0)
         if len(x) == 1:
             for place in range(weight.shape[1]):
-                first += weight[row, place] * x[0, place]
+                first += _number(weight[row, place]) * x[0, place]
         else:
             second: Any = np.float32(0)
             for place in range(weight.shape[1]):
-                factor = weight[row, place]
-                first += factor * x[0, place]
-                second += factor * x[1, place]
-            out[1, row] = second
-        out[0, row] = first
-
-
-@njit(cache=True, fastmath=_FAST, nogil=True)
-def product_narrow(weight: Any, x: Any, out: Any) -> None:
-    """As `product_wide`, of a weight of bfloat16 bits, uint16; x is not rounded."""
-    for row in range(weight.shape[0]):
-        first: Any = np.float32(0)
-        if len(x) == 1:
-            for place in range(weight.shape[1]):
-                first += _widened(weight[row, place]) * x[0, place]
-        else:
-            second: Any = np.float32(0)
-            for place in range(weight.shape[1]):
-                factor = _widened(weight[row, place])
+                factor = _number(weight[row, place])
                 first += factor * x[0, place]
                 second += factor * x[1, place]
             out[1, row] = second

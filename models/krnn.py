@@ -225,20 +225,7 @@ class _Folded:
     """
 
     kernel: int
-    gates: list[Tensor]
-    """Of every layer, r and z: [K, k·F + 1, 2H], the bias of inputs and hidden as last row, then [K, H, 2H]."""
-    new: list[Tensor]
-    """Of every layer, n: [K, k·F + 1, H], the bias of the inputs as last row, then [K, H, H]."""
-    gates_bias: list[Tensor]
-    """Of every layer but the first: [K, 1, 2H]."""
-    new_bias: list[Tensor]
-    """Of every layer but the first: [K, 1, H]."""
-    hidden_gates: list[Tensor]
-    """Of every layer: [K, H, 2H]."""
-    hidden_new: list[Tensor]
-    """Of every layer: [K, H, H]."""
-    hidden_new_bias: list[Tensor]
-    """Of every layer: [K, 1, H]: the hidden bias of n, which stays inside r∘(…)."""
+    layers: list[LayerWeights]
     below: Tensor
     """−1"""
 
@@ -251,7 +238,7 @@ class _Folded:
         def stacked(name: str) -> Tensor:
             return torch.stack([getattr(gru, name) for gru in grus])
 
-        folded = _Folded(conv.kernel_size[0], [], [], [], [], [], [], [], conv.weight.new_tensor(-1.0))
+        folded = _Folded(conv.kernel_size[0], [], conv.weight.new_tensor(-1.0))
         for layer in range(network.configuration.rnn_layers):
             weight, bias = stacked(f"weight_ih_l{layer}"), stacked(f"bias_ih_l{layer}")
             if layer == 0:
@@ -263,21 +250,18 @@ class _Folded:
             gates, new = weight[..., : 2 * h], 2 * weight[..., 2 * h :]
             if layer == 0:
                 gates, new = torch.cat([gates, of_gates], 1), torch.cat([new, of_new], 1)
-            folded.gates.append(gates.contiguous())
-            folded.new.append(new.contiguous())
-            folded.gates_bias.append(of_gates)
-            folded.new_bias.append(of_new)
-            folded.hidden_gates.append(hidden[..., : 2 * h].contiguous())
-            folded.hidden_new.append((2 * hidden[..., 2 * h :]).contiguous())
-            folded.hidden_new_bias.append(2 * of_hidden[:, None, 2 * h :])
+            folded.layers.append(LayerWeights(
+                gates.contiguous(), new.contiguous(), hidden[..., : 2 * h].contiguous(),
+                (2 * hidden[..., 2 * h :]).contiguous(), 2 * of_hidden[:, None, 2 * h :], of_gates, of_new,
+            ))
         return folded
 
     def last_states(self, steps: Tensor) -> Tensor:
         """Return every GRU's last state in its last layer, [K, N, H], of windows [N, T, F]."""
         seen = self._seen(steps)
         count, rows = seen.shape[:2]
-        k, h = self.hidden_new[0].shape[:2]
-        states = [steps.new_zeros(k, rows, h) for _ in self.gates]
+        k, h = self.layers[0].hidden_new.shape[:2]
+        states = [steps.new_zeros(k, rows, h) for _ in self.layers]
         ahead: list[tuple[Tensor, ...]] = []
         if rows <= FEW_ROWS:  # one product for all steps
             flat = seen.reshape(1, count * rows, -1).expand(k, -1, -1)
@@ -295,25 +279,22 @@ class _Folded:
         """Return what `last_states` does, with gradients for the weights: on a CPU by those written out."""
         if steps.device.type != "cpu" or torch.is_autocast_enabled("cpu") or steps.requires_grad:
             return self.last_states(steps)
-        layers = zip(
-            self.gates, self.new, self.hidden_gates, self.hidden_new, self.hidden_new_bias, self.gates_bias,
-            self.new_bias, strict=True,
-        )
-        return last_states(self._seen(steps), [LayerWeights(*layer) for layer in layers])
+        return last_states(self._seen(steps), self.layers)
 
     def _given(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a layer's inputs, [K, N, …], are to its gates: [K, N, 2H] and [K, N, H]."""
+        weights = self.layers[layer]
         if layer == 0:
-            return torch.bmm(x, self.gates[0]), torch.bmm(x, self.new[0])
-        gates = torch.baddbmm(self.gates_bias[layer], x, self.gates[layer])
-        return gates, torch.baddbmm(self.new_bias[layer], x, self.new[layer])
+            return torch.bmm(x, weights.gates), torch.bmm(x, weights.new)
+        gates = torch.baddbmm(weights.gates_bias, x, weights.gates)
+        return gates, torch.baddbmm(weights.new_bias, x, weights.new)
 
     def _advance(self, layer: int, given: tuple[Tensor, Tensor], state: Tensor, *, is_own: bool) -> Tensor:
         """One GRU step of what `_given` returned, which is written to if `is_own`; h' = (1 − z)∘n + z∘h."""
-        h = state.shape[-1]
+        h, weights = state.shape[-1], self.layers[layer]
         add = given[0].baddbmm_ if is_own else given[0].baddbmm
-        both = add(state, self.hidden_gates[layer]).sigmoid_()
-        recurrent = torch.baddbmm(self.hidden_new_bias[layer], state, self.hidden_new[layer])
+        both = add(state, weights.hidden_gates).sigmoid_()
+        recurrent = torch.baddbmm(weights.hidden_new_bias, state, weights.hidden_new)
         half = torch.addcmul(given[1], both[..., :h], recurrent).sigmoid_()
         return torch.lerp(torch.add(self.below, half, alpha=2), state, both[..., h:])
 

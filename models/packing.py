@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.compiled import MOST_ROWS, bits_of, is_worth_it, product_narrow, product_wide
+from models.compiled import MOST_ROWS, bits_of, is_worth_it, product
 
 _HINT = 8
 """Rows that oneDNN is told to expect; the layout that it takes for 8 serves 2 … 400 well, the one for 1 does not."""
-
 
 
 class PackedLinear:
@@ -53,8 +52,7 @@ class PackedLinear:
 
     def _few(self, x: Tensor) -> Tensor:
         out = x.new_empty(len(x), self._outputs)
-        loop = product_wide if self._dtype == torch.float32 else product_narrow
-        loop(self._rows, x.contiguous().numpy(), out.numpy())
+        product(self._rows, x.contiguous().numpy(), out.numpy())
         return out if self._bias is None else out.add_(self._bias)
 
     def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:

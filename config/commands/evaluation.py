@@ -43,11 +43,11 @@ def evaluate(
     (folder / "evaluation.png").write_bytes(png)
     (folder / "evaluation.html").write_text(pages.page(made, png), "utf-8")
     write_json(as_json(made), str(folder / "evaluation.json"))
-    screen.print(table(("", *made.contenders), pages.figure_rows(made), numbers=tuple(made.contenders)))
+    screen.print(table(("", *made.contenders), pages.figure_rows(made.contenders), numbers=tuple(made.contenders)))
     for name, why in made.left_out.items():
         screen.print(f"left out: {name}: {why}", soft_wrap=True)
     for name, of in made.targets.items():
-        screen.print(table((name, *of), pages.target_rows(of), numbers=tuple(of)))
+        screen.print(table((name, *of), pages.figure_rows(of), numbers=tuple(of)))
     screen.print(table(("traded after costs", ""), pages.traded_rows(made)))
     if made.unusable:
         screen.print(f"left out: {made.unusable:,} forecasts of what no price can do", style="yellow")

@@ -10,10 +10,9 @@ import numpy as np
 
 from engine.analysis.charts import Figure, line_of
 from engine.analysis.forecast_view import is_divided
-from engine.analysis.formatting import NOTHING, money, number, percent, price
+from engine.analysis.formatting import NOTHING, minute, money, number, percent, price
 from engine.analysis.report_data import ReportData
 from engine.analysis.thinning import extremes
-from engine.bars import iso
 
 SIDES = ("pessimistic", "declared", "optimistic")
 LISTED = 200
@@ -106,7 +105,7 @@ def _again(bounds: Mapping[str, Any], currency: str) -> str:
     found = {name: run["differs"] for name, run in again.items() if run.get("differs")}
     if not found:
         return f"{text}; it asks for the same orders."
-    told = [f"{differs['what']} from {_minute(differs['from'])} on ({name})" for name, differs in found.items()]
+    told = [f"{differs['what']} from {minute(differs['from'])} on ({name})" for name, differs in found.items()]
     return f"{text}; it then asks for {' and '.join(told)}."
 
 
@@ -149,13 +148,13 @@ def open_trades(data: ReportData) -> list[OpenTrade]:
 def _open_trade(trade: Mapping[str, Any], data: ReportData) -> OpenTrade:
     run, numbers = f"r{data.run_id}-" if data.run_id is not None else "", trade["orders"]
     in_a_row = len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1))
-    bars = [_minute(time) for time in trade["bars"]]
+    bars = [minute(time) for time in trade["bars"]]
     return OpenTrade(
         f"{run}{numbers[0]} to {numbers[-1]}" if in_a_row else ", ".join(f"{run}{number}" for number in numbers),
         trade["symbol"],
         trade["side"],
         price(trade["quantity"]),
-        _minute(trade["entry_time"]),
+        minute(trade["entry_time"]),
         bars[0] + (f" and {len(bars) - 1} more" if len(bars) > 1 else "") if bars else NOTHING,
         tuple(_ending(trade[name]) for name in SIDES),
         money(trade["optimistic"]["net"] - trade["pessimistic"]["net"]),
@@ -166,7 +165,7 @@ def _ending(ending: Mapping[str, Any]) -> tuple[str, str, str]:
     net, time = ending["net"], ending["time"]
     if time is None:
         return money(0.0), NOTHING, "nothing filled"
-    when = "still held at the end" if ending["is_held"] else _minute(time)
+    when = "still held at the end" if ending["is_held"] else minute(time)
     return money(net, signed=True), price(ending["price"]), when
 
 
@@ -199,7 +198,3 @@ def bounds_figure(data: ReportData) -> Figure | None:
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         },
     }
-
-
-def _minute(time: int) -> str:
-    return iso(time).replace("T", " ").removesuffix("Z")

@@ -6,7 +6,7 @@ that the page turns into the light or the dark one. Every text that a user chose
 HTML.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from textwrap import shorten, wrap
 from typing import Any
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.analysis.formatting import duration, money, percent, price
+from engine.analysis.formatting import duration, minute, money, percent, price
 from engine.analysis.metrics import drawdowns
 from engine.analysis.report_data import Reason, ReportData
 from engine.analysis.symbols import bars_by_symbol
 from engine.analysis.thinning import busiest, candles, extremes
 from engine.analysis.trades import Trade, Trades
-from engine.bars import Bars, FloatArray, IntArray, iso
+from engine.bars import Bars, FloatArray, IntArray
 
 Figure = dict[str, Any]
 
@@ -386,7 +386,7 @@ class _Axis:
         traded = float((shown.close_time - shown.open_time).sum())
         self._has_gaps = traded < 0.8 * float(shown.close_time[-1] - shown.open_time[0])
         self._open_time = shown.open_time
-        self._names = [_minute(time).removesuffix(" 00:00") for time in shown.open_time.tolist()]
+        self._names = [minute(time).removesuffix(" 00:00") for time in shown.open_time.tolist()]
         self.layout: dict[str, Any] = {"type": "category", "nticks": 8} if self._has_gaps else {"type": "date"}
 
     def of_candles(self) -> list[Any]:
@@ -456,7 +456,7 @@ def _marks(trades: list[Trade], axis: _Axis, data: ReportData, start: int, end: 
 
 
 def _told(what: str, time: int, reason: Reason | None, lines: list[str]) -> str:
-    told = [f"<b>{_text(what)}</b>", f"{_minute(time)} UTC", *map(_text, lines)]
+    told = [f"<b>{_text(what)}</b>", f"{minute(time)} UTC", *map(_text, lines)]
     if reason is not None:
         told += [f"<i>{_text(line)}</i>" for line in wrap(shorten(reason.why, 240, placeholder=" …"), 60)]
         told += [_text(line) for line in wrap(shorten(reason.saw, 240, placeholder=" …"), 60)]
@@ -498,6 +498,13 @@ def _flag(x: float, text: str, colour: str, anchor: str, height: float) -> dict[
     }
 
 
+def named_ticks(labels: Sequence[str], most: int) -> dict[str, Any]:
+    """Name some of the bars of an axis, about so many, from the first label on: the day above the time of day."""
+    every = max(1, -(-len(labels) // most))
+    values = list(labels[::every])
+    return {"tickmode": "array", "tickvals": values, "ticktext": [label.replace(" ", "<br>") for label in values]}
+
+
 def _times(times: IntArray) -> list[int]:
     return (times // _MILLISECOND).tolist()
 
@@ -505,10 +512,6 @@ def _times(times: IntArray) -> list[int]:
 def _numbers(values: npt.NDArray[Any]) -> list[float | None]:
     """Return nine significant digits of each, None for what JSON has no word for."""
     return [float(f"{value:.9g}") if np.isfinite(value) else None for value in values.tolist()]
-
-
-def _minute(time: int) -> str:
-    return iso(time).replace("T", " ").removesuffix("Z")
 
 
 def _text(text: str) -> str:

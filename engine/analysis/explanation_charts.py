@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from engine.analysis.charts import Figure
+from engine.analysis.charts import Figure, named_ticks
+from engine.analysis.formatting import minute
 from engine.analysis.page_parts import escaped, numbers
 from engine.analysis.single_forecast import ForecastView, heaviest
-from engine.bars import iso
 
 _COLOURS = ("--accent", "--benchmark", "--muted")
 """Of the groups of inputs, in order."""
@@ -16,10 +16,10 @@ def weights_figure(view: ForecastView) -> Figure | None:
     """Draw each input's share, group by group; None of a model that does not explain itself."""
     if view.explanation is None:
         return None
-    rows = heaviest(view.explanation)
-    traces = []
-    for place, group in enumerate(view.explanation.weights):
-        of = [(name, share) for one, name, share in rows if one == group]
+    traces, count = [], 0
+    for place, (group, shares) in enumerate(view.explanation.weights.items()):
+        of = heaviest(shares)
+        count += len(of)
         traces.append({
             "type": "bar", "orientation": "h", "name": escaped(group),
             "y": [[escaped(group)] * len(of), [escaped(name) for name, _ in of]],
@@ -30,7 +30,7 @@ def weights_figure(view: ForecastView) -> Figure | None:
     return {
         "data": traces,
         "layout": {
-            "height": max(220, 70 + 24 * len(rows)), "showlegend": False, "bargap": 0.25,
+            "height": max(220, 70 + 24 * count), "showlegend": False, "bargap": 0.25,
             "yaxis": {"autorange": "reversed", "automargin": True, "showgrid": False},
             "xaxis": {
                 "tickformat": ".0%", "title": {"text": "share of what counted in its group"}, "rangemode": "tozero",
@@ -45,9 +45,7 @@ def attention_figure(view: ForecastView) -> Figure | None:
         return None
     shares = view.explanation.bars
     first = int(np.argmax(shares > 0))  # bars before only warm features up
-    times = [iso(int(time)).replace("T", " ").removesuffix("Z") for time in view.window_times[first:]]
-    every = max(1, -(-len(times) // _TICKS))
-    shown = times[::-1][::every][::-1]
+    times = [minute(int(time)) for time in view.window_times[first:]]
     even = 1 / len(times)
     return {
         "data": [{
@@ -57,8 +55,7 @@ def attention_figure(view: ForecastView) -> Figure | None:
         "layout": {
             "height": 260, "showlegend": False, "bargap": 0.1,
             "xaxis": {
-                "type": "category", "tickmode": "array", "tickvals": shown, "tickangle": 0, "showgrid": False,
-                "ticktext": [one.replace(" ", "<br>") for one in shown],
+                **named_ticks(times[::-1], _TICKS), "type": "category", "tickangle": 0, "showgrid": False,
             },
             "yaxis": {"tickformat": ".1%", "title": {"text": "share of attention"}, "rangemode": "tozero"},
             "shapes": [{

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.analysis.charts import PALETTE, Figure, line_of
+from engine.analysis.charts import PALETTE, Figure, line_of, named_ticks
 from engine.analysis.explanation_charts import attention_figure, weights_figure
-from engine.analysis.formatting import NOTHING, percent, price
+from engine.analysis.formatting import NOTHING, minute, percent, price
 from engine.analysis.page_parts import PAGE, embedded_json, escaped, numbers, palette_css
 from engine.analysis.single_forecast import (
     ForecastView,
@@ -23,7 +23,7 @@ from engine.analysis.single_forecast import (
     outputs,
     path_returns,
 )
-from engine.bars import FloatArray, IntArray, iso
+from engine.bars import FloatArray
 from engine.forecasts import ForecastKind
 
 MOST_PATHS = 60
@@ -114,7 +114,7 @@ def _tone(value: float) -> str:
 
 def path_figure(view: ForecastView) -> Figure:
     """Draw the past as candles, the forecast as fan and paths from its last close on, and what came of it."""
-    past, ahead = _labels(view.past.time), _labels(view.due)
+    past, ahead = ([minute(int(time)) for time in times] for times in (view.past.time, view.due))
     now = past[-1]
     traces = [_candles(past, view.past.prices, "Past")]
     traces += _fan_traces(view, [now, *ahead])
@@ -136,20 +136,13 @@ def path_figure(view: ForecastView) -> Figure:
             }],
             "xaxis": {
                 "type": "category", "categoryorder": "array", "categoryarray": [*past, *ahead],
-                **_ticks([*past, *ahead]),
+                **named_ticks([*past, *ahead], _TICKS),
                 "rangeslider": {"visible": False}, "tickangle": 0, "showgrid": False,
             },
             "yaxis": {"tickformat": ",.6~g", "side": "right"},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         },
     }
-
-
-def _ticks(labels: list[str]) -> dict[str, Any]:
-    """Name some of the bars, the day above the time of day."""
-    every = max(1, -(-len(labels) // _TICKS))
-    values = labels[::every]
-    return {"tickmode": "array", "tickvals": values, "ticktext": [label.replace(" ", "<br>") for label in values]}
 
 
 def _fan_traces(view: ForecastView, x: list[str]) -> list[dict[str, Any]]:
@@ -307,7 +300,3 @@ def _nearest(panel: tuple[PanelRow, ...], symbol: str) -> tuple[PanelRow, ...]:
     half = MOST_ROWS // 2
     return tuple(row for place, row in enumerate(panel) if (
         place < half or place >= len(panel) - half or row.symbol == symbol))
-
-
-def _labels(times: IntArray) -> list[str]:
-    return [iso(int(time)).replace("T", " ").removesuffix("Z") for time in times]

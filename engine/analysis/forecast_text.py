@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.analysis.formatting import percent, price
-from engine.analysis.single_forecast import ForecastView, facts, fan, headline, outputs
+from engine.analysis.single_forecast import ForecastView, facts, fan, headline, heaviest, outputs
 from engine.bars import iso
 
 MOST_STEPS = 12
@@ -64,7 +64,7 @@ def _weights(view: ForecastView) -> Table | None:
         return None
     table = _table("input", "of", "counted")
     for group, of in view.explanation.weights.items():
-        for name, share in sorted(of.items(), key=lambda one: -one[1])[:MOST_WEIGHTS]:
+        for name, share in heaviest(of)[:MOST_WEIGHTS]:
             table.add_row(escape(name), group, percent(share))
     return table
 

@@ -5,9 +5,14 @@ from decimal import Decimal
 from math import isfinite
 
 from engine.analysis.definitions import DEFINITIONS
-from engine.bars import DAY, HOUR, MINUTE, SECOND
+from engine.bars import DAY, HOUR, MINUTE, SECOND, iso
 
 NOTHING = "–"
+
+
+def minute(time: int) -> str:
+    """Return a time, UTC ns, without the letters of ISO 8601: "2024-01-05 08:00"."""
+    return iso(time).replace("T", " ").removesuffix("Z")
 
 
 def percent(value: float | None, *, signed: bool = False, decimals: int = 2) -> str:

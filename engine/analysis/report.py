@@ -28,7 +28,18 @@ from engine.analysis.definitions import DEFINITIONS, GROUPS
 from engine.analysis.findings import findings, headline
 from engine.analysis.forecast_charts import ModelCharts, model_charts
 from engine.analysis.forecast_view import PERIODS, ModelLine, divided, is_divided, model_lines, split_rows
-from engine.analysis.formatting import NOTHING, duration, listed, money, number, percent, price, short, statistic
+from engine.analysis.formatting import (
+    NOTHING,
+    duration,
+    listed,
+    minute,
+    money,
+    number,
+    percent,
+    price,
+    short,
+    statistic,
+)
 from engine.analysis.metrics import sample
 from engine.analysis.page_parts import PAGE, embedded_json, palette_css
 from engine.analysis.report_data import ReportData
@@ -68,7 +79,7 @@ def render_report(data: ReportData) -> str:
     )
     pages.filters |= {
         "money": money, "number": number, "percent": percent, "price": price, "duration": duration, "listed": listed,
-        "minute": _minute, "told": _told, "tone": _tone, "brief": _brief, "share": _share, "sortable": _sortable,
+        "minute": minute, "told": _told, "tone": _tone, "brief": _brief, "share": _share, "sortable": _sortable,
     }
     figures, candles = _figures(data), charts.candle_views(data)
     return pages.get_template("report.html").render(
@@ -491,7 +502,3 @@ def _share(value: float, largest: float) -> int:
 
 def _sortable(value: float) -> str:
     return f"{value:.9g}" if np.isfinite(value) else "-1e308"
-
-
-def _minute(time: int) -> str:
-    return iso(time).replace("T", " ").removesuffix("Z")

@@ -4,6 +4,7 @@ Returns are log returns from the forecast's last close; in words they are simple
 the last bar that the model saw, 1 the first one ahead.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,13 +158,9 @@ def output_text(name: str, value: float) -> str:
     return percent(value, signed=True, decimals=3) if name == "return" else f"{value:.4g}"
 
 
-def heaviest(explanation: Explanation) -> list[tuple[str, str, float]]:
-    """Return (group, input, share) of every input, group by group, the heaviest first."""
-    return [
-        (group, name, share)
-        for group, of in explanation.weights.items()
-        for name, share in sorted(of.items(), key=lambda one: -one[1])
-    ]
+def heaviest(shares: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return the inputs of a group with their shares, the heaviest first."""
+    return sorted(shares.items(), key=lambda one: -one[1])
 
 
 def price_at(forecast: Forecast, log_return: float) -> str:

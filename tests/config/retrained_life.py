@@ -8,20 +8,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from config.data import bars_of, feed_of
-from config.paper import PaperRun, VenueTerms
+from config.paper import PaperRun
 from config.session import SessionFacts
 from config.settings import Settings, SyntheticData, load_settings
-from engine.bars import Bar, Stream
-from engine.instruments import Instrument
+from engine.bars import Stream
 from engine.live.inputs import BarsClosed, Commanded, Input
 from engine.live.ports import InputSource, VenueLink
 from engine.live.session import Session
+from tests.config.played import PlayedMarket, instants
 
 SYMBOLS = [f"{letter * 3}/USDT" for letter in "ABCD"]
 MARKET = {"source": "synthetic", "symbols": SYMBOLS, "timeframe": "1h", "bars": 640, "seed": 3}
@@ -33,38 +32,26 @@ PATIENCE = 240.0
 
 def market() -> list[BarsClosed]:
     """Return the market's bars as inputs, instant by instant."""
-    bars = bars_of(feed_of(SyntheticData.model_validate(MARKET), 0))
-    assert bars is not None
-    found: dict[int, list[Bar]] = {}
-    for bar in bars.rows():
-        found.setdefault(bar.close_time, []).append(bar)
-    return [
-        BarsClosed(close, close, tuple(some), is_history=row < FIRST + HISTORY)
-        for row, (close, some) in enumerate(sorted(found.items()))
-    ]
+    return instants(bars_of(feed_of(SyntheticData.model_validate(MARKET), 0)), FIRST + HISTORY)
 
 
-class Played:
+class Played(PlayedMarket):
     """An edge that plays the market up to PAUSE, waits until a model has taken over or `stop` says so, plays on to LAST
     and stops the session. It looks on, too."""
 
     def __init__(self) -> None:
+        super().__init__(SYMBOLS, market()[FIRST:LAST])
         self.session: Session | None = None
         self.last = market()[PAUSE].time
         self.said: list[str] = []
         self.ends = time.monotonic() + PATIENCE
 
-    def terms(self) -> VenueTerms:
-        instruments = [Instrument(one, "USDT", base=one[:3], min_notional=Decimal(5), venue="x") for one in SYMBOLS]
-        return VenueTerms(tuple(instruments), dict.fromkeys(SYMBOLS, (Decimal("0.001"), Decimal("0.001"))))
-
     def open(
         self, facts: SessionFacts, last_closed: Mapping[Stream, int]
     ) -> tuple[InputSource, VenueLink | None]:
-        since = max(last_closed.values(), default=0)
-        self._inputs: Iterator[BarsClosed] = (one for one in market()[FIRST:LAST] if one.time > since)
+        opened = super().open(facts, last_closed)
         self._next = next(self._inputs, None)
-        return self, None
+        return opened
 
     def take(self, timeout: float) -> Input | None:
         assert self.session is not None
@@ -81,12 +68,6 @@ class Played:
         """Return whether what the session waits for has come."""
         assert self.session is not None
         return bool(self.session.core.swaps)
-
-    def describe(self) -> dict[str, Any]:
-        return {}
-
-    def close(self) -> None:
-        pass
 
     def began(self, session: Session, facts: SessionFacts, run_id: int) -> None:
         self.session = session

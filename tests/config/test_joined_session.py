@@ -1,27 +1,21 @@
 """A session with a model that sees slower bars and a reference symbol: left, gone on with, replayed."""
 
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
 
 from config.data import bars_of, feed_of
-from config.paper import PaperRun, VenueTerms
+from config.paper import PaperRun
 from config.replaying import replay
-from config.session import SessionFacts
 from config.settings import ROOT, Settings, load_settings
 from config.training import run_training
 from config.training_settings import load_training
-from engine.bars import Bar, Stream
 from engine.errors import PluginError
-from engine.instruments import Instrument
 from engine.journal.lineage import load_run
 from engine.journal.sql import SqlJournal
 from engine.live.inputs import BarsClosed, Commanded, Input
-from engine.live.ports import InputSource, VenueLink
+from tests.config.played import PlayedMarket, instants
 
 EXAMPLE = ROOT / "config" / "examples" / "training" / "joined.toml"
 SMALL = ('tft.joined={"4h"=["momentum(3)"]}', 'data.resample=["4h"]', "data.bars=700", "train.epochs=1")
@@ -50,48 +44,27 @@ store = "forecasts.db"
 """
 
 
-class Plays:
+class Plays(PlayedMarket):
     """An edge that plays bars up to a row, then sets an event, or stops the session for good."""
 
     def __init__(self, inputs: list[BarsClosed], last: int, event: Event | None) -> None:
-        self._all, self._last, self._event = inputs, last, event
-
-    def terms(self) -> VenueTerms:
-        instruments = [Instrument(one, "USDT", base=one[:3], min_notional=Decimal(5), venue="x") for one in SYMBOLS]
-        return VenueTerms(tuple(instruments), dict.fromkeys(SYMBOLS, (Decimal("0.001"), Decimal("0.001"))))
-
-    def open(
-        self, facts: SessionFacts, last_closed: Mapping[Stream, int]
-    ) -> tuple[InputSource, VenueLink | None]:
-        since = max(last_closed.values(), default=0)
-        self._inputs: Iterator[BarsClosed] = (one for one in self._all[: self._last] if one.time > since)
-        return self, None
+        super().__init__(SYMBOLS, inputs[:last])
+        self._ends, self._event = inputs[-1].time, event
 
     def take(self, timeout: float) -> Input | None:
         found = next(self._inputs, None)
         if found is None and self._event is None:
-            return Commanded(self._all[-1].time, "stop", "enough", "ann")
+            return Commanded(self._ends, "stop", "enough", "ann")
         if found is None and self._event is not None:
             self._event.set()
         return found
-
-    def describe(self) -> dict[str, Any]:
-        return {}
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[BarsClosed]]:
     folder = tmp_path_factory.mktemp("joined")
     given = load_training(EXAMPLE, [*SMALL, f"train.folder={folder}", "log.tensorboard=false", "tft.plots_every=0"])
-    bars = bars_of(feed_of(given.data, given.train.seed))
-    assert bars is not None
-    found: dict[int, list[Bar]] = {}
-    for bar in bars.rows():
-        found.setdefault(bar.close_time, []).append(bar)
-    inputs = [BarsClosed(time, time, tuple(some), row < 150) for row, (time, some) in enumerate(sorted(found.items()))]
+    inputs = instants(bars_of(feed_of(given.data, given.train.seed)), 150)
     return run_training("tft", given).artefact, inputs
 
 

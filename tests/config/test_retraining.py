@@ -14,26 +14,10 @@ from config.training import run_training
 from config.training_settings import load_training
 from engine.bars import DAY, nanoseconds
 from engine.errors import SettingsError
+from tests.config.trainings import small_krnn
 
 SYMBOLS = [f"{letter * 3}/USDT" for letter in "ABCD"]
-TRAINING = f"""
-[data]
-source = "synthetic"
-symbols = {SYMBOLS}
-timeframe = "1h"
-bars = 1200
-seed = 3
-[split]
-valid = 2024-01-15
-end = 2024-01-20
-[train]
-epochs = 1
-[log]
-tensorboard = false
-[krnn]
-cnn_dim = 4
-rnn_dim = 4
-"""
+TRAINING = small_krnn(SYMBOLS, 1200, 3)
 
 
 @pytest.fixture

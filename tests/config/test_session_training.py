@@ -24,25 +24,9 @@ from engine.errors import PluginError, SettingsError
 from engine.journal.lineage import load_run
 from engine.journal.sql import SqlJournal
 from tests.config.retrained_life import MARKET, SYMBOLS, Played, play
+from tests.config.trainings import small_krnn
 
-TRAINING = f"""
-[data]
-source = "synthetic"
-symbols = {SYMBOLS}
-timeframe = "1h"
-bars = {MARKET["bars"]}
-seed = {MARKET["seed"]}
-[split]
-valid = 2024-01-15
-end = 2024-01-20
-[train]
-epochs = 1
-[log]
-tensorboard = false
-[krnn]
-cnn_dim = 4
-rnn_dim = 4
-"""
+TRAINING = small_krnn(SYMBOLS, MARKET["bars"], MARKET["seed"])
 SESSION = f"""
 [run]
 name = "trained beside"

@@ -12,8 +12,7 @@ from models.compiled import (
     gated,
     is_worth_it,
     normed,
-    product_narrow,
-    product_wide,
+    product,
     turn,
 )
 
@@ -29,7 +28,7 @@ def test_a_product_is_that_of_the_weights_as_they_are_stored(rows, inputs, outpu
     weight, x = draw(outputs, inputs).to(dtype), draw(rows, inputs, seed=2)
     out = torch.empty(rows, outputs)
 
-    (product_wide if dtype == torch.float32 else product_narrow)(bits_of(weight), x.numpy(), out.numpy())
+    product(bits_of(weight), x.numpy(), out.numpy())
 
     torch.testing.assert_close(out, (x.double() @ weight.double().T).float(), atol=2e-5, rtol=1e-5)
 
@@ -37,7 +36,7 @@ def test_a_product_is_that_of_the_weights_as_they_are_stored(rows, inputs, outpu
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_no_number_stays_none(value):
     x, out = torch.tensor([[1.0, value]]), torch.empty(1, 1)
-    product_wide(torch.ones(1, 2).numpy(), x.numpy(), out.numpy())
+    product(torch.ones(1, 2).numpy(), x.numpy(), out.numpy())
     assert not out.isfinite().any()
     normed(x.numpy(), 1e-5, (kept := torch.empty(1, 2)).numpy())
     assert not kept.isfinite().all()
