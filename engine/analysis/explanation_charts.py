@@ -10,30 +10,39 @@ from engine.analysis.single_forecast import ForecastView, heaviest
 _COLOURS = ("--accent", "--benchmark", "--muted")
 """Of the groups of inputs, in order."""
 _TICKS = 4
+_ROOM = 1.12
+"""Of the axis beyond the longest bar, whose number stands outside."""
 
 
 def weights_figure(view: ForecastView) -> Figure | None:
     """Draw each input's share, group by group; None of a model that does not explain itself."""
     if view.explanation is None:
         return None
-    traces, count = [], 0
+    traces, rows = [], []  # rows: of the page from above, a heading or an input
     for place, (group, shares) in enumerate(view.explanation.weights.items()):
         of = heaviest(shares)
-        count += len(of)
+        rows.append(f"<b>{escaped(group)}</b>")
+        names = [escaped(name) for name, _ in of]
+        # By number: an input may be in several groups, and plotly would give a name one place among all.
         traces.append({
-            "type": "bar", "orientation": "h", "name": escaped(group),
-            "y": [[escaped(group)] * len(of), [escaped(name) for name, _ in of]],
+            "type": "bar", "orientation": "h", "name": escaped(group), "y": [len(rows) + row for row in range(len(of))],
             "x": numbers(np.array([share for _, share in of])), "text": [f"{share:.0%}" for _, share in of],
-            "textposition": "auto", "marker": {"color": _COLOURS[place % len(_COLOURS)]},
-            "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
+            "textposition": "outside", "cliponaxis": False, "marker": {"color": _COLOURS[place % len(_COLOURS)]},
+            "customdata": names, "hovertemplate": "%{customdata}: %{x:.1%}<extra></extra>",
         })
+        rows += names
+    largest = max((max(of.values(), default=0.0) for of in view.explanation.weights.values()), default=0.0)
     return {
         "data": traces,
         "layout": {
-            "height": max(220, 70 + 24 * count), "showlegend": False, "bargap": 0.25,
-            "yaxis": {"autorange": "reversed", "automargin": True, "showgrid": False},
+            "height": max(220, 70 + 22 * len(rows)), "showlegend": False, "bargap": 0.25,
+            "yaxis": {
+                "tickmode": "array", "tickvals": list(range(len(rows))), "ticktext": rows, "showgrid": False,
+                "range": [len(rows) - 0.4, -0.6], "zeroline": False,
+            },
             "xaxis": {
-                "tickformat": ".0%", "title": {"text": "share of what counted in its group"}, "rangemode": "tozero",
+                "tickformat": ".0%", "title": {"text": "share of what counted in its group"},
+                "range": [0, _ROOM * (largest or 1.0)],
             },
         },
     }
@@ -63,8 +72,9 @@ def attention_figure(view: ForecastView) -> Figure | None:
                 "line": {"color": "--muted", "width": 1.2, "dash": "dot"},
             }],
             "annotations": [{
-                "xref": "paper", "x": 0, "y": even, "text": "all alike", "showarrow": False, "xanchor": "left",
-                "yanchor": "bottom", "font": {"color": "--muted", "size": 11},
+                "xref": "paper", "x": 1, "xshift": 4, "y": even, "text": "all alike", "showarrow": False,
+                "xanchor": "left", "font": {"color": "--muted", "size": 11},
             }],
+            "margin": {"r": 64},
         },
     }

@@ -19,7 +19,7 @@ from engine.analysis.single_forecast import (
     facts,
     fan,
     headline,
-    output_text,
+    other_outputs,
     outputs,
     path_returns,
 )
@@ -32,6 +32,8 @@ MOST_ROWS = 40
 """Symbols of a cross-section that are drawn."""
 _FEWEST_BINS, _MOST_BINS = 8, 40
 _TICKS = 9
+_LABEL = 0.34
+"""Share of the bars' span that a number beside a bar is given."""
 
 
 def write_forecast(view: ForecastView, path: Path) -> Path:
@@ -50,6 +52,7 @@ def render_forecast(view: ForecastView) -> str:
         loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )
+    drawn_fan = fan(view.forecast)
     drawn = {
         "path": path_figure(view), "end": end_figure(view), "outputs": outputs_figure(view),
         "weights": weights_figure(view), "attention": attention_figure(view), "panel": panel_figure(view),
@@ -66,6 +69,7 @@ def render_forecast(view: ForecastView) -> str:
         script=(PAGE / "report.js").read_text(encoding="utf-8"),
         palette=embedded_json(list(PALETTE)),
         figures=embedded_json({"charts": figures, "candles": []}),
+        is_of_the_end=drawn_fan is not None and len(drawn_fan.steps) < view.forecast.spec.horizon,
     )
 
 
@@ -79,8 +83,7 @@ def _tiles(view: ForecastView) -> list[_Tile]:
     forecast, drawn = view.forecast, fan(view.forecast)
     tiles = []
     if drawn is not None:
-        levels, returns = drawn
-        middle = float(np.expm1(np.interp(0.5, levels, returns[-1])))
+        levels, returns, middle = drawn.levels, drawn.returns, float(np.expm1(drawn.middle))
         tiles.append(_Tile(percent(middle, signed=True), "expected to the horizon's end", _tone(middle)))
         if len(levels) > 1:
             low, high = (float(np.expm1(returns[-1, place])) for place in (0, -1))
@@ -92,8 +95,8 @@ def _tiles(view: ForecastView) -> list[_Tile]:
         tiles.append(_Tile(f"{forecast.score:+.4g}", "score, for ranking alone", _tone(forecast.score)))
         place = [row.symbol for row in view.panel].index(forecast.symbol) + 1 if view.panel else 1
         tiles.append(_Tile(f"{place} of {max(len(view.panel), 1)}", "rank at this instant"))
-    found = list(outputs(forecast).items())[: 3 - len(tiles)]
-    tiles += [_Tile(output_text(name, value), name.replace("_", " ")) for name, value in found]
+    found = list(other_outputs(forecast).items())[: 3 - len(tiles)]
+    tiles += [_Tile(f"{value:.4g}", name.replace("_", " ")) for name, value in found]
     realised = view.realised
     if len(realised):
         came = float(np.expm1(realised[-1]))
@@ -149,8 +152,9 @@ def _fan_traces(view: ForecastView, x: list[str]) -> list[dict[str, Any]]:
     forecast, drawn = view.forecast, fan(view.forecast)
     if drawn is None:
         return []
-    levels, returns = drawn
-    prices = forecast.last_close * np.exp(np.vstack([np.zeros(len(levels)), returns]))  # from the last close on
+    levels = drawn.levels
+    x = [x[step] for step in (0, *drawn.steps)]
+    prices = forecast.last_close * np.exp(np.vstack([np.zeros(len(levels)), drawn.returns]))  # from the last close on
     traces = []
     if forecast.spec.kind is ForecastKind.PATHS:
         traces.append(_paths_trace(view, x))
@@ -200,9 +204,8 @@ def _candles(x: list[str], prices: FloatArray, name: str, *, opacity: float = 1.
 def end_figure(view: ForecastView) -> Figure | None:
     """Draw where the paths end, or the quantiles, as returns; and where the market did."""
     forecast, drawn = view.forecast, fan(view.forecast)
-    if drawn is None or len(drawn[0]) < 2:
+    if drawn is None or len(drawn.levels) < 2:
         return None
-    levels, returns = drawn
     if forecast.spec.kind is ForecastKind.PATHS:
         ends = np.expm1(forecast.path_returns)
         bins = int(np.clip(2 * np.sqrt(len(ends)), _FEWEST_BINS, _MOST_BINS))
@@ -215,8 +218,8 @@ def end_figure(view: ForecastView) -> Figure | None:
         }
         axis: dict[str, Any] = {"title": {"text": "share of the paths"}, "tickformat": ".0%"}
     else:
-        trace = line_of([], np.asarray(levels), "Quantiles", "--accent", 2, "%{x:.2%}: below with %{y:.0%}") | {
-            "x": numbers(np.expm1(returns[-1])), "mode": "lines+markers"}
+        trace = line_of([], np.asarray(drawn.levels), "Quantiles", "--accent", 2, "%{x:.2%}: below with %{y:.0%}") | {
+            "x": numbers(np.expm1(drawn.returns[-1])), "mode": "lines+markers"}
         axis = {"title": {"text": "chance of less"}, "tickformat": ".0%", "range": [0, 1]}
     shapes, notes = _marks(view)
     return {
@@ -256,13 +259,21 @@ def outputs_figure(view: ForecastView) -> Figure | None:
         "data": [{
             "type": "bar", "orientation": "h", "y": names, "x": numbers(values), "hovertemplate": "%{y}: %{x:.4g}",
             "marker": {"color": ["--gain" if value >= 0 else "--loss" for value in values]}, "name": "",
-            "text": [f"{value:.4g}" for value in values], "textposition": "auto",
+            "text": [f"{value:.4g}" for value in values], "textposition": "outside", "cliponaxis": False,
         }],
         "layout": {
             "height": max(220, 60 + 24 * len(names)), "yaxis": {"autorange": "reversed"}, "showlegend": False,
-            "xaxis": {"title": {"text": "each in its own unit"}, "zeroline": True},
+            "xaxis": {"title": {"text": "each in its own unit"}, "zeroline": True, "range": _with_room(values)},
         },
     }
+
+
+def _with_room(values: FloatArray) -> list[float]:
+    """Return an axis' range that leaves room for a number beyond the end of every bar."""
+    known = values[np.isfinite(values)]
+    low, high = float(known.min(initial=0.0)), float(known.max(initial=0.0))
+    room = _LABEL * ((high - low) or 1.0)
+    return [low - room if low < 0 else 0.0, high + room if high > 0 or low == 0 else 0.0]
 
 
 def panel_figure(view: ForecastView) -> Figure | None:

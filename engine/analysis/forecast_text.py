@@ -38,12 +38,13 @@ def _steps(view: ForecastView) -> Table | None:
     drawn = fan(view.forecast)
     if drawn is None:
         return None
-    levels, returns = drawn
+    levels, returns = drawn.levels, drawn.returns
     names = ["expected"] if len(levels) == 1 else [f"{level:.0%}" for level in levels]
     table = _table("bar", "closes", *names, *(["came"] if len(view.ahead) else []))
     last = view.forecast.last_close
-    for step in np.unique(np.linspace(0, len(returns) - 1, min(len(returns), MOST_STEPS)).round().astype(int)).tolist():
-        told = [price(float(f"{last * np.exp(one):.6g}")) for one in returns[step]]
+    for row in np.unique(np.linspace(0, len(returns) - 1, min(len(returns), MOST_STEPS)).round().astype(int)).tolist():
+        step = int(drawn.steps[row]) - 1
+        told = [price(float(f"{last * np.exp(one):.6g}")) for one in returns[row]]
         came = [price(float(view.ahead.close[step])) if step < len(view.ahead) else ""] if len(view.ahead) else []
         table.add_row(f"+{step + 1}", iso(int(view.due[step])), *told, *came)
     return table

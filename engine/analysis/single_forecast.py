@@ -6,6 +6,7 @@ the last bar that the model saw, 1 the first one ahead.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,16 +81,35 @@ def path_returns(forecast: Forecast) -> FloatArray:
     return np.asarray(np.log(closes / forecast.last_close))
 
 
-def fan(forecast: Forecast) -> tuple[tuple[float, ...], FloatArray] | None:
-    """Return levels and their log returns by step, float64 [H, levels]; None if the forecast says nothing step by
-    step."""
+class Fan(NamedTuple):
+    """Where a forecast sees the market: at steps int64 [S], log returns float64 [S, levels] at levels ascending."""
+
+    steps: IntArray
+    levels: tuple[float, ...]
+    returns: FloatArray
+
+    @property
+    def middle(self) -> float:
+        """The median at the last step."""
+        return float(np.interp(0.5, self.levels, self.returns[-1]))
+
+
+def fan(forecast: Forecast) -> Fan | None:
+    """Return what a forecast says of prices: at every step, or, of several targets, at the horizon's end alone. None
+    if it says nothing of them."""
     spec = forecast.spec
-    if spec.kind is ForecastKind.PATHS:
-        return LEVELS, np.quantile(path_returns(forecast), LEVELS, axis=0).T
-    if spec.kind is ForecastKind.QUANTILES:
-        return spec.levels, forecast.values.astype(np.float64)
-    if spec.kind is ForecastKind.RETURN:
-        return (0.5,), forecast.values.astype(np.float64)[:, None]
+    every = np.arange(1, spec.horizon + 1)
+    match spec.kind:
+        case ForecastKind.PATHS:
+            return Fan(every, LEVELS, np.quantile(path_returns(forecast), LEVELS, axis=0).T)
+        case ForecastKind.QUANTILES:
+            return Fan(every, spec.levels, forecast.values.astype(np.float64))
+        case ForecastKind.RETURN:
+            return Fan(every, (0.5,), forecast.values.astype(np.float64)[:, None])
+        case ForecastKind.MULTI if spec.return_quantiles:
+            return Fan(every[-1:], tuple(spec.return_quantiles), forecast.end_quantiles[None])
+        case ForecastKind.MULTI if spec.return_output in spec.outputs:
+            return Fan(every[-1:], (0.5,), np.array([[forecast[spec.return_output]]]))
     return None
 
 
@@ -97,6 +117,15 @@ def outputs(forecast: Forecast) -> dict[str, float]:
     """Return the named outputs, those of a hidden state left out; empty where there are none."""
     values = zip(forecast.spec.outputs, forecast.values.tolist(), strict=True) if forecast.spec.outputs else ()
     return {name: float(value) for name, value in values if not name.startswith("hidden_")}
+
+
+def other_outputs(forecast: Forecast) -> dict[str, float]:
+    """Return the named outputs that the fan does not say already."""
+    spec = forecast.spec
+    told: set[str] = set()
+    if spec.kind is ForecastKind.MULTI:
+        told = {spec.return_output, *(spec.outputs[place] for place in spec.return_quantiles.values())}
+    return {name: value for name, value in outputs(forecast).items() if name not in told}
 
 
 def headline(view: ForecastView) -> str:
@@ -110,23 +139,24 @@ def _said(view: ForecastView) -> str:
     forecast = view.forecast
     spec = forecast.spec
     name, symbol = spec.name, forecast.symbol
-    end = f"{spec.horizon} bar{'s' if spec.horizon > 1 else ''} ahead"
+    end = f"{spec.horizon} bar{'s' if spec.horizon > 1 else ''}"
     if spec.kind is ForecastKind.SCORE:
         places = [row.symbol for row in view.panel]
         rank = f", {places.index(symbol) + 1} of {len(places)}" if symbol in places else ""
         return f"{name} scores {symbol} {forecast.score:+.4g}{rank}."
     drawn = fan(forecast)
+    others = ", ".join(f"{label} {value:.4g}" for label, value in list(other_outputs(forecast).items())[:4])
     if drawn is None:
-        said = [f"{label} {output_text(label, value)}" for label, value in list(outputs(forecast).items())[:4]]
-        return f"{name} says of {symbol}, {end}: {', '.join(said)}."
-    levels, returns = drawn
-    middle = float(np.interp(0.5, levels, returns[-1]))
-    words = f"{name} expects {symbol} at {price_at(forecast, middle)} {end} ({_simple(middle)})"
+        return f"{name} says of {symbol}, {end} ahead: {others}."
+    levels, returns, middle = drawn.levels, drawn.returns, drawn.middle
+    words = f"{name} expects {symbol} at {price_at(forecast, middle)} in {end} ({_simple(middle)})"
     if len(levels) > 1:
         share = levels[-1] - levels[0]
         words += f", with {share:.0%} of the outcomes between {_simple(returns[-1, 0])} and {_simple(returns[-1, -1])}"
     if spec.kind is ForecastKind.PATHS:
         words += f"; {forecast.probability_up:.0%} of {spec.samples} paths rise"
+    if others:
+        words += f"; {others}"
     return f"{words}."
 
 
@@ -139,7 +169,7 @@ def _came(view: ForecastView) -> str:
         return f"After {len(realised)} of {spec.horizon} bars it stands at {_simple(realised[-1])}."
     words = f"It came out at {_simple(realised[-1])}"
     if score is not None and score.covered is not None:
-        words += f", {_place(score, spec.levels)}"
+        words += f", {_place(score, tuple(spec.return_quantiles))}"
     return f"{words}."
 
 
@@ -151,11 +181,6 @@ def _place(score: Score, levels: tuple[float, ...]) -> str:
     if levels and score.pit < levels[0]:
         return f"below {1 - levels[0]:.0%} of what it held possible"
     return f"above {min(score.pit, levels[-1]) if levels else score.pit:.0%} of what it held possible"
-
-
-def output_text(name: str, value: float) -> str:
-    """Return a named output in words; a return as a percentage."""
-    return percent(value, signed=True, decimals=3) if name == "return" else f"{value:.4g}"
 
 
 def heaviest(shares: Mapping[str, float]) -> list[tuple[str, float]]:
