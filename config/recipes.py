@@ -16,12 +16,13 @@ from config.settings import (
 from config.tft_recipe import make_tft
 from config.training_settings import KronosSettings, KronosTokenizerSettings, TrainingSettings
 from engine.errors import SettingsError
-from models.artefact import load_artefact
+from models.artefact import check_architecture, load_artefact
 from models.krnn import KRNNConfiguration
 from models.kronos.configuration import ModelSizes, TokenizerSizes
 from models.position.head import HeadSizes, Serving
+from models.position.loading import HEAD, PRICE, load_price_transformer
 from models.position.objective import Weights
-from models.position.price_transformer import PRESETS, PriceSizes
+from models.position.price_transformer import PRESETS
 from models.training import krnn, kronos, position, price
 from models.training.data.splits import Split
 from models.training.panel import Panel
@@ -54,7 +55,7 @@ def _kronos(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Rec
     of = settings.kronos
     if not of.tokenizer:
         raise SettingsError("kronos.tokenizer is missing: train one first (train kronos-tokenizer), or name a folder")
-    coder = kronos.tokenizer_of(of.tokenizer).sizes
+    coder = kronos.tokenizer_of(of.tokenizer, "kronos.tokenizer").sizes
     sizes = ModelSizes(
         coder.s1_bits, coder.s2_bits, of.n_layers, of.d_model, of.n_heads, of.ff_dim, of.dropout, of.dropout,
         of.dropout, of.dropout, of.learn_te,
@@ -87,6 +88,7 @@ def _position(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[R
     if not of.price:
         raise SettingsError("position.price is missing: train it first (train price), and name its artefact")
     artefact = load_artefact(Path(of.price))
+    check_architecture(artefact, PRICE, what=f"position.price {of.price}", made_by="train price")
     position.check_stage_one(artefact, of.price, allow=of.allow_unskilled)
     plan = position.PositionPlan(
         of.steps, of.burn, of.every, cost=cost_of_trading(settings.costs, panel.symbols), first=of.first_temperature,
@@ -94,7 +96,7 @@ def _position(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[R
         jitter=of.jitter, objective=of.objective,
         weights=Weights(of.variance, of.drawdown, of.opportunity),
     )
-    inputs = PriceSizes(**artefact.card.configuration).feature_count
+    inputs = load_price_transformer(artefact).sizes.feature_count
     sizes = HeadSizes(inputs, of.state, of.short, of.dropout)
     serving = Serving(temperature=of.last_temperature, hysteresis=of.hysteresis)
     return position.PositionRecipe(panel, split, artefact, sizes, plan, serving), position.DEFAULTS
@@ -135,3 +137,13 @@ RECIPES: Mapping[str, Maker] = {
     "position": _position,
     "tft": make_tft,
 }
+
+ARCHITECTURES: Mapping[str, str] = {
+    "krnn": "krnn",
+    "kronos-tokenizer": kronos.TOKENIZER,
+    "kronos": "kronos",
+    "price": PRICE,
+    "position": HEAD,
+    "tft": "tft",
+}
+"""What the artefact of each is."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from config.data import bars_of, feed_of
 from config.manifest import code_version
-from config.recipes import RECIPES
+from config.recipes import ARCHITECTURES, RECIPES
 from config.settings import RUNS
 from config.tft_plots import TFTPlots
 from config.training_settings import TrainingSettings
@@ -19,7 +19,7 @@ from config.training_stages import add_summary
 from engine.bars import Timeframe, nanoseconds
 from engine.clock import WallClock
 from engine.errors import PluginError, SettingsError
-from models.artefact import library_versions, load_artefact
+from models.artefact import library_versions, load_artefact, read_card
 from models.devices import use_threads
 from models.training.data.splits import Split
 from models.training.loop import Watcher, make_fabric, train
@@ -71,6 +71,8 @@ def run_training(
     if settings.train.threads:
         use_threads(settings.train.threads)
     fabric = make_fabric(settings.train.device, settings.train.precision)
+    if warm is not None:
+        _check_warm_start(warm, kind)
     feed = feed_of(settings.data, settings.train.seed)
     bars = bars_of(feed)
     if bars is None:
@@ -218,6 +220,10 @@ def _resumed(run: str, settings: TrainingSettings, kind: str, fingerprint: str) 
         facts = json.loads((folder / CARD).read_text("utf-8"))
     except (OSError, ValueError) as exc:
         raise SettingsError(f"--resume {run}: {folder} is not the folder of a training run: {exc}") from exc
+    if (other := began.get("kind")) != kind:
+        raise SettingsError(
+            f"--resume {run}: it trains {other}, not {kind}; go on with `train {other} …`, or name a run of {kind}"
+        )
     for key, old, new in _differences(began, _resolved(settings, kind)):
         if not key.startswith(MAY_CHANGE):
             raise SettingsError(f"--resume {run}: it began with {key} = {old!r}, now it is {new!r}; set it back")
@@ -247,6 +253,13 @@ def _loggers(settings: TrainingSettings, folder: Path) -> list[Watcher]:
     if settings.log.comet:
         made.append(Comet(settings.log.comet, folder.name, shown))
     return made
+
+
+def _check_warm_start(warm: Path, kind: str) -> None:
+    """Refuse an artefact of another network before anything is begun."""
+    found, expected = read_card(warm)["architecture"], ARCHITECTURES[kind]
+    if found != expected:
+        raise SettingsError(f"--warm-start {warm}: it is a {found}; expected a {expected}, whose weights these are")
 
 
 def _warmed(network: Any, recipe: Recipe, warm: Path, settings: TrainingSettings) -> WarmStart:

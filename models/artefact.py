@@ -117,6 +117,24 @@ def load_artefact(folder: Path, *, device: str = "cpu", checks: bool = True) -> 
     return Artefact(card, tensors, hashlib.sha256(text.encode()).hexdigest())
 
 
+def check_architecture(artefact: Artefact, *expected: str, what: str, made_by: str) -> None:
+    """Refuse an artefact of another network than those expected.
+
+    Args:
+        what: names it, such as the setting and its value. made_by: the command that makes one.
+    Raises:
+        PluginError: it is another's.
+    """
+    found = artefact.card.architecture
+    if found not in expected:
+        raise PluginError(f"{what} is a {found}; expected a {' or a '.join(expected)}: `{made_by}` makes one")
+
+
+def artefact_below(folder: Path) -> str:
+    """Return where the artefact of a run's folder is, as the end of a message; nothing of another folder."""
+    return f"; its artefact is {folder / 'artefact'}" if (folder / "artefact" / CARD).is_file() else ""
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Return the content of artefact.json, checked for form.
 
@@ -126,6 +144,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     if not path.is_file():
         hint = "; `models import` makes one of a foreign checkpoint" if folder.is_dir() else "; there is no such folder"
+        hint = artefact_below(folder) or hint
         raise PluginError(f"{folder} is not an artefact: it has no {CARD}{hint}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -36,24 +36,55 @@ def choose_device(wanted: str = "auto") -> Device:
     Raises:
         SettingsError: there is no such device here.
     """
-    kind = wanted.partition(":")[0]
+    kind, colon, place = wanted.partition(":")
     if wanted == "auto":
         if torch.cuda.is_available():
             return Device("cuda:0", f"auto: found {torch.cuda.get_device_name(0)}")
         if torch.backends.mps.is_available():
             return Device("mps", "auto: found Apple's GPU")
         return Device("cpu", "auto: no GPU here")
-    if kind not in KINDS:
+    if kind not in KINDS or (colon and kind != "cuda"):
         raise SettingsError(f"device is {wanted!r}; expected auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda":
-        place = wanted.partition(":")[2] or "0"
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        place, count = place or "0", cuda_devices()
         if not place.isdigit() or int(place) >= count:
             raise SettingsError(f"device is {wanted!r}, but there are {count} CUDA devices here; use auto or cpu")
         return Device(f"cuda:{place}", "asked for")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise SettingsError("device is 'mps', but there is no Apple GPU here; use auto or cpu")
     return Device(kind, "asked for")
+
+
+def cuda_devices() -> int:
+    """Return how many GPUs of Nvidia's there are here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def share_out(wanted: str, chosen: Device, processes: int, gpus: int) -> list[int] | int:
+    """Return what Lightning Fabric is told of devices, where several processes of this machine train together.
+
+    Args:
+        wanted: as the settings have it; chosen: what that is for one process. processes, gpus: of this machine.
+    Returns:
+        numbers of GPUs, one a process, each of which takes its own; or how many processes share the CPU.
+    Raises:
+        SettingsError: the processes cannot each have a device.
+    """
+    if chosen.kind == "cuda" and processes == 1:
+        return [int(chosen.name.partition(":")[2])]
+    if chosen.kind == "cpu" or processes == 1:
+        return processes
+    if ":" in wanted or chosen.kind == "mps":
+        raise SettingsError(
+            f"train.device is {wanted!r}, one device, and torchrun has started {processes} processes here; expected "
+            "cuda, of which each takes one, or cpu"
+        )
+    if processes > gpus:
+        raise SettingsError(
+            f"train.device is {wanted!r}: torchrun has started {processes} processes here, and there are {gpus} CUDA "
+            "devices; expected one each: lower --nproc-per-node, or set train.device = \"cpu\""
+        )
+    return list(range(processes))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -18,7 +18,17 @@ from torch import Tensor, nn
 
 from engine.bars import IntArray
 from engine.errors import PluginError, SettingsError
-from models.artefact import Artefact, ArtefactCard, Tensors, library_versions, load_artefact, save_artefact
+from models.artefact import (
+    CARD,
+    Artefact,
+    ArtefactCard,
+    Tensors,
+    artefact_below,
+    check_architecture,
+    library_versions,
+    load_artefact,
+    save_artefact,
+)
 from models.kronos.configuration import ModelSizes, TokenizerSizes
 from models.kronos.loading import fill, load_model, load_tokenizer
 from models.kronos.network import Kronos, Logits, token_losses
@@ -153,11 +163,14 @@ class TokenizerRecipe:
 
     def __init__(self, windows: KronosWindows, sizes: TokenizerSizes, pretrained: str = "") -> None:
         self._windows, self._pretrained = windows, pretrained
-        self.sizes = tokenizer_of(pretrained).sizes if pretrained else sizes
+        self.sizes = self._begun_with().sizes if pretrained else sizes
 
     def network(self) -> nn.Module:
         """Return a fresh tokenizer, or the one to begin with."""
-        return tokenizer_of(self._pretrained) if self._pretrained else KronosTokenizer(self.sizes)
+        return self._begun_with() if self._pretrained else KronosTokenizer(self.sizes)
+
+    def _begun_with(self) -> KronosTokenizer:
+        return tokenizer_of(self._pretrained, "kronos_tokenizer.pretrained")
 
     def to(self, device: torch.device) -> None:
         """Move the bars there."""
@@ -232,7 +245,7 @@ class PredictorRecipe:
     ) -> None:
         self._windows, self._pretrained, self._max_context = windows, pretrained, max_context
         self._tuning, self._rank, self._teacher = tuning, rank, teacher
-        self.tokenizer = tokenizer_of(tokenizer).requires_grad_(False).eval()
+        self.tokenizer = tokenizer_of(tokenizer, "kronos.tokenizer").requires_grad_(False).eval()
         self.sizes = _predictor(pretrained).sizes if pretrained else sizes
         ours = (self.tokenizer.sizes.s1_bits, self.tokenizer.sizes.s2_bits)
         if ours != (self.sizes.s1_bits, self.sizes.s2_bits):
@@ -334,37 +347,48 @@ def export_checkpoint(folder: Path, sizes: Mapping[str, Any], network: nn.Module
     save_file(tensors, folder / "model.safetensors")
 
 
-def tokenizer_of(source: str) -> KronosTokenizer:
+def tokenizer_of(source: str, what: str = "the tokenizer") -> KronosTokenizer:
     """Return a tokenizer: of a folder or Hub id in the original's form, or of an artefact.
 
+    Args:
+        what: names it in messages, such as the setting.
     Raises:
         PluginError: there is none.
     """
-    folder = Path(source)
-    if not (folder / "artefact.json").is_file():
+    artefact = _artefact_of(source, what)
+    if artefact is None:
         return load_tokenizer(source)
-    artefact = load_artefact(folder)
+    check_architecture(artefact, TOKENIZER, "kronos", what=f"{what} {source}", made_by="train kronos-tokenizer")
     if artefact.card.architecture == TOKENIZER:
         sizes, tensors = artefact.card.configuration, artefact.weights
-    elif artefact.card.architecture == "kronos":
-        sizes, tensors = artefact.card.configuration["tokenizer"], artefact.tensors["tokenizer"]
     else:
-        raise PluginError(f"{source} is a {artefact.card.architecture}; expected a kronos tokenizer, or a kronos")
+        sizes, tensors = artefact.card.configuration["tokenizer"], artefact.tensors["tokenizer"]
     network = KronosTokenizer(TokenizerSizes(**sizes))
     fill(network, dict(tensors), source)
     return network
 
 
 def _predictor(source: str) -> Kronos:
-    folder = Path(source)
-    if not (folder / "artefact.json").is_file():
+    artefact = _artefact_of(source, "kronos.pretrained")
+    if artefact is None:
         return load_model(source)
-    artefact = load_artefact(folder)
-    if artefact.card.architecture != "kronos":
-        raise PluginError(f"{source} is a {artefact.card.architecture}; expected a kronos")
+    check_architecture(artefact, "kronos", what=f"kronos.pretrained {source}", made_by="train kronos")
     network = Kronos(ModelSizes(**artefact.card.configuration["model"]))
     fill(network, dict(artefact.weights), source)
     return network
+
+
+def _artefact_of(source: str, what: str) -> Artefact | None:
+    """Return the artefact in a folder; None: it is a checkpoint in the original's form, or no folder."""
+    folder = Path(source)
+    if (folder / CARD).is_file():
+        return load_artefact(folder)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise PluginError(
+            f"{what} {source} is neither an artefact, with {CARD}, nor a checkpoint as the original's, with "
+            f"config.json{artefact_below(folder)}"
+        )
+    return None
 
 
 def _shed(tensors: Tensors) -> Tensors:

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from engine.errors import PluginError, SettingsError
+from engine.errors import PluginError
+from models.devices import choose_device, cuda_devices, share_out
 from models.training.checkpoints import Checkpoints, TrainingState, read_state, restore
 from models.training.plan import Plan, Precision
 from models.training.recipe import Loss, Moment, Recipe
@@ -55,20 +56,19 @@ def make_fabric(device: str = "auto", precision: Precision = "32") -> Any:
 
     Args:
         device: as models.devices has them: "auto", "cpu", "cuda", "cuda:1", "mps".
+    Raises:
+        SettingsError: there is no such device here, or not one for each process.
     """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
+    chosen = choose_device(device)
+    devices = share_out(device, chosen, here, cuda_devices())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    kind, _, place = device.partition(":")
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
-    devices: Any = [int(place)] if place else here
-    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}.get(kind)
-    if accelerator is None:
-        raise SettingsError(f"device is {device!r}; expected auto, cpu, cuda, cuda:N or mps")
     fabric = Fabric(
-        accelerator=accelerator, devices=devices, num_nodes=nodes, strategy="ddp" if here * nodes > 1 else "auto",
+        accelerator=chosen.kind, devices=devices, num_nodes=nodes, strategy="ddp" if here * nodes > 1 else "auto",
         precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
     fabric.launch()

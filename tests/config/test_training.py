@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from config.settings import ROOT
 from config.training import run_training
 from config.training_settings import load_training
-from engine.errors import PluginError, SettingsError
+from engine.errors import EngineError, PluginError, SettingsError
 from main import app
 from models.artefact import load_artefact
 
@@ -89,6 +89,77 @@ def test_two_stages_follow_each_other(tmp_path, first, second, key):
     assert cards[0].trained_until == cards[1].trained_until
     with pytest.raises(SettingsError, match=f"{key} is missing"):
         run_training(second, load_training(folder / f"{second}.toml", small))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "cpu:1", "gpu"])
+def test_a_device_that_is_not_here_is_refused_before_the_data_are_read(device, tmp_path):
+    with pytest.raises(SettingsError, match=f"device is '{device}'"):
+        run_training("krnn", settings(tmp_path, f"train.device={device}"))
+    assert not list(tmp_path.iterdir())
+
+
+ONE_EPOCH = ("data.bars=300", "train.epochs=1", "log.tensorboard=false")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of each kind."""
+    folder = tmp_path_factory.mktemp("made")
+    changes = {
+        "krnn": ("krnn.cnn_dim=4", "krnn.rnn_dim=4"), "price": (), "kronos-tokenizer": (), "tft": ("tft.lookback=8",),
+    }
+    return {kind: run_training(kind, made_of(kind, folder, *changes[kind])) for kind in changes}
+
+
+def made_of(kind, folder, *changes):
+    file = EXAMPLE.with_name(f"{kind.replace('-', '_')}.toml")
+    return load_training(file, [*ONE_EPOCH, f"train.folder={folder}", *changes])
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "key", "message"),
+    [
+        ("position", "krnn", "position.price", "{it} is a krnn; expected a price_transformer: `train price` makes one"),
+        ("position", "tft", "position.price", "{it} is a tft; expected a price_transformer: `train price` makes one"),
+        ("kronos", "krnn", "kronos.tokenizer",
+         "{it} is a krnn; expected a kronos_tokenizer or a kronos: `train kronos-tokenizer` makes one"),
+        ("kronos-tokenizer", "price", "kronos_tokenizer.pretrained",
+         "{it} is a price_transformer; expected a kronos_tokenizer or a kronos: `train kronos-tokenizer` makes one"),
+    ],
+)
+def test_an_artefact_of_another_network_is_refused_with_the_setting_that_names_it(
+    made, kind, other, key, message, tmp_path
+):
+    it = made[other].artefact
+    with pytest.raises(EngineError, match=re.escape(f"{key} {message.format(it=it)}")):
+        run_training(kind, made_of(kind, tmp_path, f"{key}={it}"))
+
+
+@pytest.mark.parametrize(("kind", "key"), [("kronos", "kronos.tokenizer"), ("position", "position.price")])
+def test_a_run_where_its_artefact_is_meant_is_refused_with_the_artefact(made, kind, key, tmp_path):
+    run = made["price"].folder
+    with pytest.raises(EngineError, match=re.escape(f"its artefact is {run}/artefact")):
+        run_training(kind, made_of(kind, tmp_path, f"{key}={run}"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EngineError, match=rf"{tmp_path}/empty is (not an artefact|neither an artefact)"):
+        run_training(kind, made_of(kind, tmp_path, f"{key}={tmp_path}/empty"))
+
+
+def test_a_predictor_to_begin_with_is_one_of_kronos(made, tmp_path):
+    changes = [f"kronos.tokenizer={made['kronos-tokenizer'].artefact}", f"kronos.pretrained={made['krnn'].artefact}"]
+    with pytest.raises(PluginError, match=r"kronos.pretrained .* is a krnn; expected a kronos: `train kronos` makes"):
+        run_training("kronos", made_of("kronos", tmp_path, *changes))
+
+
+@pytest.mark.parametrize(("kind", "other"), [("krnn", "price"), ("price", "krnn"), ("tft", "kronos-tokenizer")])
+def test_a_warm_start_or_a_run_of_another_network_is_refused_at_once(made, kind, other, tmp_path):
+    given = made_of(kind, tmp_path)
+    was = {"krnn": "krnn", "price": "price_transformer", "kronos-tokenizer": "kronos_tokenizer"}[other]
+    with pytest.raises(SettingsError, match=rf"--warm-start .*: it is a {was}; expected a {kind}"):
+        run_training(kind, given, warm=made[other].artefact)
+    with pytest.raises(SettingsError, match=rf"--resume .*: it trains {other}, not {kind}; go on with `train {other} "):
+        run_training(kind, given, resume=str(made[other].folder))
+    assert not list(tmp_path.glob(f"{kind}-*")), "nothing was begun"
 
 
 def test_a_logger_that_is_not_installed_is_named_before_training(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.errors import SettingsError
-from models.devices import Batches, choose_device, is_out_of_memory
+from models.devices import Batches, Device, choose_device, is_out_of_memory, share_out
 
 
 def test_auto_takes_the_cpu_where_there_is_nothing_else():
@@ -15,10 +15,40 @@ def test_auto_takes_the_cpu_where_there_is_nothing_else():
     assert choose_device("cpu").determinism == "bit-exact"
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cuda:99", "tpu", ""])
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:99", "cuda:x", "cuda:-1", "tpu", "cpu:1", "mps:0", ""])
 def test_a_device_that_is_not_here_is_refused(wanted):
     with pytest.raises(SettingsError, match="device is"):
         choose_device(wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen", "processes", "gpus", "shared"),
+    [
+        ("auto", "cpu", 1, 0, 1),
+        ("cpu", "cpu", 4, 0, 4),
+        ("cpu", "cpu", 4, 2, 4),
+        ("auto", "cuda:0", 1, 2, [0]),
+        ("cuda:1", "cuda:1", 1, 2, [1]),
+        ("cuda", "cuda:0", 2, 4, [0, 1]),
+        ("auto", "cuda:0", 4, 4, [0, 1, 2, 3]),
+        ("mps", "mps", 1, 0, 1),
+    ],
+)
+def test_processes_share_out_the_devices_of_a_machine(wanted, chosen, processes, gpus, shared):
+    assert share_out(wanted, Device(chosen, ""), processes, gpus) == shared
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen", "processes", "gpus", "message"),
+    [
+        ("cuda:1", "cuda:1", 2, 4, r"train.device is 'cuda:1', one device, and torchrun has started 2 processes here"),
+        ("auto", "mps", 2, 0, r"expected cuda, of which each takes one, or cpu"),
+        ("cuda", "cuda:0", 4, 2, r"torchrun has started 4 processes here, and there are 2 CUDA devices; expected one"),
+    ],
+)
+def test_processes_that_cannot_have_a_device_each_are_refused(wanted, chosen, processes, gpus, message):
+    with pytest.raises(SettingsError, match=message):
+        share_out(wanted, Device(chosen, ""), processes, gpus)
 
 
 @pytest.mark.parametrize("fits", [1, 3, 10, 64])

@@ -23,7 +23,10 @@ def gating_of(artefact: Artefact, table: Table, part: Part, *, most: int = 4096)
     """
     card = artefact.card
     if card.architecture != "tft":
-        raise PluginError(f"gates are those of a transformer; the artefact is a {card.architecture}")
+        raise PluginError(
+            f"--gating: the artefact is a {card.architecture}; expected a tft, for gates are those of a transformer: "
+            "`train tft` makes one"
+        )
     missing = [name for name in card.inputs if name not in table.names]
     if missing or card.lookback != table.plan.lookback:
         what = f"it has {', '.join(missing[:3])}" if missing else f"its lookback is {card.lookback}"

@@ -64,3 +64,14 @@ def test_baselines_speak_at_the_levels_that_are_asked_for():
             said = baseline(before, now)
             assert said.quantiles.shape == (len(now.returns), 3)
             assert (np.diff(said.quantiles, axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("count", [200, 700, 1249])
+def test_few_decisions_are_enough_for_every_baseline(count):
+    panel = panel_of(reverting(1500))
+    rows = panel.rows(LOOKBACK, 2)
+    before, now = Facts.of(panel, rows[:count], 2), Facts.of(panel, rows[count + 2 : count + 40], 2)
+    for baseline in BASELINES:
+        if baseline is trees:
+            pytest.importorskip("lightgbm")
+        assert np.isfinite(baseline(before, now).quantiles).all()
