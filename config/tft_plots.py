@@ -36,7 +36,7 @@ class TFTPlots:
         if self._recipe.validation is not None and state.epoch % self._every == 0:
             draw(self._recipe.validation, self._recipe.specs, self._folder / f"epoch-{state.epoch:04d}")
 
-    def ended(self, state: "TrainingState") -> None:
+    def ended(self, state: "TrainingState", error: BaseException | None) -> None:
         """Nothing is open."""
 
 

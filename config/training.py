@@ -12,6 +12,7 @@ from typing import Any
 from config.data import bars_of, feed_of
 from config.manifest import code_version
 from config.recipes import ARCHITECTURES, RECIPES
+from config.secrets import Redactor
 from config.settings import RUNS
 from config.tft_plots import TFTPlots
 from config.training_settings import TrainingSettings
@@ -26,8 +27,9 @@ from models.training.loop import Watcher, make_fabric, train
 from models.training.panel import Panel
 from models.training.plan import Plan
 from models.training.recipe import Recipe, TrainingFacts
-from models.training.records import Comet, MetricsFile, MLflow, TensorBoard
+from models.training.records import MetricsFile, TensorBoard
 from models.training.tft.recipe import TFTRecipe
+from models.training.trackers import Comet, MLflow, Service, Tracker
 from models.training.warm_start import WarmStart, warm_start
 
 SETTINGS, CARD, ARTEFACT, AUDIT = "settings.json", "run.json", "artefact", "data.txt"
@@ -64,7 +66,8 @@ def run_training(
 
     Args:
         kind: of config.recipes.RECIPES. resume: a run's folder, or its name below the usual one. warm: an artefact to
-            begin with. say: told, before training starts, what was left out of the data and why.
+            begin with. say: told, before training starts, what was left out of the data and why; later, what a tracking
+            service does not take.
     Raises:
         SettingsError, DataError, PluginError: before the first step, if anything does not fit.
     """
@@ -89,7 +92,7 @@ def run_training(
     if fabric.is_global_zero:
         _tell_audit(recipe, folder, say)
         _write_card(folder, settings, kind, feed.fingerprint, warm)
-        watchers = [*watchers, MetricsFile(folder), *_loggers(settings, folder), *_plots(settings, recipe, folder)]
+        watchers = [*watchers, MetricsFile(folder), *_loggers(settings, folder, say), *_plots(settings, recipe, folder)]
     done = train(
         recipe, plan, folder, fabric=fabric, watchers=watchers, stop_after=settings.train.stop_after,
         begin=None if warm is None else lambda network: began.append(_warmed(network, recipe, warm, settings)),
@@ -243,15 +246,23 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], before: str = "
     return found
 
 
-def _loggers(settings: TrainingSettings, folder: Path) -> list[Watcher]:
+def _loggers(settings: TrainingSettings, folder: Path, say: Callable[[str], None] | None) -> list[Watcher]:
     made: list[Watcher] = []
     if settings.log.tensorboard:
         made.append(TensorBoard(folder))
-    shown = settings.model_dump(mode="json")
+    shown = {name: value for name, value in settings.model_dump(mode="json").items() if name != "log"}
+    tell = say or (lambda text: None)
     if settings.log.mlflow:
-        made.append(MLflow(settings.log.mlflow, folder.name, shown))
+        way_out = "expected a server's address, or a database such as sqlite:///mlflow.db; or leave log.mlflow out"
+        service: Service = MLflow(settings.log.mlflow, folder, shown)
+        made.append(Tracker(service, f"log.mlflow {Redactor().hidden(settings.log.mlflow)}", way_out, tell=tell))
     if settings.log.comet:
-        made.append(Comet(settings.log.comet, folder.name, shown))
+        way_out = (
+            "look at COMET_API_KEY and the connection; or unset it and set COMET_OFFLINE_DIRECTORY to a folder that "
+            "keeps the run for `comet upload`; or leave log.comet out"
+        )
+        service = Comet(settings.log.comet, folder, shown)
+        made.append(Tracker(service, f"log.comet {settings.log.comet}", way_out, tell=tell))
     return made
 
 

@@ -51,6 +51,6 @@ class TrainingProgress:
         line = f"epoch {state.epoch}/{self._epochs}  loss {loss:.4f}  {valid}  {seconds:.1f} s{best}"
         self._console.print(line, highlight=False, soft_wrap=True)
 
-    def ended(self, state: "TrainingState") -> None:
+    def ended(self, state: "TrainingState", error: BaseException | None) -> None:
         """Take it away."""
         self._bar.stop()

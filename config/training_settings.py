@@ -90,8 +90,10 @@ class LogSettings(Section):
     """Where metrics go, beside metrics.jsonl."""
 
     tensorboard: bool = Field(True, description="write event files below the run's folder")
-    mlflow: str = Field("", description="an MLflow server's address, or a folder's")
-    comet: str = Field("", description="a Comet project; its key is taken from COMET_API_KEY")
+    mlflow: str = Field("", description="an MLflow server's address, or a database's: `sqlite:///mlflow.db`")
+    comet: str = Field(
+        "", description="a Comet project. The environment has its key, COMET_API_KEY; or COMET_OFFLINE_DIRECTORY, a "
+        "folder that keeps the run for `comet upload`")
 
 
 class WarmStartSettings(Section):

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,7 +40,8 @@ class Watcher(Protocol):
 
     def judged(self, state: TrainingState, loss: float, rate: float, seconds: float) -> None: ...
 
-    def ended(self, state: TrainingState) -> None: ...
+    def ended(self, state: TrainingState, error: BaseException | None) -> None:
+        """Training is over, or was ended by an error (Ctrl-C is one); called for all that were told that it began."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class _Training:
         with ExitStack() as stack:
             for watcher in self.watchers:
                 watcher.began(self.state, self.in_epoch, self.plan.epochs)
-                stack.callback(watcher.ended, self.state)
+                stack.push(partial(_told_of_the_end, watcher, self.state))
             while self.state.epoch < until and not self._is_stale:
                 self._epoch()
         self.fabric.barrier()
@@ -249,6 +251,12 @@ class _Training:
         if self.fabric.is_global_zero:
             self.checkpoints.save(self.network, self.optimiser.optimizer, state)
         self.fabric.barrier()
+
+
+def _told_of_the_end(
+    watcher: Watcher, state: TrainingState, kind: object, error: BaseException | None, trace: object
+) -> None:
+    watcher.ended(state, error)
 
 
 @contextmanager

@@ -1,11 +1,10 @@
-"""What a run leaves behind while it trains: metrics as lines of JSON; TensorBoard, MLflow or Comet if asked for.
+"""What a run leaves in its folder while it trains: metrics as lines of JSON, and event files for TensorBoard.
 
 Values only; wall-clock seconds stand apart, so that two equal runs leave equal lines.
 """
 
 import importlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ class MetricsFile:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(line)}\n")
 
-    def ended(self, state: TrainingState) -> None:
+    def ended(self, state: TrainingState, error: BaseException | None) -> None:
         """Nothing is open."""
 
 
@@ -68,7 +67,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, every: int = 20) -> None:
-        made = _needed("tensorboardX", "tensorboardX", "log.tensorboard = false does without")
+        made = needed("tensorboardX", "tensorboardX", "log.tensorboard = false does without")
         self._writer = made.SummaryWriter(str(folder / "tensorboard"), flush_secs=10)
         self._every = every
 
@@ -89,77 +88,19 @@ class TensorBoard:
         for name, value in state.metrics.items():
             self._writer.add_scalar(f"valid/{name}", value, state.step)
 
-    def ended(self, state: TrainingState) -> None:
+    def ended(self, state: TrainingState, error: BaseException | None) -> None:
         """Close the file."""
         self._writer.close()
 
 
-class MLflow:
-    """A run in MLflow.
+def needed(module: str, package: str, without: str) -> Any:
+    """Return a module that is only there if it was asked for.
 
     Args:
-        uri: of the tracking server, or a folder's. settings: shown as its parameters.
+        package: its name to pip; without: the setting that does without it.
+    Raises:
+        SettingsError: it is not installed.
     """
-
-    def __init__(self, uri: str, name: str, settings: Mapping[str, Any]) -> None:
-        self._mlflow = _needed("mlflow", "mlflow", "leave log.mlflow out to do without")
-        self._mlflow.set_tracking_uri(uri)
-        self._mlflow.set_experiment("barcast")
-        self._mlflow.start_run(run_name=name)
-        self._mlflow.log_params(dict(flattened(settings)))
-
-    def began(self, state: TrainingState, in_epoch: int, epochs: int) -> None:
-        """Begun when it was made."""
-
-    def stepped(self, state: TrainingState, loss: float, rate: float, rows: int, parts: Mapping[str, float]) -> None:
-        """Nothing: a call to a server for each step would take longer than the step."""
-
-    def judged(self, state: TrainingState, loss: float, rate: float, seconds: float) -> None:
-        """Send the epoch's metrics."""
-        known = {name: value for name, value in state.metrics.items() if value == value}
-        self._mlflow.log_metrics({"loss": loss, "rate": rate, **known}, step=state.epoch)
-
-    def ended(self, state: TrainingState) -> None:
-        """End the run."""
-        self._mlflow.end_run()
-
-
-class Comet:
-    """An experiment in Comet; its key comes from the environment, COMET_API_KEY."""
-
-    def __init__(self, project: str, name: str, settings: Mapping[str, Any]) -> None:
-        comet = _needed("comet_ml", "comet-ml", "leave log.comet out to do without")
-        if not os.environ.get("COMET_API_KEY"):
-            raise SettingsError("log.comet is set, and COMET_API_KEY is not in the environment; Comet asks for it")
-        self._experiment = comet.Experiment(project_name=project, auto_metric_logging=False)
-        self._experiment.set_name(name)
-        self._experiment.log_parameters(dict(flattened(settings)))
-
-    def began(self, state: TrainingState, in_epoch: int, epochs: int) -> None:
-        """Begun when it was made."""
-
-    def stepped(self, state: TrainingState, loss: float, rate: float, rows: int, parts: Mapping[str, float]) -> None:
-        """Nothing, as MLflow."""
-
-    def judged(self, state: TrainingState, loss: float, rate: float, seconds: float) -> None:
-        """Send the epoch's metrics."""
-        self._experiment.log_metrics({"loss": loss, "rate": rate, **state.metrics}, step=state.step, epoch=state.epoch)
-
-    def ended(self, state: TrainingState) -> None:
-        """End the experiment."""
-        self._experiment.end()
-
-
-def flattened(tables: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Return nested tables as dotted names and texts."""
-    found: list[tuple[str, str]] = []
-    for name, value in tables.items():
-        below = isinstance(value, Mapping)
-        found += flattened(value, f"{before}{name}.") if below else [(f"{before}{name}", str(value))]
-    return found
-
-
-def _needed(module: str, package: str, without: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as exc:

@@ -73,7 +73,7 @@ class _Killer:
     def judged(self, state, loss, rate, seconds) -> None:
         pass
 
-    def ended(self, state) -> None:
+    def ended(self, state, error) -> None:
         pass
 
 
