@@ -9,10 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.compiled import MOST_ROWS, bits_of, is_worth_it, product
+from models.compiled import is_worth_it
+from models.compiled.memory import Memory
+from models.compiled.products import columns_of, laid_out, product, rows_of
 
 _HINT = 8
 """Rows that oneDNN is told to expect; the layout that it takes for 8 serves 2 … 400 well, the one for 1 does not."""
+
+
+_MOST_ROWS = {torch.float32: 8, torch.bfloat16: 16}
+"""Rows up to which our own loop beats oneDNN's."""
 
 
 class PackedLinear:
@@ -27,7 +33,13 @@ class PackedLinear:
             so is the result.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+        memory: Memory | None = None,
+    ) -> None:
         weight = weight.detach().to(dtype, copy=True).contiguous()
         self._bias = None if bias is None else bias.detach()
         self._dtype = dtype
@@ -39,11 +51,11 @@ class PackedLinear:
             self._plain = weight
             return
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _HINT)
-        self._rows = bits_of(weight)
+        self._rows = laid_out(weight, memory or Memory())
 
     def __call__(self, x: Tensor) -> Tensor:
         """[M, in] → [M, out]"""
-        if self._rows is not None and len(x) <= MOST_ROWS and is_worth_it(x):
+        if self._rows is not None and len(x) <= _MOST_ROWS[self._dtype] and is_worth_it(x):
             return self._few(x)
         if self._dtype != x.dtype:
             out = self._product(x.to(self._dtype), None).to(x.dtype)
@@ -51,8 +63,11 @@ class PackedLinear:
         return self._product(x, self._bias)
 
     def _few(self, x: Tensor) -> Tensor:
-        out = x.new_empty(len(x), self._outputs)
-        product(self._rows, x.contiguous().numpy(), out.numpy())
+        missing = columns_of(self._rows) - x.shape[1]
+        x = nn.functional.pad(x, (0, missing)) if missing else x.contiguous()
+        out = x.new_empty(len(x), rows_of(self._rows))
+        product(self._rows, x.numpy(), out.numpy())
+        out = out[:, : self._outputs].contiguous()
         return out if self._bias is None else out.add_(self._bias)
 
     def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:

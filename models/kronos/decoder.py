@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import RMSNorm, rope_tables
-from models.compiled import gated, is_worth_it, normed
+from models.compiled import is_worth_it
+from models.compiled.between import gated, normed
+from models.compiled.memory import Memory
 from models.kronos.configuration import DEPENDENCY_HEADS
 from models.kronos.kept import Kept
 from models.kronos.layers import Block
@@ -41,7 +43,7 @@ class _FusedBlock:
     """A block. Queries are scaled in their weights; those and the keys have the halves of a pair side by side, which
     their products do not notice, so that a rotation is one product of complex numbers."""
 
-    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+    def __init__(self, block: Block, dtype: torch.dtype, memory: Memory) -> None:
         attention = block.self_attn
         self.heads = attention.heads
         # A norm's weights are a factor of each input column: folded into what follows it.
@@ -52,10 +54,10 @@ class _FusedBlock:
         scale = size**-0.5
         weight = torch.cat([self._paired(q.weight) * scale, self._paired(k.weight), v.weight]) * before
         bias = torch.cat([self._paired(q.bias) * scale, self._paired(k.bias), v.bias])
-        self.qkv = PackedLinear(weight, bias, dtype)
-        self.out = PackedLinear(attention.out_proj.weight, attention.out_proj.bias, dtype)
-        self.up = PackedLinear(torch.cat([block.ffn.w1.weight, block.ffn.w3.weight]) * after, None, dtype)
-        self.down = PackedLinear(block.ffn.w2.weight, None, dtype)
+        self.qkv = PackedLinear(weight, bias, dtype, memory)
+        self.out = PackedLinear(attention.out_proj.weight, attention.out_proj.bias, dtype, memory)
+        self.up = PackedLinear(torch.cat([block.ffn.w1.weight, block.ffn.w3.weight]) * after, None, dtype, memory)
+        self.down = PackedLinear(block.ffn.w2.weight, None, dtype, memory)
 
     def _paired(self, parameter: Tensor) -> Tensor:
         """Reorder the outputs of each head from (all first, all second of the pairs) to pair after pair."""
@@ -80,7 +82,8 @@ class FusedKronos:
     """
 
     def __init__(self, network: Kronos, dtype: torch.dtype = torch.float32) -> None:
-        self.sizes = network.sizes
+        self.sizes, self.dtype = network.sizes, dtype
+        memory = Memory()
         with torch.no_grad():
             embedding = network.embedding
             first, second = embedding.fusion_proj.weight.chunk(2, dim=-1)
@@ -89,19 +92,19 @@ class FusedKronos:
             self.of_s2 = (embedding.emb_s2.weight * scale) @ second.T
             self.time = network.time_emb
             blocks = [block for block in network.transformer if isinstance(block, Block)]
-            self.blocks = [_FusedBlock(block, dtype) for block in blocks]
+            self.blocks = [_FusedBlock(block, dtype, memory) for block in blocks]
             self.frequencies = blocks[0].self_attn.rotary.inv_freq
             attention = network.dep_layer.cross_attn
             head_size = network.sizes.d_model // DEPENDENCY_HEADS
             self.queries = attention.q_proj(embedding.emb_s1.weight) * head_size**-0.5
             kv = torch.cat([attention.k_proj.weight, attention.v_proj.weight])
-            self.kv = PackedLinear(kv, torch.cat([attention.k_proj.bias, attention.v_proj.bias]), dtype)
-            self.mix = PackedLinear(attention.out_proj.weight, attention.out_proj.bias, dtype)
+            self.kv = PackedLinear(kv, torch.cat([attention.k_proj.bias, attention.v_proj.bias]), dtype, memory)
+            self.mix = PackedLinear(attention.out_proj.weight, attention.out_proj.bias, dtype, memory)
             self.normed, self.norm = _Normed(network.norm), _folded(network.norm)
             head = network.head
             # Logits of bfloat16 would tie by the dozen.
-            self.to_s1 = PackedLinear(head.proj_s1.weight, head.proj_s1.bias)
-            self.to_s2 = PackedLinear(head.proj_s2.weight * _folded(network.dep_layer.norm), head.proj_s2.bias)
+            self.to_s1 = PackedLinear(head.proj_s1.weight, head.proj_s1.bias, memory=memory)
+            self.to_s2 = PackedLinear(head.proj_s2.weight * _folded(network.dep_layer.norm), head.proj_s2.bias, memory=memory)
 
     @property
     def device(self) -> torch.device:
@@ -125,8 +128,8 @@ class FusedKronos:
         sizes = self.sizes
         cos, sin = rope_tables(self.frequencies, length + room)
         state = State(
-            [Kept(self.of_s1, series, b.heads, sizes.d_model // b.heads, first) for b in self.blocks],
-            Kept(self.of_s1, series, DEPENDENCY_HEADS, sizes.d_model // DEPENDENCY_HEADS, first),
+            [Kept(self.of_s1, series, b.heads, sizes.d_model // b.heads, first, self.dtype) for b in self.blocks],
+            Kept(self.of_s1, series, DEPENDENCY_HEADS, sizes.d_model // DEPENDENCY_HEADS, first, self.dtype),
             torch.complex(cos, sin),
             0,
             self.of_s1,

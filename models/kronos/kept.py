@@ -3,29 +3,42 @@
 Notation: N series, S samples of each, R = N·S rows, Q new tokens, h heads of size e.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from models.compiled import attend, is_worth_it, turn
+from models.compiled import is_worth_it
+from models.compiled.cache import Cache
 
 
 class Kept:
-    """Keys and values of one attention: [2, R, h, T, e], keys first.
+    """Keys and values of one attention: as [R, h, T, e], or as the compiled loops read them, where those are the fastest.
 
     Args:
-        like: a tensor of their type and device; room: tokens that may come at most, memory for them is taken at once.
+        like: a tensor of their type and device; room: tokens that may come at most, memory for them is taken at once;
+            dtype: that they are kept in where a compiled loop widens them as it reads; elsewhere it is that of `like`.
     """
 
-    def __init__(self, like: Tensor, rows: int, heads: int, size: int, room: int) -> None:
-        self._both = like.new_empty(2, rows, heads, room, size)
-        self._array: Any = self._both.numpy() if is_worth_it(like) else None
-        self._before: Any = None if self._array is None else self._array[:, :, :, :0]
+    def __init__(
+        self, like: Tensor, rows: int, heads: int, size: int, room: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self._like, self._shape, self._room, self._dtype = like, (rows, heads, size), room, dtype
+        self._cache: Cache | None = None
+        self._plain: Tensor | None = None
+        if is_worth_it(like) and size % 2 == 0:
+            self._cache = Cache(rows, heads, size, room, dtype)
+        else:
+            self._plain = like.new_empty(2, rows, heads, room, size)
         self.used = 0
         """Tokens so far, those of a shared history not counted."""
-        self.history: Tensor | None = None
-        """What the samples of a series have in common, [2, N, h, L, e]; None: each row has all of its own."""
+        self._history: Kept | None = None
+        """What the samples of a series have in common, N rows; None: each row has all of its own."""
+
+    def both(self) -> tuple[Tensor, Tensor]:
+        """Return keys and values, [R, h, used, e] each."""
+        if self._cache is not None:
+            return self._cache.keys(self.used), self._cache.values(self.used)
+        keys, values = self._plain[:, :, :, : self.used]
+        return keys, values
 
     def append(self, keys_and_values: Tensor) -> None:
         """Add those of new tokens, [2, R, h, Q, e].
@@ -33,17 +46,24 @@ class Kept:
         Raises:
             RuntimeError: there is no room for them.
         """
-        end = self.used + keys_and_values.shape[3]
-        self._both[:, :, :, self.used : end] = keys_and_values
+        end = self._end(keys_and_values.shape[3])
+        if self._cache is not None:
+            self._cache.keep(keys_and_values, self.used)
+        else:
+            self._plain[:, :, :, self.used : end] = keys_and_values
         self.used = end
+
+    def _end(self, count: int) -> int:
+        end = self.used + count
+        if end > self._room:
+            raise RuntimeError(f"{count} tokens after {self.used}: there is room for {self._room}")
+        return end
 
     def shared(self, samples: int, room: int) -> "Kept":
         """Return what `samples` rows of each series go on with, that share all there is."""
-        _, series, heads, _, size = self._both.shape
-        kept = Kept(self._both, series * samples, heads, size, room)
-        kept.history = self._both[:, :, :, : self.used]
-        if kept._array is not None:
-            kept._before = kept.history.numpy()
+        series, heads, size = self._shape
+        kept = Kept(self._like, series * samples, heads, size, room, self._dtype)
+        kept._history = self
         return kept
 
     def take(self, parts: Tensor, turns: Tensor) -> Tensor:
@@ -52,20 +72,23 @@ class Kept:
         Args:
             parts: [R, Q, 3, h, e]: queries, keys, values; may be written to. turns: complex [Q, e / 2].
         """
-        if self._array is not None and len(turns) == 1:
-            turn(parts[:, 0].numpy(), torch.view_as_real(turns).view(-1).numpy(), self._array, self.used)
-            self.used += 1
-            return self._seen(parts[:, 0, 0])
+        if self._cache is not None and len(turns) == 1:
+            end = self._end(1)
+            self._cache.turn(parts[:, 0], turns, self.used)
+            self.used = end
+            return self._seen(self._cache, parts[:, 0, 0])
         pairs = parts[:, :, :2].view(*parts.shape[:2], 2, parts.shape[3], -1, 2)
         torch.view_as_complex(pairs).mul_(turns[:, None, None])
         q, *_ = moved = parts.permute(2, 0, 3, 1, 4)  # [3, R, h, Q, e]
         self.append(moved[1:])
         return self.attend(q)
 
-    def _seen(self, q: Tensor) -> Tensor:
+    def _seen(self, cache: Cache, q: Tensor) -> Tensor:
         """One query of each row, [R, h, e] → [R, h·e]."""
-        out = torch.empty(q.shape)
-        attend(q.numpy(), self._before, self._array, self.used, out.numpy())
+        before = self._history
+        out = cache.attend(q, self.used, None, 0) if before is None else cache.attend(
+            q, self.used, before._cache, before.used
+        )
         return out.view(len(out), -1)
 
     def attend(self, q: Tensor) -> Tensor:
@@ -75,11 +98,11 @@ class Kept:
             q: [R, h, Q, e], scaled; the keys of the same tokens are kept already. One query sees everything.
         """
         rows, heads, count, size = q.shape
-        if self._array is not None and count == 1:
-            return self._seen(q[:, :, 0])
-        keys, values = self._both[0, :, :, : self.used], self._both[1, :, :, : self.used]
-        if self.history is not None:
-            out = _over_both(q, self.history, keys, values)
+        if self._cache is not None and count == 1:
+            return self._seen(self._cache, q[:, :, 0])
+        keys, values = self.both()
+        if self._history is not None:
+            out = _over_both(q, *self._history.both(), keys, values)
         elif count in (1, self.used):
             is_causal = count > 1
             out = nn.functional.scaled_dot_product_attention(q, keys, values, is_causal=is_causal, scale=1.0)
@@ -89,14 +112,14 @@ class Kept:
         return out.transpose(1, 2).reshape(rows * count, heads * size)
 
 
-def _over_both(q: Tensor, history: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def _over_both(q: Tensor, old_keys: Tensor, old_values: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Attend to a history that the samples of a series share, and to each row's own tokens; one softmax over both."""
     rows, heads, count, size = q.shape
-    series, length = history.shape[1], history.shape[3]
+    series, length = len(old_keys), old_keys.shape[2]
     samples = rows // series
     # The samples of a series are further queries of its history: [N, h, S·Q, e].
     grouped = q.view(series, samples, heads, count, size).transpose(1, 2).reshape(series, heads, samples * count, size)
-    to_history = (grouped @ history[0].transpose(-1, -2)).view(series, heads, samples, count, length)
+    to_history = (grouped @ old_keys.transpose(-1, -2)).view(series, heads, samples, count, length)
     to_history = to_history.transpose(1, 2).reshape(rows, heads, count, length)
     if not keys.shape[2]:
         weights = to_history.softmax(-1)
@@ -107,6 +130,6 @@ def _over_both(q: Tensor, history: Tensor, keys: Tensor, values: Tensor) -> Tens
             to_own = to_own.masked_fill(later, float("-inf"))
         weights = torch.cat([to_history, to_own], dim=-1).softmax(-1)
     common = weights[..., :length].reshape(series, samples, heads, count, length).transpose(1, 2)
-    out = common.reshape(series, heads, samples * count, length) @ history[1]
+    out = common.reshape(series, heads, samples * count, length) @ old_values
     out = out.view(series, heads, samples, count, size).transpose(1, 2).reshape(rows, heads, count, size)
     return out + weights[..., length:] @ values if keys.shape[2] else out

@@ -1,0 +1,317 @@
+"""Attention of one new query of each row, to a history that the samples of a series share and to the row's own tokens.
+
+Keys are kept in blocks of sixteen tokens, so that sixteen scores are made at once and none has to be summed across a
+register; values token after token. What the samples of a series share is read once for four of them.
+
+`Cache` lays both out. Notation: R rows, h heads of size e, e' being e filled up to a multiple of sixteen, T tokens,
+B blocks of them. As they are read: keys [R, h, B, e, 16] and values [R, h, T, e'], float32; or, with bfloat16, two to a
+word: the keys of two numbers, [R, h, B, e / 2, 16], and the values of two tokens, [R, h, T / 2, e'].
+As they are written, both kinds alike: keys [R, h, B, e / 2, 2, 16], values [R, h, T / 2, 2, e'].
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
+
+from models.compiled.between import FAST, exp
+from models.compiled.vectors import (
+    FLOATS,
+    LANES,
+    WORD,
+    WORDS,
+    ZEROS,
+    array,
+    at,
+    everywhere,
+    fused,
+    halves,
+    index,
+    load,
+    store,
+    summed,
+)
+
+_WIDE = 4
+"""Registers of values that are summed side by side."""
+
+
+# ── keeping ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@intrinsic
+def _stored(typing: Any, number: Any, where: Any) -> Any:
+    """A float32 as the numbers of an array are: as it is, or as the bits of the nearest bfloat16, ties to even."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value = arguments[0]
+        if where.dtype == types.float32:
+            return value
+        bits = builder.bitcast(value, WORD)
+        last = builder.and_(builder.lshr(bits, WORD(16)), WORD(1))
+        rounded = builder.lshr(builder.add(bits, builder.add(last, WORD(0x7FFF))), WORD(16))
+        is_number = builder.fcmp_ordered("==", value, value)
+        return builder.trunc(builder.select(is_number, rounded, WORD(0x7FC0)), ir.IntType(16))
+
+    return where.dtype(types.float32, where), generate
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def turn(parts: Any, turns: Any, keys: Any, values: Any, place: int) -> None:
+    """Rotate the queries and keys of one new token of each row, in place, and keep its keys and values.
+
+    Args:
+        parts: [R, 3, h, e]: queries, keys, values; turns: cosine and sine of each pair at the token's position, [e];
+            keys, values: as they are written; place: of the token.
+    """
+    rows, _, heads, size = parts.shape
+    for row in range(rows):
+        for which in range(2):
+            for head in range(heads):
+                for pair in range(0, size, 2):
+                    cosine, sine = turns[pair], turns[pair + 1]
+                    real, imaginary = parts[row, which, head, pair], parts[row, which, head, pair + 1]
+                    parts[row, which, head, pair] = real * cosine - imaginary * sine
+                    parts[row, which, head, pair + 1] = real * sine + imaginary * cosine
+        for head in range(heads):
+            _keep(parts[row, 1, head], parts[row, 2, head], keys[row, head], values[row, head], place)
+
+
+@njit(cache=True, nogil=True)
+def keep(parts: Any, keys: Any, values: Any, start: int) -> None:
+    """Keep the keys and values of several tokens, [2, R, h, Q, e], the first of them at place `start`."""
+    _, rows, heads, count, _ = parts.shape
+    for row in range(rows):
+        for head in range(heads):
+            for token in range(count):
+                given = parts[0, row, head, token], parts[1, row, head, token]
+                _keep(*given, keys[row, head], values[row, head], start + token)
+
+
+@njit(cache=True, nogil=True)
+def _keep(of_keys: Any, of_values: Any, keys: Any, values: Any, place: int) -> None:
+    block, lane, pair, half = place // LANES, place % LANES, place // 2, place % 2
+    for number in range(len(of_keys)):
+        keys[block, number // 2, number % 2, lane] = _stored(of_keys[number], keys)
+        values[pair, half, number] = _stored(of_values[number], values)
+
+
+# ── attending ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@njit(cache=True, nogil=True)
+def attend(
+    q: Any, old_keys: Any, old_values: Any, length: int, keys: Any, values: Any, used: int, out: Any
+) -> None:
+    """One softmax over the history and the own tokens of each row and head.
+
+    Args:
+        q: [R, h, e], scaled; old_keys, old_values: of N series, of which `length` tokens count, 0 or more; keys,
+            values: of each row, of which `used` count; all as they are read. out: [R, h, e].
+    """
+    rows, heads, size = q.shape
+    samples = rows // len(old_keys)
+    width = old_values.shape[3]
+    queries = np.empty((samples, size), np.float32)
+    weights = np.empty((samples, length + used + 2 * LANES), np.float32)
+    seen = np.empty((samples, width), np.float32)
+    for series in range(len(old_keys)):
+        first = series * samples
+        for head in range(heads):
+            for sample in range(samples):
+                for number in range(size):
+                    queries[sample, number] = q[first + sample, head, number]
+            _scores(queries, old_keys[series, head], length, weights)
+            for sample in range(samples):
+                # Over what the last block of history has too many of.
+                _scores_of(queries, keys[first + sample, head], used, weights, sample, length)
+            seen[:] = np.float32(0)
+            for sample in range(samples):
+                _soften(weights[sample], length + used)
+            _gather(weights, old_values[series, head], length, seen)
+            for sample in range(samples):
+                _gather_of(weights, values[first + sample, head], used, seen, sample, length)
+                for number in range(size):
+                    out[first + sample, head, number] = seen[sample, number]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _soften(weights: Any, count: int) -> None:
+    """Replace scores by their softmax."""
+    largest = weights[0]
+    for token in range(count):
+        largest = max(largest, weights[token])
+    total: Any = np.float32(0)
+    for token in range(count):
+        weights[token] = exp(weights[token] - largest)
+        total += weights[token]
+    scale = np.float32(1.0) / total
+    for token in range(count):
+        weights[token] *= scale
+
+
+# ── scores ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@njit(cache=True, nogil=True)
+def _scores(queries: Any, keys: Any, count: int, weights: Any) -> None:
+    """Scores of all samples at once, [S, …]."""
+    samples = len(queries)
+    for block in range((count + LANES - 1) // LANES):
+        sample = 0
+        while samples - sample >= 4:
+            _block(queries, keys, block, weights, sample, 0, 4)
+            sample += 4
+        if samples - sample >= 2:
+            _block(queries, keys, block, weights, sample, 0, 2)
+            sample += 2
+        if samples > sample:
+            _block(queries, keys, block, weights, sample, 0, 1)
+
+
+@njit(cache=True, nogil=True)
+def _scores_of(queries: Any, keys: Any, count: int, weights: Any, sample: int, start: int) -> None:
+    for block in range((count + LANES - 1) // LANES):
+        _block(queries, keys, block, weights, sample, start, 1)
+
+
+@intrinsic(prefer_literal=True)
+def _block(
+    typing: Any, queries: Any, keys: Any, block: Any, weights: Any, sample: Any, start: Any, rows: Any
+) -> Any:
+    """Set weights[sample … sample + rows, start + a block's sixteen tokens]."""
+    count, is_narrow = rows.literal_value, keys.dtype == types.uint32
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        (q, (_, size)), (k, (_, inner, _)), (out, (_, outer)) = (
+            array(context, builder, kinds[place], arguments[place]) for place in (0, 1, 3)
+        )
+        number, first, begin = arguments[2], arguments[4], arguments[5]
+        tile = at(builder, k, [(builder.mul(number, inner), index(LANES))])
+        lines = [builder.add(first, index(line)) for line in range(count)]
+        starts = [at(builder, q, [(line, size)]) for line in lines]
+        # Two sums a row, of even and of odd numbers: one would wait for itself.
+        half = builder.lshr(size, index(1))
+
+        def add(place: Any, sums: Any) -> Any:
+            if is_narrow:
+                given = halves(builder, load(builder, at(builder, tile, [(place, index(LANES))]), WORDS))
+            else:
+                even = at(builder, tile, [(place, index(2 * LANES))])
+                given = load(builder, even), load(builder, builder.gep(even, [index(LANES)]))
+            made = []
+            for line, begins in enumerate(starts):
+                for odd, of_keys in enumerate(given):
+                    factor = everywhere(builder, at(builder, begins, [(place, index(2)), (index(odd), index(1))]))
+                    made.append(fused(builder, factor, of_keys, sums[2 * line + odd]))
+            return made
+
+        sums = summed(builder, half, [ZEROS] * (2 * count), add)
+        for place, line in enumerate(lines):
+            found = builder.fadd(sums[2 * place], sums[2 * place + 1])
+            where = [(line, outer), (begin, index(1)), (number, index(LANES))]
+            store(builder, found, at(builder, out, where))
+        return context.get_dummy_value()
+
+    integer = types.int64
+    return types.void(queries, keys, integer, weights, integer, integer, rows), generate
+
+
+# ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@njit(cache=True, nogil=True)
+def _gather(weights: Any, values: Any, count: int, seen: Any) -> None:
+    """Add the weighted values to `seen`, of all samples at once."""
+    samples, registers = len(seen), seen.shape[1] // LANES
+    sample = 0
+    while sample < samples:
+        rows = min(samples - sample, 4)
+        column = 0
+        while column < registers:
+            wide = registers - column >= _WIDE
+            if rows == 4 and wide:
+                _columns(weights, values, count, seen, sample, 0, column, 4, _WIDE)
+            elif rows == 4:
+                _columns(weights, values, count, seen, sample, 0, column, 4, 1)
+            elif wide:
+                for one in range(sample, sample + rows):
+                    _columns(weights, values, count, seen, one, 0, column, 1, _WIDE)
+            else:
+                for one in range(sample, sample + rows):
+                    _columns(weights, values, count, seen, one, 0, column, 1, 1)
+            column += _WIDE if wide else 1
+        sample += rows
+
+
+@njit(cache=True, nogil=True)
+def _gather_of(weights: Any, values: Any, count: int, seen: Any, sample: int, start: int) -> None:
+    registers = seen.shape[1] // LANES
+    column = 0
+    while registers - column >= _WIDE:
+        _columns(weights, values, count, seen, sample, start, column, 1, _WIDE)
+        column += _WIDE
+    while column < registers:
+        _columns(weights, values, count, seen, sample, start, column, 1, 1)
+        column += 1
+
+
+@intrinsic(prefer_literal=True)
+def _columns(
+    typing: Any, weights: Any, values: Any, tokens: Any, seen: Any, sample: Any, start: Any, column: Any, rows: Any,
+    registers: Any,
+) -> Any:  # fmt: skip
+    """Add Σ weights[sample …, start + token] · values[token, column …] to seen[sample …, column …]."""
+    count, wide, is_narrow = rows.literal_value, registers.literal_value, values.dtype == types.uint32
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        (w, (_, inner)), (v, (_, width)), (out, _) = (
+            array(context, builder, kinds[place], arguments[place]) for place in (0, 1, 3)
+        )
+        many, first, begin, across = arguments[2], *arguments[4:7]
+        lines = [builder.add(first, index(line)) for line in range(count)]
+        starts = [at(builder, w, [(line, inner), (begin, index(1))]) for line in lines]
+        columns = [[(across, index(LANES)), (index(part), index(LANES))] for part in range(wide)]
+        there = [at(builder, out, [(line, width), *column]) for line in lines for column in columns]
+
+        def given(place: Any, kind: Any) -> list[Any]:
+            return [load(builder, at(builder, v, [(place, width), *column]), kind) for column in columns]
+
+        def more(sums: Any, token: Any, parts: Any) -> list[Any]:
+            factors = [everywhere(builder, at(builder, begins, [(token, index(1))])) for begins in starts]
+            return [
+                fused(builder, factor, part, sums[line * wide + number])
+                for line, factor in enumerate(factors)
+                for number, part in enumerate(parts)
+            ]
+
+        def one(place: Any, sums: Any) -> Any:
+            return more(sums, place, given(place, FLOATS))
+
+        def two(place: Any, sums: Any) -> Any:
+            low, high = zip(*(halves(builder, words) for words in given(place, WORDS)), strict=True)
+            token = builder.mul(place, index(2))
+            return more(more(sums, token, low), builder.add(token, index(1)), high)
+
+        def last(_: Any, sums: Any) -> Any:
+            token = builder.sub(many, index(1))
+            words = given(builder.lshr(token, index(1)), WORDS)
+            return more(sums, token, [halves(builder, part)[0] for part in words])
+
+        sums = [load(builder, where) for where in there]
+        if is_narrow:
+            sums = summed(builder, builder.lshr(many, index(1)), sums, two)
+            sums = summed(builder, builder.and_(many, index(1)), sums, last)
+        else:
+            sums = summed(builder, many, sums, one)
+        for where, found in zip(there, sums, strict=True):
+            store(builder, found, where)
+        return context.get_dummy_value()
+
+    integer = types.int64
+    kinds = (weights, values, integer, seen, integer, integer, integer, rows, registers)
+    return types.void(*kinds), generate
