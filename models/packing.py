@@ -1,7 +1,7 @@
 """A matrix laid out for inference: the product of a linear layer, as fast as one core reads the weights.
 
 Measured on one core (AVX-512), microseconds for all matrices of one token of a network of 100 M parameters:
-nn.Linear 26 000 for one row and 48 000 for eight; this 13 000 and 28 000, with bfloat16 weights 7 000 and 14 000.
+nn.Linear 26 000 for one row and 48 000 for eight; this 14 000 and 28 000, with bfloat16 weights 7 000 and 14 000.
 """
 
 from typing import Any
@@ -17,20 +17,21 @@ _HINT = 8
 """Rows that oneDNN is told to expect; the layout that it takes for 8 serves 2 … 400 well, the one for 1 does not."""
 
 
-_MOST_ROWS = {torch.float32: 8, torch.bfloat16: 16}
-"""Rows up to which our own loop beats oneDNN's."""
+_MOST_ROWS, _MOST_ROWS_OF_SMALL, _SMALL = 5, 12, 256
+"""Rows up to which our own loop beats oneDNN's; it goes on to do so where there are few columns."""
 
 
 class PackedLinear:
     """x Wᵀ + b, of a weight [out, in] and a bias [out] or None.
 
-    On the CPU the weight is kept packed for oneDNN, and as it is as well for one or two rows, which a loop of our own
+    On the CPU the weight is kept packed for oneDNN, and laid out for few rows as well, which a loop of our own
     multiplies fastest: two copies in memory. Where that cannot be (another device, a build without oneDNN) it is
     nn.functional.linear. The three differ in rounding only.
 
     Args:
-        dtype: of the weight. bfloat16: with one or two rows the input stays float32; with more it is rounded, too, and
-            so is the result.
+        dtype: of the weight. bfloat16: with few rows the input stays float32; with more it is rounded, too, and so is
+            the result.
+        memory: that the copy for few rows is taken from, shared with other weights: large pages pay for all together.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class PackedLinear:
         self._packed: Tensor | None = None
         self._rows: Any = None
         self._outputs = len(weight)
+        self._most = _MOST_ROWS_OF_SMALL if weight.shape[1] <= _SMALL else _MOST_ROWS
         if not can_pack(weight):
             self._plain = weight
             return
@@ -55,7 +57,7 @@ class PackedLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[M, in] → [M, out]"""
-        if self._rows is not None and len(x) <= _MOST_ROWS[self._dtype] and is_worth_it(x):
+        if self._rows is not None and len(x) <= self._most and is_worth_it(x):
             return self._few(x)
         if self._dtype != x.dtype:
             out = self._product(x.to(self._dtype), None).to(x.dtype)

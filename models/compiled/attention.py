@@ -3,16 +3,14 @@
 Keys are kept in blocks of sixteen tokens, so that sixteen scores are made at once and none has to be summed across a
 register; values token after token. What the samples of a series share is read once for four of them.
 
-`Cache` lays both out. Notation: R rows, h heads of size e, e' being e filled up to a multiple of sixteen, T tokens,
-B blocks of them. As they are read: keys [R, h, B, e, 16] and values [R, h, T, e'], float32; or, with bfloat16, two to a
-word: the keys of two numbers, [R, h, B, e / 2, 16], and the values of two tokens, [R, h, T / 2, e'].
-As they are written, both kinds alike: keys [R, h, B, e / 2, 2, 16], values [R, h, T / 2, 2, e'].
+Notation: R rows, h heads of size e, e' being e filled up to a multiple of sixteen, T tokens, B blocks of them. As they
+are read: keys [R, h, B, e, 16] and values [R, h, T, e'], float32; or, with bfloat16, two to a word: the keys of two
+numbers, [R, h, B, e / 2, 16], and the values of two tokens, [R, h, T / 2, e'].
 """
 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
@@ -20,7 +18,6 @@ from models.compiled.between import FAST, exp
 from models.compiled.vectors import (
     FLOATS,
     LANES,
-    WORD,
     WORDS,
     ZEROS,
     array,
@@ -36,69 +33,6 @@ from models.compiled.vectors import (
 
 _WIDE = 4
 """Registers of values that are summed side by side."""
-
-
-# ── keeping ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@intrinsic
-def _stored(typing: Any, number: Any, where: Any) -> Any:
-    """A float32 as the numbers of an array are: as it is, or as the bits of the nearest bfloat16, ties to even."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value = arguments[0]
-        if where.dtype == types.float32:
-            return value
-        bits = builder.bitcast(value, WORD)
-        last = builder.and_(builder.lshr(bits, WORD(16)), WORD(1))
-        rounded = builder.lshr(builder.add(bits, builder.add(last, WORD(0x7FFF))), WORD(16))
-        is_number = builder.fcmp_ordered("==", value, value)
-        return builder.trunc(builder.select(is_number, rounded, WORD(0x7FC0)), ir.IntType(16))
-
-    return where.dtype(types.float32, where), generate
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def turn(parts: Any, turns: Any, keys: Any, values: Any, place: int) -> None:
-    """Rotate the queries and keys of one new token of each row, in place, and keep its keys and values.
-
-    Args:
-        parts: [R, 3, h, e]: queries, keys, values; turns: cosine and sine of each pair at the token's position, [e];
-            keys, values: as they are written; place: of the token.
-    """
-    rows, _, heads, size = parts.shape
-    for row in range(rows):
-        for which in range(2):
-            for head in range(heads):
-                for pair in range(0, size, 2):
-                    cosine, sine = turns[pair], turns[pair + 1]
-                    real, imaginary = parts[row, which, head, pair], parts[row, which, head, pair + 1]
-                    parts[row, which, head, pair] = real * cosine - imaginary * sine
-                    parts[row, which, head, pair + 1] = real * sine + imaginary * cosine
-        for head in range(heads):
-            _keep(parts[row, 1, head], parts[row, 2, head], keys[row, head], values[row, head], place)
-
-
-@njit(cache=True, nogil=True)
-def keep(parts: Any, keys: Any, values: Any, start: int) -> None:
-    """Keep the keys and values of several tokens, [2, R, h, Q, e], the first of them at place `start`."""
-    _, rows, heads, count, _ = parts.shape
-    for row in range(rows):
-        for head in range(heads):
-            for token in range(count):
-                given = parts[0, row, head, token], parts[1, row, head, token]
-                _keep(*given, keys[row, head], values[row, head], start + token)
-
-
-@njit(cache=True, nogil=True)
-def _keep(of_keys: Any, of_values: Any, keys: Any, values: Any, place: int) -> None:
-    block, lane, pair, half = place // LANES, place % LANES, place // 2, place % 2
-    for number in range(len(of_keys)):
-        keys[block, number // 2, number % 2, lane] = _stored(of_keys[number], keys)
-        values[pair, half, number] = _stored(of_values[number], values)
-
-
-# ── attending ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @njit(cache=True, nogil=True)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.compiled.attention import attend, keep, turn
+from models.compiled.attention import attend
+from models.compiled.keeping import keep, turn
 from models.compiled.vectors import LANES
 
 

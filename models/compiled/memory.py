@@ -1,10 +1,11 @@
 """Memory for what is read from end to end again and again: in large pages, where the system has them.
 
 A page of 4 kB is looked up for every 64 reads of a cache line; one of 2 MB is not. Measured on one core, weights that
-are read once for each token come 1.1 to 1.4 times as fast.
+are read once for each token come 1.1 to 1.25 times as fast.
 """
 
 import mmap
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -36,11 +37,9 @@ class Memory:
 def _piece(size: int) -> Any:
     mapped = mmap.mmap(-1, size + _LARGE)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        # A kernel without large pages refuses: slower, and no reason to stop.
+        with suppress(OSError):
             mapped.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            # A kernel without large pages: slower, and no reason to stop.
-            pass
     whole = np.frombuffer(mapped, np.uint8)
     start = -whole.ctypes.data % _LARGE
     return whole[start : start + size]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.compiled.memory import Memory
 from models.compiled.vectors import (
+    FLOATS,
     LANES,
     WORDS,
     ZEROS,
@@ -33,74 +34,81 @@ from models.compiled.vectors import (
 _TILE = 4
 """Rows of a weight that are read side by side."""
 
+_MOST_COLUMNS = 512
+"""Columns that are gone through at once: those of several rows of x should stay in the nearest memory."""
+
 
 def laid_out(weight: Tensor, memory: Memory) -> Any:
     """Return a weight [n, k], float32 or bfloat16, as `product` reads it; a copy, filled up with zeros.
 
-    [n / 4, k / 16, 4, 16] float32, or [n / 4, k / 32, 4, 16] words of two bfloat16 each.
+    [C, n / 4, k / 16 / C, 4, 16] float32, or [C, n / 4, k / 32 / C, 4, 16] words of two bfloat16 each.
     """
     is_narrow = weight.dtype == torch.bfloat16
-    across = 2 * LANES if is_narrow else LANES
-    full = nn.functional.pad(weight, (0, -weight.shape[1] % across, 0, -len(weight) % _TILE))
-    tiles = full.view(len(full) // _TILE, _TILE, full.shape[1] // across, -1, LANES).permute(0, 2, 1, 3, 4)
-    made = memory.take((*tiles.shape[:3], LANES), np.uint32 if is_narrow else np.float32)
+    halves = 2 if is_narrow else 1
+    across = halves * LANES
+    parts = -(-weight.shape[1] // _MOST_COLUMNS)
+    full = nn.functional.pad(weight, (0, -weight.shape[1] % (across * parts), 0, -len(weight) % _TILE))
+    tiles = full.view(len(full) // _TILE, _TILE, parts, -1, halves, LANES).permute(2, 0, 3, 1, 4, 5)
+    made = memory.take((*tiles.shape[:4], LANES), np.uint32 if is_narrow else np.float32)
     if is_narrow:
-        # uint16 first: numpy has no bfloat16, and what is copied is bits.
-        bits = tiles.view(torch.uint16).numpy().astype(np.uint32)
-        np.left_shift(bits[:, :, :, 1], 16, out=made)
-        np.bitwise_or(made, bits[:, :, :, 0], out=made)
+        # numpy has no bfloat16, and what is copied is bits.
+        bits = tiles.view(torch.uint16).numpy()
+        np.left_shift(bits[:, :, :, :, 1], 16, out=made, dtype=np.uint32)
+        np.bitwise_or(made, bits[:, :, :, :, 0], out=made)
     else:
-        made[:] = tiles[:, :, :, 0].numpy()
+        made[:] = tiles[:, :, :, :, 0].numpy()
     return made
 
 
 def columns_of(weight: Any) -> int:
     """Return how many columns x must have for a weight as it was laid out."""
-    return int(weight.shape[1]) * LANES * (2 if weight.dtype == np.uint32 else 1)
+    return int(len(weight) * weight.shape[2]) * LANES * (2 if weight.dtype == np.uint32 else 1)
 
 
 def rows_of(weight: Any) -> int:
     """Return how many columns the result has for a weight as it was laid out."""
-    return len(weight) * _TILE
+    return int(weight.shape[1]) * _TILE
 
 
 @intrinsic(prefer_literal=True)
 def _tile(typing: Any, weight: Any, block: Any, x: Any, row: Any, out: Any, rows: Any) -> Any:
-    """Set out[row … row + rows, four of the block]; rows is known when this is compiled."""
+    """Add to out[row … row + rows, four of the block]; rows is known when this is compiled.
+
+    weight: [n / 4, k / …, 4, 16]; x: [k / 16, M, 16]."""
     is_narrow, count = weight.dtype == types.uint32, rows.literal_value
-    across = 2 * LANES if is_narrow else LANES
+    parts = 2 if is_narrow else 1
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds = signature.args
-        (weights, (_, blocks, *_)), (inputs, (_, inner)), (outputs, (_, outer)) = (
+        (weights, (_, blocks, *_)), (inputs, (_, many, _)), (outputs, (_, outer)) = (
             array(context, builder, kinds[place], arguments[place]) for place in (0, 2, 4)
         )
         _, number, _, first, *_ = arguments
         tile = at(builder, weights, [(builder.mul(number, blocks), index(_TILE * LANES))])
         lines = [builder.add(first, index(line)) for line in range(count)]
-        starts = [at(builder, inputs, [(line, inner)]) for line in lines]
+        starts = [at(builder, inputs, [(line, index(LANES))]) for line in lines]
+        step = builder.mul(many, index(LANES))
 
         def add(place: Any, sums: Any) -> Any:
-            given = [
-                [load(builder, at(builder, start, [(place, index(across)), (index(half), index(LANES))]))
-                 for half in range(across // LANES)]
-                for start in starts
-            ]  # fmt: skip
-            made = []
-            for of in range(_TILE):
-                where = at(builder, tile, [(place, index(_TILE * LANES)), (index(of), index(LANES))])
-                parts = halves(builder, load(builder, where, WORDS)) if is_narrow else (load(builder, where),)
-                for line in range(count):
-                    total = sums[of * count + line]
-                    for part, of_x in zip(parts, given[line], strict=True):
-                        total = fused(builder, part, of_x, total)
-                    made.append(total)
+            made = list(sums)
+            four = builder.gep(tile, [builder.mul(place, index(_TILE * LANES))])
+            # The lower halves of all four first: both at once would need more registers than there are.
+            for part in range(parts):
+                across = builder.add(builder.mul(place, index(parts)), index(part))
+                given = [load(builder, at(builder, start, [(across, step)])) for start in starts]
+                for of in range(_TILE):
+                    numbers = load(builder, builder.gep(four, [index(of * LANES)]), WORDS if is_narrow else FLOATS)
+                    if is_narrow:
+                        numbers = halves(builder, numbers)[part]
+                    for line, of_x in enumerate(given):
+                        made[of * count + line] = fused(builder, numbers, of_x, made[of * count + line])
             return made
 
         sums = summed(builder, blocks, [ZEROS] * (_TILE * count), add)
         for place, line in enumerate(lines):
             found = totals(builder, [sums[of * count + place] for of in range(_TILE)])
-            store(builder, found, at(builder, outputs, [(line, outer), (number, index(_TILE))]))
+            where = at(builder, outputs, [(line, outer), (number, index(_TILE))])
+            store(builder, builder.fadd(load(builder, where, found.type), found), where)
         return context.get_dummy_value()
 
     return types.void(weight, types.int64, x, types.int64, out, rows), generate
@@ -109,14 +117,35 @@ def _tile(typing: Any, weight: Any, block: Any, x: Any, row: Any, out: Any, rows
 @njit(cache=True, nogil=True)
 def product(weight: Any, x: Any, out: Any) -> None:
     """out [M, n] = x [M, k] · weightᵀ, n and k filled up as `laid_out` does it. x is not rounded."""
-    count = len(x)
+    count, parts = len(x), len(weight)
+    out[:] = np.float32(0)
+    across = x.shape[1] // LANES // parts
+    # As with weights: several rows that stand apart are several streams.
+    packed = np.empty((across, count, LANES), np.float32)
+    for part in range(parts):
+        for row in range(count):
+            for place in range(across):
+                for lane in range(LANES):
+                    packed[place, row, lane] = x[row, (part * across + place) * LANES + lane]
+        _product(weight[part], packed, out)
+
+
+@njit(cache=True, nogil=True)
+def _product(weight: Any, packed: Any, out: Any) -> None:
+    count = packed.shape[1]
     for block in range(len(weight)):
         row = 0
-        while count - row >= 4:
-            _tile(weight, block, x, row, out, 4)
+        while count - row > 5:
+            _tile(weight, block, packed, row, out, 4)
             row += 4
-        if count - row >= 2:
-            _tile(weight, block, x, row, out, 2)
-            row += 2
-        if count > row:
-            _tile(weight, block, x, row, out, 1)
+        left = count - row
+        if left == 1:
+            _tile(weight, block, packed, row, out, 1)
+        elif left == 2:
+            _tile(weight, block, packed, row, out, 2)
+        elif left == 3:
+            _tile(weight, block, packed, row, out, 3)
+        elif left == 4:
+            _tile(weight, block, packed, row, out, 4)
+        else:
+            _tile(weight, block, packed, row, out, 5)

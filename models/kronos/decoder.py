@@ -77,8 +77,8 @@ class FusedKronos:
 
     Args:
         dtype: of the large matrices. bfloat16 halves what is read from memory for each token, and changes logits by
-            about 1 % of their spread: never taken silently. Attention, norms, the heads and, with one or two rows, all
-            activations stay float32.
+            about 1 % of their spread: never taken silently. Keys and values are rounded, too, where the compiled
+            loops read them. Norms, scores, the heads and, with few rows, all activations stay float32.
     """
 
     def __init__(self, network: Kronos, dtype: torch.dtype = torch.float32) -> None:
@@ -104,7 +104,8 @@ class FusedKronos:
             head = network.head
             # Logits of bfloat16 would tie by the dozen.
             self.to_s1 = PackedLinear(head.proj_s1.weight, head.proj_s1.bias, memory=memory)
-            self.to_s2 = PackedLinear(head.proj_s2.weight * _folded(network.dep_layer.norm), head.proj_s2.bias, memory=memory)
+            to_s2 = head.proj_s2.weight * _folded(network.dep_layer.norm)
+            self.to_s2 = PackedLinear(to_s2, head.proj_s2.bias, memory=memory)
 
     @property
     def device(self) -> torch.device:

@@ -3,6 +3,8 @@
 Notation: N series, S samples of each, R = N·S rows, Q new tokens, h heads of size e.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from models.compiled.cache import Cache
 
 
 class Kept:
-    """Keys and values of one attention: as [R, h, T, e], or as the compiled loops read them, where those are the fastest.
+    """Keys and values of one attention: as [R, h, T, e], or as the compiled loops read them, where they are fastest.
 
     Args:
         like: a tensor of their type and device; room: tokens that may come at most, memory for them is taken at once;
@@ -23,7 +25,7 @@ class Kept:
     ) -> None:
         self._like, self._shape, self._room, self._dtype = like, (rows, heads, size), room, dtype
         self._cache: Cache | None = None
-        self._plain: Tensor | None = None
+        self._plain: Any = None
         if is_worth_it(like) and size % 2 == 0:
             self._cache = Cache(rows, heads, size, room, dtype)
         else:
@@ -86,9 +88,7 @@ class Kept:
     def _seen(self, cache: Cache, q: Tensor) -> Tensor:
         """One query of each row, [R, h, e] → [R, h·e]."""
         before = self._history
-        out = cache.attend(q, self.used, None, 0) if before is None else cache.attend(
-            q, self.used, before._cache, before.used
-        )
+        out = cache.attend(q, self.used, before._cache if before else None, before.used if before else 0)
         return out.view(len(out), -1)
 
     def attend(self, q: Tensor) -> Tensor:
