@@ -5,6 +5,7 @@ minutes, so it is run over the first part of the bars, and the batches over the 
 `--full` runs all of it. What counts is the CPU time of the whole process: windows, features, network, store, loop.
 """
 
+import copy
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -13,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.market import panel_bars
-from benchmarks.measuring import Stopwatch, take_turns
+from benchmarks.measuring import Stopwatch, Turn, take_turns
 from benchmarks.models_size import Size
 from benchmarks.rows import Found, Row
 from engine.bars import Bars
@@ -33,10 +35,10 @@ _LEAST = 10.0
 
 
 def works(size: Size) -> Found:
-    """Return a row for batches beside one by one, and one for a run made again."""
+    """Return rows for batches beside one by one, by our forward and by the original's, and one for a run made again."""
     with tempfile.TemporaryDirectory() as folder:
         forecaster = _forecaster(Path(folder))
-        return Found([_batches(size, forecaster), _again(size, forecaster, Path(folder))])
+        return Found([*_batches(size, forecaster), _again(size, forecaster, Path(folder))])
 
 
 def panel(size: Size, bars: int) -> Bars:
@@ -58,6 +60,20 @@ def _forecaster(folder: Path) -> Forecaster:
     return load_forecaster("krnn", folder / "krnn", device="cpu")
 
 
+def _as_original(forecaster: Forecaster) -> Forecaster:
+    """Return a forecaster that goes through the networks one after another and keeps every step, as Qlib's does."""
+    made, network = copy.copy(forecaster), _Plain(layout="field_major").eval()
+    network.load_state_dict(forecaster._network.state_dict())  # type: ignore[attr-defined]
+    made._network = network  # type: ignore[attr-defined]
+    return made
+
+
+class _Plain(KRNN):
+    def infer(self, x: Tensor, nodes: Tensor | None = None) -> Tensor:
+        """[N, 360] → [N]"""
+        return self(x, nodes)
+
+
 def run_of(bars: Bars, forecaster: Forecaster, **terms: Any) -> tuple[tuple[str, int, Any], float, float]:
     """Run a rotation over the panel, ranked at every bar; return its fills' hash, orders and what forecasts took."""
     strategy = RankRotation()
@@ -69,26 +85,33 @@ def run_of(bars: Bars, forecaster: Forecaster, **terms: Any) -> tuple[tuple[str,
     return (result.fills_hash, result.order_count, result.forecasts["models"]["krnn"]), watch.cpu, watch.wall
 
 
-def _batches(size: Size, forecaster: Forecaster) -> Row:
+def _batches(size: Size, forecaster: Forecaster) -> list[Row]:
     bars = panel(size, size.panel_bars if size.full else size.panel_part)
     contenders = {
         "batches": partial(run_of, bars, forecaster),
         "one by one": partial(run_of, bars, forecaster, batch=1, is_ahead=False),
+        "one by one through the original's forward": partial(
+            run_of, bars, _as_original(forecaster), batch=1, is_ahead=False
+        ),
     }
     turns = take_turns(contenders, 1 if size.full or size.is_small else 2)
-    (ours, orders, work), (theirs, other_orders, other_work) = (turns[name].outcome for name in contenders)
-    rate = {name: work["computed"] / turn.cpu for name, turn in turns.items()}
-    ratio = rate["batches"] / rate["one by one"]
+    return [_beside(size, bars, turns, name) for name in contenders if name != "batches"]
+
+
+def _beside(size: Size, bars: Bars, turns: dict[str, Turn[Any]], name: str) -> Row:
+    (ours, orders, work), (theirs, other_orders, other_work) = turns["batches"].outcome, turns[name].outcome
+    rate, other_rate = (work["computed"] / turns[one].cpu for one in ("batches", name))
+    ratio = rate / other_rate
     each = len(bars) // size.panel
     part = "" if size.full or size.is_small else f"; the first {each:,} of {size.panel_bars:,} bars of each"
     check = (
         f"the hash of all fills, {orders:,} orders, of {work['computed']:,} forecasts in {work['calls']:,} and in "
         f"{other_work['calls']:,} calls{part}"
     )
+    is_equal = (ours, orders) == (theirs, other_orders)
     return Row(
-        f"whole backtest, KRNN over {size.panel} symbols: in batches ÷ one by one", rate["batches"],
-        rate["one by one"], ratio, f"ratio ≥ {_LEAST:g}", (ours, orders) == (theirs, other_orders), "forecasts/s",
-        ratio >= _LEAST, check,
+        f"whole backtest, KRNN over {size.panel} symbols: in batches ÷ {name}", rate, other_rate, ratio,
+        f"ratio ≥ {_LEAST:g}", is_equal, "forecasts/s", ratio >= _LEAST, check,
     )
 
 
