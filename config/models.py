@@ -28,7 +28,13 @@ class Verified:
 
     @property
     def is_ok(self) -> bool:
-        return not self.fault and all(check.is_ok for check in self.checks)
+        """Whether nothing is wrong, and there was something that could have been."""
+        return not self.fault and bool(self.checks) and all(check.is_ok for check in self.checks)
+
+    @property
+    def compared(self) -> int:
+        """How many tensors were held against something, and not passed over."""
+        return sum(not check.skipped for check in self.checks)
 
 
 def verify(folders: Sequence[Path]) -> list[Verified]:
@@ -45,15 +51,24 @@ def verify(folders: Sequence[Path]) -> list[Verified]:
 
 
 def _verified(folder: Path) -> Verified:
-    kind = ""
+    kind, fault = "", ""
+    checks: list[TensorCheck] = []
     try:
         kind = kind_of(folder)
-        return Verified(folder, kind, tuple(verify_folder(folder)))
+        checks.extend(verify_folder(folder))  # those before a fault are kept
+        if not checks:
+            fault = f"{folder} has nothing that a network could be held against"
     except EngineError as error:
-        return Verified(folder, kind, (), str(error))
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        # A folder made elsewhere: tensors of other names or shapes than its config.json says.
-        return Verified(folder, kind, (), f"{folder} does not fit together: {type(error).__name__}: {error}")
+        fault = str(error)
+    except KeyError as error:
+        fault = f"{folder} does not fit together: there is nothing of the name {error} in it"
+    except _MISFITS as error:
+        fault = f"{folder} does not fit together: {type(error).__name__}: {error}"
+    return Verified(folder, kind, tuple(checks), fault)
+
+
+_MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""Of a folder made elsewhere: tensors of other names or shapes than its config.json says."""
 
 
 def artefacts_in(folder: Path) -> list[Path]:

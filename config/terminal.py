@@ -20,7 +20,7 @@ from feeds.gaps import Gap
 from strategies.registry import StrategyInfo
 
 if TYPE_CHECKING:  # torch is only loaded by commands that need it
-    from config.models import Shown
+    from config.models import Shown, Verified
     from models.verification import TensorCheck
 
 Report = Callable[[int, int | None], None]
@@ -156,6 +156,17 @@ def verified_line(check: "TensorCheck") -> Text:
         return Text.assemble(f"  {check.name}  ", ("skipped", "yellow"), f": {check.skipped}")
     mark = ("ok", "green") if check.is_ok else ("OUT", "bold red")
     return Text.assemble(f"  {check.name}  {check.error:.2e}  tolerance {check.tolerance:.0e}  ", mark)
+
+
+def verified_summary(found: "Sequence[Verified]") -> str:
+    """Return how many tensors and folders are right; what was passed over counts for neither."""
+    compared = sum(one.compared for one in found)
+    passed = sum(len(one.checks) for one in found) - compared
+    right = sum(one.is_ok and one.compared > 0 for one in found)
+    unknown = sum(one.is_ok and not one.compared for one in found)
+    told = f"{compared:,} tensors in {len(found)} folders{f', {passed} passed over' if passed else ''}; "
+    told += f"{right} of {len(found)} folders are right"
+    return told + (f", {unknown} could not be compared" if unknown else "")
 
 
 def artefact_table(artefacts: Iterable["Shown"]) -> Table:

@@ -22,17 +22,15 @@ from engine.forecasts import Explanation, Float32Array, Forecaster, ForecastKind
 from models.alpha360 import LOOKBACK, RobustScaler, VolumeRule, VwapRule, alpha360_of_windows
 from models.artefact import Artefact, load_artefact
 from models.devices import Batches, Device, choose_device, is_out_of_memory
-from models.krnn import KRNN, Layout, load_krnn
-from models.kronos.configuration import ModelSizes, TokenizerSizes
+from models.krnn import KRNN, load_krnn
+from models.kronos.configuration import ModelSizes
 from models.kronos.generation import Overflow, plan
-from models.kronos.loading import fill
-from models.kronos.network import Kronos
 from models.kronos.pipeline import KronosPipeline
 from models.kronos.sampling import Sampling
-from models.kronos.tokenizer import KronosTokenizer
 from models.position.features import slots, volatility, week_times
 from models.position.loading import feature_names, load_price_transformer, quantile_names
 from models.position.price_transformer import LEVELS
+from models.rebuilding import krnn_layout, kronos_of
 from models.tft.bar_features import FIELDS, bars_before, features_of
 from models.tft.explanation import explain
 from models.tft.heads import Quantiles
@@ -112,7 +110,7 @@ class _Loaded:
         digest = hashlib.sha256(self.artefact.hash.encode())
         digest.update(json.dumps(dict(self.options), sort_keys=True, default=str).encode())
         here = Path(__file__).parent
-        for source in ("forecasters.py", *sources):
+        for source in ("forecasters.py", "rebuilding.py", *sources):
             path = here / source
             for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
                 digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
@@ -200,11 +198,7 @@ class KronosForecaster:
     def __init__(self, loaded: _Loaded) -> None:
         options: KronosOptions = loaded.parsed(KronosOptions)
         artefact = loaded.artefact
-        sizes = artefact.card.configuration
-        network, tokenizer = Kronos(ModelSizes(**sizes["model"])), KronosTokenizer(TokenizerSizes(**sizes["tokenizer"]))
-        fill(network, dict(artefact.weights), f"model {loaded.name}")
-        fill(tokenizer, dict(artefact.tensors["tokenizer"]), f"model {loaded.name}: its tokenizer")
-        context = int(sizes["max_context"])
+        network, tokenizer, context = kronos_of(artefact, f"model {loaded.name}")
         lookback = options.lookback or artefact.card.lookback or min(400, max(context - options.horizon, 1))
         device = loaded.device.name
         self._pipeline = KronosPipeline(
@@ -218,12 +212,12 @@ class KronosForecaster:
             calendar=CALENDAR, clock=options.clock, future_stamps=options.future_stamps, repairs=options.repairs,
             about=_told_of(options, lookback, context),
         )
-        rows = self._bytes_a_row(sizes["model"]) * options.samples
+        rows = self._bytes_a_row(network.sizes) * options.samples
         self._batches = Batches(max(1, int(_memory(loaded.device) // rows)))
 
-    def _bytes_a_row(self, sizes: Mapping[str, Any]) -> int:
+    def _bytes_a_row(self, sizes: ModelSizes) -> int:
         tokens = min(self._pipeline.max_context, self.spec.lookback + self.spec.horizon)
-        return 8 * int(sizes["n_layers"]) * int(sizes["d_model"]) * tokens
+        return 8 * sizes.n_layers * sizes.d_model * tokens
 
     def forecast(self, windows: Windows) -> Forecasts:
         """Return every path, float32 [N, S, H, 6]; see KronosPipeline.paths."""
@@ -271,8 +265,7 @@ class KRNNForecaster:
     def __init__(self, loaded: _Loaded) -> None:
         loaded.parsed(NoOptions)
         card, artefact = loaded.artefact.card, loaded.artefact
-        layout: Layout = card.layout or card.configuration.get("layout", "field_major")  # type: ignore[assignment]
-        self._network: KRNN = load_krnn(artefact.weights, layout).to(loaded.device.name)
+        self._network: KRNN = load_krnn(artefact.weights, krnn_layout(artefact)).to(loaded.device.name)
         scalers = artefact.tensors.get("scalers")
         self._scaler = None
         if scalers is not None:

@@ -9,12 +9,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from engine.errors import PluginError
 from models.artefact import CARD, Tensors, load_artefact, load_tensors
+
+Entry = TypeVar("Entry", dict[str, Any], list[Any], str, int)
+
+_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
+
+LARGEST_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,9 @@ def verify_folder(folder: Path) -> Iterator[TensorCheck]:
     if kind == "artefact":
         artefact = load_artefact(folder)
         yield TensorCheck(f"hashes of {len(artefact.tensors)} files", 0.0, 0.0, True)
+        networks = import_module("models.rebuilding").rebuild(artefact, f"artefact {folder}")
+        count = sum(len(network.state_dict()) for network in networks)
+        yield TensorCheck(f"loads strictly: {count} tensors", 0.0, 0.0, True)
         return
     verify: Verifier = import_module(module).verify
     yield from verify(folder)
@@ -106,6 +115,40 @@ def tensors_to_match(path: Path) -> Tensors:
 def unknown(name: str) -> TensorCheck:
     """Return the failed check of a tensor that nothing of ours makes."""
     return TensorCheck(f"{name}: nothing of ours has this name", float("inf"), 0.0, False)
+
+
+def entry(of: Mapping[str, Any], name: str, kind: type[Entry], where: str) -> Entry:
+    """Return an entry of what was read as JSON.
+
+    Raises:
+        PluginError: it is missing, or of another kind.
+    """
+    if name not in of:
+        raise PluginError(f"{where}: there is no {name!r}; expected {_KINDS[kind]}")
+    value = of[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise PluginError(f"{where}: {name} is {_shortened(value)}; expected {_KINDS[kind]}")
+    return value
+
+
+def tolerance_of(of: Mapping[str, Any], name: str, default: float, where: str) -> float:
+    """Return the tolerance that a folder states, or the default where it states none.
+
+    Raises:
+        PluginError: it is no number, or one that would let anything pass.
+    """
+    value = of.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST_TOLERANCE:
+        raise PluginError(
+            f"{where}: {name} is {_shortened(value)}; expected a number of 0 or more, at most {LARGEST_TOLERANCE:g}: "
+            "with a larger one nothing would be held against anything"
+        )
+    return float(value)
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def verify(
     named is no network's folder.
     """
     from config.models import verify as verified
-    from config.terminal import errors, screen, verified_line
+    from config.terminal import errors, screen, verified_line, verified_summary
 
     found = verified(folders)
     if as_json:
@@ -38,8 +38,7 @@ def verify(
                 screen.print(verified_line(check))
             if one.fault:
                 errors.print(f"error: {one.fault}", style="red", soft_wrap=True)
-        ok, count = sum(one.is_ok for one in found), sum(len(one.checks) for one in found)
-        screen.print(f"{count:,} tensors in {len(found)} folders; {ok} of {len(found)} folders are right")
+        screen.print(verified_summary(found))
     if any(one.kind and not one.is_ok for one in found):
         raise typer.Exit(1)
     if not all(one.is_ok for one in found):

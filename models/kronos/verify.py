@@ -27,7 +27,7 @@ from models.kronos.preparation import normalise, stamps_of, with_amount
 from models.kronos.published import INPUT, verify_published
 from models.kronos.sampling import Sampling, greedy, shared_chance
 from models.kronos.tokenizer import KronosTokenizer, training_loss
-from models.verification import TensorCheck, compare, read_config, read_json, tensors_to_match, unknown
+from models.verification import TensorCheck, compare, entry, read_config, read_json, tensors_to_match, unknown
 
 Tensors = Mapping[str, Tensor]
 
@@ -57,6 +57,7 @@ class _Golden:
         self._folder = folder
         self._tensors = tensors_to_match(folder / "io.safetensors")
         self._facts: dict[str, Any] = read_json(folder, "io.json")
+        self._scenarios = entry(self._facts, "scenarios", dict, f"{folder}: io.json")
         self._is_same_build = config.get("torch") == torch.__version__
         self.tokenizer = KronosTokenizer(TokenizerSizes.of(config["tokenizer"], f"{folder}: tokenizer"))
         self.model = Kronos(ModelSizes.of(config["model"], f"{folder}: model"))
@@ -65,7 +66,7 @@ class _Golden:
             fill(self.tokenizer, load_tensors(folder / "tokenizer.safetensors"), f"{folder}: tokenizer")
             fill(self.model, load_tensors(folder / "model.safetensors"), f"{folder}: model")
         elif config["weights"] == "recipe":
-            recipe = config["recipe"]
+            recipe = entry(config, "recipe", dict, f"{folder}: config.json")
             fill_by_recipe(self.tokenizer, recipe["tokenizer_seed"], recipe["head_gain"])
             fill_by_recipe(self.model, recipe["model_seed"], recipe["head_gain"])
         else:
@@ -88,8 +89,8 @@ class _Golden:
             else:
                 with torch.no_grad():
                     yield _compared(name, found[name](), expected)
-        for name in self._facts["scenarios"]:
-            yield from self._forecast(name, self._facts["scenarios"][name])
+        for name in self._scenarios:
+            yield from self._forecast(name, entry(self._scenarios, name, dict, f"{self._folder}: io.json: scenarios"))
         yield from self._training()
 
     # ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,7 +158,8 @@ class _Golden:
 
     def _is_of_a_scenario(self, name: str) -> bool:
         kind, _, rest = name.partition(".")
-        return kind == "gen" and rest.rpartition(".")[0] in self._facts["scenarios"]
+        scenario, _, part = rest.rpartition(".")
+        return kind == "gen" and scenario in self._scenarios and part in _PARTS
 
     def _chances(self, name: str) -> Tensor:
         found = re.fullmatch(r"smp\.probs\.T([\d.e-]+)_k(\d+)_p([\d.e-]+)", name)
@@ -168,8 +170,11 @@ class _Golden:
     # ── whole forecasts ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _forecast(self, name: str, scenario: dict[str, Any]) -> Iterator[TensorCheck]:
-        arguments = scenario["args"]
-        columns = scenario["columns"]
+        where = f"{self._folder}: scenario {name}"
+        for part in _PARTS:
+            if f"gen.{name}.{part}" not in self._tensors:
+                raise PluginError(f"{where}: io.safetensors has no gen.{name}.{part}")
+        arguments, columns = entry(scenario, "args", dict, where), entry(scenario, "columns", list, where)
         windows = [
             with_amount(dict(zip(columns, np.array(values, np.float64).T, strict=True)))
             for values in scenario["values"]
@@ -223,9 +228,9 @@ class _Golden:
     # ── training ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _training(self) -> Iterator[TensorCheck]:
-        facts, io = self._facts, self._tensors
+        facts, io, where = self._facts, self._tensors, f"{self._folder}: io.json"
         if "tok_train" in facts:
-            stated = facts["tok_train"]
+            stated = entry(facts, "tok_train", dict, where)
             _train_without_dropout(self.tokenizer)
             x = io["tok.x"]
             of = self.tokenizer(x)
@@ -234,25 +239,29 @@ class _Golden:
             yield _number("tok_train.mse_all", nn.functional.mse_loss(of.fine, x), stated["mse_all"], 1e-5)
             yield _number("tok_train.bsq", of.quantiser.loss, stated["bsq"], 1e-5)
             yield _number("tok_train.loss", loss, stated["loss"], 1e-5)
-            yield from _gradients("tok_train", self.tokenizer, loss, stated["grad_l2"])
+            yield from _gradients("tok_train", self.tokenizer, loss, entry(stated, "grad_l2", dict, where))
         s1, s2 = io["mdl.s1_in"], io["mdl.s2_in"]
         targets, stamp = (io["mdl.s1_targets"], io["mdl.s2_targets"]), io["mdl.stamp"].long()
         _train_without_dropout(self.model)
         if "mdl_train" in facts:
             losses = token_losses(self.model(s1, s2, stamp, targets[0]), *targets)
+            stated = entry(facts, "mdl_train", dict, where)
             for name, value in (("ce", losses.loss), ("ce_s1", losses.s1), ("ce_s2", losses.s2)):
-                yield _number(f"mdl_train.{name}", value, facts["mdl_train"][name], 1e-5)
-            yield from _gradients("mdl_train", self.model, losses.loss, facts["mdl_train"]["grad_l2"])
+                yield _number(f"mdl_train.{name}", value, stated[name], 1e-5)
+            yield from _gradients("mdl_train", self.model, losses.loss, entry(stated, "grad_l2", dict, where))
         if "mdl_train_sampled" in facts:
-            stated = facts["mdl_train_sampled"]
-            torch.manual_seed(stated["torch_seed"])
+            stated = entry(facts, "mdl_train_sampled", dict, where)
+            torch.manual_seed(entry(stated, "torch_seed", int, where))
             losses = token_losses(self.model(s1, s2, stamp), *targets)
+            yield self._drawn(_number("mdl_train_sampled.ce", losses.loss, stated["ce"], 1e-5))
             yield _number("mdl_train_sampled.ce_s1", losses.s1, stated["ce_s1"], 1e-5)
             yield self._drawn(_number("mdl_train_sampled.ce_s2", losses.s2, stated["ce_s2"], 1e-5))
         self.model.eval()
         self.tokenizer.eval()
 
 
+_PARTS = ("hist_s1", "hist_s2", "gen_s1", "gen_s2", "pred")
+"""Tensors of a scenario."""
 _INPUTS = frozenset({"tok.x", "mdl.s1_in", "mdl.s2_in", "mdl.stamp", "mdl.s1_targets", "mdl.s2_targets", "smp.logits"})
 
 
@@ -293,6 +302,8 @@ def _train_without_dropout(module: nn.Module) -> None:
 
 
 def _gradients(name: str, module: nn.Module, loss: Tensor, stated: dict[str, float]) -> Iterator[TensorCheck]:
+    if not stated:
+        raise PluginError(f"io.json: {name} has no norms of gradients; expected one for each parameter")
     module.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     of = dict(module.named_parameters())
@@ -307,7 +318,9 @@ def _gradients(name: str, module: nn.Module, loss: Tensor, stated: dict[str, flo
     module.zero_grad()
 
 
-def _number(name: str, found: Tensor, expected: float, relative: float) -> TensorCheck:
+def _number(name: str, found: Tensor, expected: Any, relative: float) -> TensorCheck:
+    if isinstance(expected, bool) or not isinstance(expected, int | float):
+        raise PluginError(f"io.json: {name} is {expected!r}; expected a number")
     error = abs(float(found.detach()) - expected) / max(abs(expected), 1e-3)
     return TensorCheck(name, error, relative, error <= relative)
 

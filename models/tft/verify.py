@@ -16,7 +16,7 @@ from models.tft.loading import load_tft
 from models.tft.network import TFT
 from models.tft.scaling import restore
 from models.tft.tensors import TFTInputs, TFTOutput
-from models.verification import TensorCheck, compare, read_config, tensors_to_match, unknown
+from models.verification import TensorCheck, compare, entry, read_config, tensors_to_match, tolerance_of, unknown
 
 _TOLERANCE = 1e-5
 
@@ -29,15 +29,16 @@ def verify(folder: Path) -> Iterator[TensorCheck]:
     """
     config = read_config(folder)
     weights = load_tensors(folder / "state_dict.safetensors")
-    network = load_tft(weights, config["hparams"])
+    network = load_tft(weights, entry(config, "hparams", dict, f"{folder}: config.json"))
     targets = len(network.configuration.output_size)
     if config["n_targets"] != targets:
         raise PluginError(f"{folder}: n_targets is {config['n_targets']}, but output_size has {targets}")
     yield _loaded(network, weights, config)
     given = load_tensors(folder / "x.safetensors")
     expected = tensors_to_match(folder / "output.safetensors")
-    inputs, scales = inputs_of(given, network), [_tensor(given, f"target_scale.{i}", folder) for i in range(targets)]
-    tolerance = float(config.get("tolerance_abs", _TOLERANCE))
+    inputs = inputs_of(given, network)
+    scales = [_scale(given, f"target_scale.{i}", len(inputs.encoder_cont), folder) for i in range(targets)]
+    tolerance = tolerance_of(config, "tolerance_abs", _TOLERANCE, f"{folder}: config.json")
     with torch.inference_mode():
         plain, fused = network(inputs), FusedTFT(network)(inputs)
         exact = copy.deepcopy(network).double()(inputs.double())
@@ -81,6 +82,13 @@ def _named(output: TFTOutput, scales: list[Tensor]) -> dict[str, Tensor]:
     for place, (raw, scale) in enumerate(zip(output.raw, scales, strict=True)):
         found[f"raw.{place}"] = raw
         found[f"prediction.{place}"] = restore(raw, scale)
+    return found
+
+
+def _scale(tensors: Tensors, name: str, rows: int, folder: Path) -> Tensor:
+    found = _tensor(tensors, name, folder)
+    if found.shape != (rows, 2):
+        raise PluginError(f"{folder}: {name} has shape {list(found.shape)}; expected [{rows}, 2]: centre and scale")
     return found
 
 

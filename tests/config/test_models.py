@@ -107,6 +107,77 @@ def test_verify_takes_inputs_in_double_precision(tmp_path):
     assert run("verify", folder).exit_code == 0
 
 
+@pytest.mark.parametrize(("change", "message"), [
+    ({"cnn_kernel_size": None}, "config.json: there is no 'cnn_kernel_size'; expected a whole number"),
+    ({"cnn_kernel_size": "3"}, "cnn_kernel_size is '3'; expected a whole number"),
+    ({"cnn_kernel_size": 5}, "config.json has cnn_kernel_size 5, the weights 3"),
+    ({"tolerance_abs": 1e9}, "tolerance_abs is 1000000000.0; expected a number of 0 or more, at most 0.01"),
+    ({"tolerance_abs": "3"}, "tolerance_abs is '3'; expected a number"),
+    ({"tolerance_abs": float("nan")}, "tolerance_abs is nan; expected a number"),
+])
+def test_verify_says_what_is_wrong_with_a_config(tmp_path, change, message):
+    folder = golden_krnn(tmp_path / "golden")
+    content = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps({name: one for name, one in content.items() if one is not None}))
+
+    done = run("verify", folder)
+
+    assert done.exit_code == 1
+    assert message in done.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["encoder.cnn_encoder.conv.weight", "encoder.krnn_encoder.rnn_modules.0.weight_hh_l0"])
+def test_weights_of_no_shape_are_no_traceback(tmp_path, name):
+    folder = golden_krnn(tmp_path / "golden")
+    tensors = load_file(folder / "state_dict.safetensors")
+    save_file(tensors | {name: torch.tensor(3.0)}, folder / "state_dict.safetensors")
+
+    done = run("verify", folder)
+
+    assert done.exit_code == 1
+    assert "does not fit together" in done.output
+
+
+def test_verify_keeps_what_it_found_before_a_fault(tmp_path):
+    folder = golden_krnn(tmp_path / "golden")
+    outputs = load_file(folder / "output.safetensors")
+    save_file({"a": torch.zeros(1), **outputs}, folder / "output.safetensors")
+
+    done = run("verify", folder)
+
+    assert done.exit_code == 1
+    assert "a: nothing of ours has this name" in done.output
+    assert "y (fused)" in done.output
+
+
+def test_an_artefact_is_rebuilt_and_not_only_read(tmp_path, state_dict):
+    folder = tmp_path / "artefact"
+    assert run("import", "krnn", state_dict[0], "--to", folder).exit_code == 0
+    assert run("verify", folder).exit_code == 0
+    card = json.loads((folder / "artefact.json").read_text())
+
+    for change, message in (
+        ({"architecture": "prophet"}, "its architecture is 'prophet'; expected one of"),
+        ({"architecture": "kronos"}, "there is no 'model'; expected an object"),
+        ({"architecture": "tft"}, "tft: unknown hyper-parameter"),
+    ):
+        (folder / "artefact.json").write_text(json.dumps(card | change))
+        done = run("verify", folder)
+        assert done.exit_code == 1, change
+        assert message in done.output.replace("\n", " ")
+
+
+def test_what_could_not_be_compared_is_not_called_right(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "nothing"))
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "regression_input.csv").write_text("")
+
+    done = run("verify", tmp_path / "published", golden_krnn(tmp_path / "right"))
+
+    assert done.exit_code == 0
+    assert "2 tensors in 2 folders, 1 passed over; 1 of 2 folders are right, 1 could not be compared" in done.output
+
+
 def test_a_damaged_artefact_hides_no_other_from_the_list(tmp_path, state_dict):
     for name in ("a", "b"):
         assert run("import", "krnn", state_dict[0], "--to", tmp_path / name).exit_code == 0

@@ -1,6 +1,7 @@
 """Kronos against every tensor of the original's golden cases."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.errors import PluginError
 from models.kronos.configuration import ModelSizes
 from models.kronos.loading import load_model
 from models.kronos.network import Kronos
@@ -77,6 +79,32 @@ def test_a_tensor_of_no_known_scenario_is_not_passed_over(case):
     found = changed(case, lambda tensors: tensors.update({"gen.mine.pred": torch.zeros(3)}))
 
     assert list(found) == ["gen.mine.pred: nothing of ours has this name"]
+
+    found = changed(case, lambda tensors: tensors.update({"gen.sampled_s3.more": torch.zeros(3)}))
+
+    assert "gen.sampled_s3.more: nothing of ours has this name" in found
+
+
+@pytest.mark.parametrize(("part", "value", "message"), [
+    ("scenarios", None, "there is no 'scenarios'; expected an object"),
+    ("scenarios", {"mine": 3}, "mine is 3; expected an object"),
+    ("scenarios", {"mine": {}}, "io.safetensors has no gen.mine.hist_s1"),
+    ("tok_train", 3, "tok_train is 3; expected an object"),
+    ("mdl_train", {"ce": "x"}, "mdl_train.ce is 'x'; expected a number"),
+    ("mdl_train_sampled", {}, "there is no 'torch_seed'; expected a whole number"),
+])
+def test_facts_that_cannot_be_are_named(case, part, value, message):
+    facts = json.loads((case / "io.json").read_text())
+    kept = {"scenarios": {}} if part != "scenarios" else {}
+    if value is not None:
+        kept[part] = value
+    (case / "io.json").write_text(json.dumps(kept))
+    tensors = {name: one for name, one in load_file(case / "io.safetensors").items() if not name.startswith("gen.")}
+    save_file(tensors, case / "io.safetensors")
+
+    with pytest.raises(PluginError, match=re.escape(message)):
+        list(verify_folder(case))
+    assert part in facts
 
 
 def test_a_checkpoint_in_half_precision_loads(tmp_path):
