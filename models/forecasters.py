@@ -19,6 +19,7 @@ from engine.errors import PluginError, SettingsError, nearest_name
 from engine.forecasting.exchanges import check_exchange, clock_of
 from engine.forecasting.sessions import ALWAYS, WEEKDAYS
 from engine.forecasts import Explanation, Float32Array, Forecaster, ForecastKind, Forecasts, ForecastSpec, Windows
+from models.alpha360 import FIELDS as FEATURES
 from models.alpha360 import LOOKBACK, RobustScaler, VolumeRule, VwapRule, alpha360_of_windows
 from models.artefact import Artefact, load_artefact
 from models.devices import Batches, Device, choose_device, is_out_of_memory
@@ -266,6 +267,12 @@ class KRNNForecaster:
         loaded.parsed(NoOptions)
         card, artefact = loaded.artefact.card, loaded.artefact
         self._network: KRNN = load_krnn(artefact.weights, krnn_layout(artefact)).to(loaded.device.name)
+        if self._network.configuration.fea_dim != len(FEATURES):
+            raise PluginError(
+                f"model {loaded.name}: its network reads {self._network.configuration.fea_dim} numbers a bar, and "
+                f"windows give it the {len(FEATURES)} of Alpha360 ({', '.join(FEATURES)}); other features need a "
+                "forecaster of one's own (docs/forecasting.md)"
+            )
         scalers = artefact.tensors.get("scalers")
         self._scaler = None
         if scalers is not None:

@@ -5,39 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-
 from engine.errors import PluginError
-from models.alpha360 import FIELDS, LOOKBACK
+from models.alpha360 import COLUMNS, FIELDS, LOOKBACK
 from models.artefact import Artefact, ArtefactCard, Tensors, library_versions, load_tensors, save_artefact
+from models.foreign import check_numbers, read_state_dict, without_wrapper
 from models.krnn import Layout, card_configuration, load_krnn
 from models.kronos.configuration import MAX_CONTEXT, MODELS
 from models.kronos.loading import load_model, load_tokenizer
 from models.kronos.preparation import FIELDS as BAR_FIELDS
 from models.tft.loading import load_tft
-
-
-def read_state_dict(path: Path) -> Tensors:
-    """Return the tensors of a safetensors file or of one that torch saved; nothing but tensors is unpickled.
-
-    Raises:
-        PluginError: there is none, or it holds something else.
-    """
-    if not path.is_file():
-        raise PluginError(f"{path} is not a file; expected a state dict (.safetensors, .pt, .pth, .bin, .ckpt)")
-    if path.suffix == ".safetensors":
-        return load_tensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as exc:  # torch.load raises whatever its readers do
-        raise PluginError(f"{path} cannot be read as tensors alone: {type(exc).__name__}: {exc}") from exc
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise PluginError(f"{path} holds something else than tensors by name; save the model's state_dict() alone")
-    return dict(content)
-
 
 Conventions = Mapping[str, Any]
 """Further choices that decide numbers: `clock` and `future_stamps`, as in a forecaster's spec."""
@@ -54,6 +30,8 @@ def import_kronos(
         PluginError: they cannot be loaded, or do not belong together.
     """
     network, coder = load_model(model), load_tokenizer(tokenizer)
+    check_numbers(network.state_dict(), model)
+    check_numbers(coder.state_dict(), tokenizer)
     if (network.sizes.s1_bits, network.sizes.s2_bits) != (coder.sizes.s1_bits, coder.sizes.s2_bits):
         raise PluginError(f"kronos: {model} and {tokenizer} have tokens of different bits; they do not belong together")
     if max_context is None:
@@ -90,13 +68,19 @@ def import_krnn(
     Raises:
         PluginError: it is not a KRNN.
     """
-    network = load_krnn(read_state_dict(path), layout)
+    weights = without_wrapper(read_state_dict(path), ("out_fc.weight",))
+    network = load_krnn(weights, layout)
+    check_numbers(weights, path)
     more: dict[str, Tensors] = {}
     scalers: dict[str, Any] = {}
     if scaler is not None:
-        tensors = load_file(scaler)
+        tensors = load_tensors(scaler)
         if set(tensors) != {"median", "scale"}:
             raise PluginError(f"{scaler} has {', '.join(tensors)}; expected median and scale")
+        for name, tensor in tensors.items():
+            if tensor.shape != (len(COLUMNS),):
+                raise PluginError(f"{scaler}: {name} has shape {list(tensor.shape)}; expected [{len(COLUMNS)}]")
+        check_numbers(tensors, scaler)
         more["scalers"], scalers = tensors, {"kind": "robust", "clip": 3.0}
     card = ArtefactCard(
         "krnn",
@@ -127,11 +111,14 @@ def import_tft(
     """
     try:
         content = json.loads(configuration.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as exc:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as exc:
         raise PluginError(f"{configuration} cannot be read: {exc}") from exc
+    if not isinstance(content, dict):
+        raise PluginError(f"{configuration} is not an object; expected hyper-parameters by name")
     parameters = content.get("hparams", content)
-    weights = read_state_dict(path)
-    load_tft(weights, parameters)
+    weights = without_wrapper(read_state_dict(path), ("lstm_encoder.weight_ih_l0",))
+    network = load_tft(weights, parameters)
+    check_numbers(weights, path)
     card = ArtefactCard(
         "tft",
         parameters,
@@ -141,4 +128,4 @@ def import_tft(
         libraries=library_versions(),
         source=str(path),
     )
-    return save_artefact(folder, card, weights)
+    return save_artefact(folder, card, network.state_dict())

@@ -357,7 +357,7 @@ def load_krnn(weights: Mapping[str, Tensor], layout: Layout) -> KRNN:
     try:
         network.load_state_dict(dict(weights))
     except RuntimeError as exc:
-        raise PluginError(f"krnn: the state dict does not fit its own sizes: {exc}") from exc
+        raise PluginError(f"krnn: the state dict does not fit its own sizes: {' '.join(str(exc).split())}") from exc
     return network.eval()
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from engine.errors import PluginError
-from models.artefact import Tensors, load_tensors
+from models.artefact import Tensors
+from models.foreign import read_state_dict, without_wrapper
 from models.kronos.configuration import ModelSizes, TokenizerSizes
 from models.kronos.network import Kronos
 from models.kronos.tokenizer import KronosTokenizer
@@ -15,6 +16,9 @@ from models.verification import read_config
 
 _RECOMPUTABLE = ("rotary.inv_freq", "bsq.basis", "bsq.group_basis")
 """Buffers that follow from the sizes: files have them or not."""
+
+
+_WEIGHTS = "model.safetensors"
 
 
 def load_tokenizer(source: str | Path) -> KronosTokenizer:
@@ -28,7 +32,7 @@ def load_tokenizer(source: str | Path) -> KronosTokenizer:
     """
     folder = folder_of(source)
     tokenizer = KronosTokenizer(TokenizerSizes.of(read_config(folder), f"{folder}/config.json"))
-    fill(tokenizer, load_tensors(folder / "model.safetensors"), str(folder))
+    fill(tokenizer, _weights(folder, "embed.weight"), str(folder))
     return tokenizer
 
 
@@ -36,8 +40,15 @@ def load_model(source: str | Path) -> Kronos:
     """Return a predictor in eval mode; as `load_tokenizer`."""
     folder = folder_of(source)
     model = Kronos(ModelSizes.of(read_config(folder), f"{folder}/config.json"))
-    fill(model, load_tensors(folder / "model.safetensors"), str(folder))
+    fill(model, _weights(folder, "embedding.emb_s1.weight"), str(folder))
     return model
+
+
+def _weights(folder: Path, known: str) -> Tensors:
+    """Return the weights of a folder; older writers of the Hub's library left pytorch_model.bin."""
+    pickled = folder / "pytorch_model.bin"
+    path = pickled if pickled.is_file() and not (folder / _WEIGHTS).is_file() else folder / _WEIGHTS
+    return without_wrapper(read_state_dict(path), (known,))
 
 
 def folder_of(source: str | Path) -> Path:

@@ -361,6 +361,24 @@ def test_a_timeframe_must_be_known_and_the_artefacts_own(tmp_path: Path) -> None
         load_forecaster("model", kronos(tmp_path / "b"))
 
 
+def test_a_krnn_of_other_features_than_windows_give_is_refused(tmp_path: Path) -> None:
+    of = KRNNConfiguration(5, 8, 3, 8, 2, 1)
+    save_artefact(tmp_path / "a", ArtefactCard("krnn", card_configuration(of), layout="field_major", timeframe="1h"),
+                  dict(KRNN(of).state_dict()))
+
+    with pytest.raises(PluginError, match="reads 5 numbers a bar, and windows give it the 6 of Alpha360"):
+        loaded("krnn", tmp_path / "a")
+
+
+def test_a_kronos_whose_card_lacks_its_sizes_is_refused(tmp_path: Path) -> None:
+    artefact = load_artefact(kronos(tmp_path / "a"))
+    card = replace(artefact.card, configuration={"model": artefact.card.configuration["model"]})
+    save_artefact(tmp_path / "b", replace(card, timeframe="1h"), dict(artefact.weights))
+
+    with pytest.raises(PluginError, match="model model: there is no 'tokenizer'; expected an object"):
+        loaded("kronos", tmp_path / "b")
+
+
 def test_an_artefact_of_something_else_is_refused(tmp_path: Path) -> None:
     save_artefact(tmp_path / "a", ArtefactCard("position_head", {}), {"a": torch.zeros(1)})
 
