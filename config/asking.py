@@ -35,7 +35,7 @@ def ask(settings: Settings, *, model: str | None, symbol: str | None, at: str | 
         symbol: the first of the data if left out. at: a time, of which the last bar closed by then is taken; the last
             bar of the data if left out.
     Raises:
-        SettingsError: there is no such model, symbol or time, or there are too few bars before it.
+        SettingsError: there is no such model, symbol or time, or too few bars before it, joined ones among them.
         PluginError: the model cannot be loaded, or failed.
     """
     feed = make_feed(settings)
@@ -125,16 +125,32 @@ class _Asked:
             raise SettingsError(
                 f"{history.stream.symbol} has {closed} bars{when}; {spec.name} needs {spec.lookback}: {first}"
             )
-        return closed - 1
+        request = Request(place, closed - 1, _close_time(history, closed - 1))
+        if not self.cutter.is_ready(request):
+            raise SettingsError(
+                f"{spec.name} joins other bars or series, and at {iso(request.as_of)} it lacks "
+                f"{self.cutter.lacks(request)}; {self._ready(place)}"
+            )
+        return request.row
+
+    def _ready(self, place: int) -> str:
+        """Return from when on a symbol's windows have all that is joined, in words."""
+        history, since = self.cutter.histories[place], self.cutter.ready_since(place)
+        row = history.closed(since - 1) + self.cutter.spec.lookback - 1
+        if row >= history.closed(2**62):
+            return "the data have no such instant: begin them earlier"
+        return f"ask for {iso(_close_time(history, row))} or later, or begin the data earlier"
 
     def requests(self, place: int, row: int) -> list[Request]:
-        """Return requests of every symbol that has a bar at this instant, and enough before it."""
+        """Return requests of every symbol with a bar at this instant and enough before it, also of what is joined."""
         as_of = _close_time(self.cutter.histories[place], row)
         found = []
         for other, history in enumerate(self.cutter.histories):
             last = history.closed(as_of) - 1
-            if last + 1 >= self.cutter.spec.lookback and _close_time(history, last) == as_of:
-                found.append(Request(other, last, as_of))
+            request = Request(other, last, as_of)
+            is_whole = last + 1 >= self.cutter.spec.lookback and _close_time(history, last) == as_of
+            if is_whole and self.cutter.is_ready(request):
+                found.append(request)
         return found
 
     def view(self, requests: Sequence[Request], answers: Sequence[Answer], place: int) -> ForecastView:

@@ -32,10 +32,10 @@ from models.position.features import slots, volatility, week_times
 from models.position.loading import feature_names, load_price_transformer, quantile_names
 from models.position.price_transformer import LEVELS
 from models.rebuilding import krnn_layout, kronos_of
-from models.tft.bar_features import FIELDS, bars_before, features_of
+from models.tft.bar_features import FIELDS, bars_before, check_features, features_of
 from models.tft.explanation import explain
 from models.tft.heads import Quantiles
-from models.tft.joins import JOINS, JoinedColumns, Joins
+from models.tft.joins import AGAIN, JOINS, JoinedColumns, Joins
 from models.tft.keeping import pipeline_of
 from models.tft.pipeline import TFTForecast
 from models.tft.statements import are_quantiles_of_return, named_outputs, output_names, roles
@@ -482,10 +482,21 @@ def _joined_of(loaded: _Loaded, inputs: Sequence[str]) -> JoinedColumns:
     """Return what makes the columns of other streams and of series.
 
     Raises:
-        PluginError: in training bars counted later than they do in the engine, and with them what was known by then.
+        PluginError: in training bars counted later than they do in the engine, and with them what was known by then;
+            or the artefact is one of another version, which does not say what is joined.
     """
     card = loaded.artefact.card.conventions.get(JOINS)
-    joins = Joins({}) if card is None else Joins.of(card)
+    try:
+        joins = Joins({}) if card is None else Joins.of(card)
+    except PluginError as exc:
+        raise PluginError(f"model {loaded.name}: {exc}") from exc
+    try:
+        check_features([name for name in inputs if name not in joins.names])
+    except PluginError as exc:
+        raise PluginError(
+            f"model {loaded.name}: {exc}; if it is a column of other bars or of a series, the artefact does not say "
+            f"how it is joined, as other versions did not: {AGAIN}"
+        ) from exc
     made = JoinedColumns(joins, inputs, loaded.timeframe)
     if made.series and joins.lag:
         raise PluginError(

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from engine.bars import IntArray, Stream, Timeframe, utc
+from engine.bars import IntArray, Stream, Timeframe, iso, utc
 from engine.errors import PluginError
 from engine.forecasting.exchanges import ahead_of
 from engine.forecasting.history import History, KnownHistory
@@ -146,6 +146,17 @@ class WindowCutter:
         if any(one.begins() > first for one in self.series):
             return False
         return all(history.closed(first) >= one.memory for one, history in self._joined[request.place])
+
+    def lacks(self, request: Request) -> str:
+        """Return what a window that is not ready lacks, in words; empty of one that is ready."""
+        first = int(self._closed(request)[0])
+        found = [
+            f"{one.memory} bars of {history.stream.symbol} of {one.timeframe}, of which {history.closed(first)} had "
+            "closed" for one, history in self._joined[request.place] if history.closed(first) < one.memory
+        ]
+        late = [one for one in self.series if one.begins() > first]
+        found += [f"the series {', '.join(one.columns)}, of which nothing was known" for one in late]
+        return f"{'; and '.join(found)} by {iso(first)}, when its window begins" if found else ""
 
     def ready_since(self, place: int) -> int:
         """Return when the first bar of a symbol's first window may close, of histories known ahead; UTC ns."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.bars import FloatArray, IntArray, Timeframe
+from engine.errors import PluginError
 from engine.forecasts import Float32Array, Joined, JoinedBars, Windows
 from models.features.features import Feature, features, matrix, memory_of
 from models.features.fusion import Slow, as_of, beta, pieces
@@ -20,6 +21,8 @@ from models.tft.bar_features import FIELDS
 
 JOINS = "joins"
 """Their name among an artefact's conventions."""
+AGAIN = "train it again with this one: `train tft` with the settings it was trained with"
+"""The way out of artefacts that another version wrote."""
 
 
 class JoinedSeries(NamedTuple):
@@ -72,7 +75,17 @@ class Joins:
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> "Joins":
-        """Return what `as_json` has written."""
+        """Return what `as_json` has written.
+
+        Raises:
+            PluginError: another version of it has.
+        """
+        names, expected = sorted(card) if isinstance(card, Mapping) else ["?"], sorted(cls.__dataclass_fields__)
+        if names != expected:
+            raise PluginError(
+                f"the artefact says in conventions.{JOINS} what it joins as {', '.join(names)}; expected "
+                f"{', '.join(expected)}: another version wrote it; {AGAIN}"
+            )
         series = tuple(JoinedSeries(tuple(names), step, tolerance) for names, step, tolerance in card["series"])
         return cls(**{**card, "series": series})
 

@@ -2,11 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from config.asking import ask
 from config.assembly import run_backtest
 from config.data import bars_of, feed_of
 from config.evaluation import evaluate
@@ -18,14 +21,14 @@ from config.tft_recipe import make_tft
 from config.training import make_split, run_training
 from config.training_data import macro_of, make_data_plan, make_table, read_allow_list
 from config.training_settings import load_training
-from engine.bars import DAY, HOUR, Stream
+from engine.bars import DAY, HOUR, Stream, iso, nanoseconds
 from engine.errors import DataError, PluginError, SettingsError
 from engine.forecasting.history import known_histories
 from engine.forecasting.windows import Request, WindowCutter
 from engine.forecasts import Windows
 from feeds.memory import MemoryFeed
 from feeds.series import read_series
-from models.artefact import load_artefact
+from models.artefact import load_artefact, save_artefact
 from models.forecasters import load_forecaster
 from models.training.panel import Panel
 from models.training.recipe import Moment
@@ -206,10 +209,49 @@ def test_a_network_with_joined_columns_is_trained_and_trades(tmp_path):
     assert tuple(table.names) == tuple(load_artefact(done.artefact).card.inputs)
     np.testing.assert_allclose(fed, expected, rtol=1e-9, atol=1e-9)
 
+    # Before enough of the longest bars has closed, a forecast that is asked for is refused; a run has none yet.
+    early = load_settings(EXAMPLE.with_name("joined_backtest.toml"), [*wanted, "data.skip=0"])
+    words = (
+        r"at 2024-01-05T00:00Z it lacks .*4 bars of AAA/USDT of 1d, of which 1 had closed by 2024-01-02T\d\d:00Z, when "
+        r"its window begins; ask for (\S+) or later, or begin the data earlier"
+    )
+    with pytest.raises(SettingsError, match=words) as refused:
+        ask(early, model="tft", symbol="AAA/USDT", at="2024-01-05")
+    first = re.search(words, str(refused.value))[1]
+    assert "nan" not in ask(early, model="tft", symbol="AAA/USDT", at=first).forecast.flags
+    before = iso(nanoseconds(datetime.fromisoformat(first)) - HOUR)
+    with pytest.raises(SettingsError, match="it lacks 4 bars of AAA/USDT of 1d"):
+        ask(early, model="tft", symbol="AAA/USDT", at=before)
+
     lacking = load_settings(EXAMPLE.with_name("joined_backtest.toml"), [*wanted, 'data.resample=["4h"]'])
     words = r"model tft joins bars of AAA/USDT of 1d .* the feed has none; add it with data\.resample = \[\"1d\"\]"
     with pytest.raises(PluginError, match=words):
         run_backtest(lacking)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda joins: None, r"model m: .*'4h_rsi\(6\)' is not made of bars.*does not say how it is joined, as other "),
+        (lambda joins: {**joins, "before": 3}, r"model m: the artefact says in conventions.joins .* another version"),
+        (lambda joins: {name: of for name, of in joins.items() if name != "series"}, "expected across_gaps, beta, "),
+        (lambda joins: [1], "another version wrote it"),
+    ],
+)
+def test_an_artefact_that_another_version_joined_is_refused_with_the_way_out(change, message, joined, tmp_path):
+    artefact = load_artefact(joined)
+    conventions = {**artefact.card.conventions, "joins": change(artefact.card.conventions["joins"])}
+    card = replace(artefact.card, conventions=conventions)
+    save_artefact(tmp_path / "old", card, artefact.weights, scalers=artefact.tensors["scalers"])
+    with pytest.raises(PluginError, match=rf"{message}.*train it again with this one: `train tft`"):
+        load_forecaster("m", tmp_path / "old", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory):
+    small = ["log.tensorboard=false", "train.epochs=1", "tft.plots_every=0", "data.bars=700", "tft.hidden_size=4"]
+    folder = f"train.folder={tmp_path_factory.mktemp('joined')}"
+    return run_training("tft", load_training(EXAMPLE.with_name("joined.toml"), [*small, folder])).artefact
 
 
 def test_a_network_with_a_series_of_numbers_trades_where_the_settings_name_it(tmp_path):
@@ -228,6 +270,10 @@ def test_a_network_with_a_series_of_numbers_trades_where_the_settings_name_it(tm
     told = run_backtest(load_settings(file, named)).report.forecasts["models"]["tft"]
     assert told["computed"] > 100
     assert told["flagged"] == {}
+    frame[40:].to_csv(tmp_path / "late.csv", index=False)  # from 10 January on
+    late = [*wanted, "data.skip=0", f'series=[{{path="{tmp_path}/late.csv", time="known"}}]']
+    with pytest.raises(SettingsError, match=r"lacks the series fear, of which nothing was known by .* 2024-01-1"):
+        ask(load_settings(file, late), model="tft", symbol=None, at="2024-01-09")
     later = run_training("tft", load_training(EXAMPLE.with_name("joined.toml"), [*small, 'tft.lag="1m"']))
     with pytest.raises(PluginError, match=r"joins the series fear as known 60 s after each bar's close"):
         load_forecaster("m", later.artefact, timeframe="1h", device="cpu")
