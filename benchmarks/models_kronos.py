@@ -26,6 +26,8 @@ from models.kronos.sampling import OwnChance, Sampling
 
 _SAMPLING = Sampling(1.0, 0, 0.9)
 _LARGEST_DIVERGENCE = 1e-3
+_ONE_BY_ONE = 8
+"""Tokens of a window that come one at a time where the divergence is measured."""
 
 
 @dataclass(frozen=True)
@@ -218,13 +220,25 @@ def _narrow(model: str, fused: FusedKronos, narrow: FusedKronos, size: Size, sam
 
 
 def divergence_of(wide: FusedKronos, narrow: FusedKronos, size: Size, windows: int = 32) -> tuple[float, float]:
-    """Return the mean divergence (KL) of the next s1 over windows, and how often its likeliest token is the same."""
-    s1, s2, stamp = tokens_of(wide.sizes, windows, min(size.lookback, 64), 0)
+    """Return the mean divergence (KL) of the next s1 over windows, and how often its likeliest token is the same. The
+    last tokens of each come one at a time, as in a forecast: by the loops for few rows, from keys that were kept."""
+    history = tokens_of(wide.sizes, windows, min(size.lookback, 64), 0)
     exact, rough = (
-        network.s1_logits(network.begin(s1, s2, network.times(stamp))).log_softmax(-1) for network in (wide, narrow)
+        torch.cat([_next_of(network, *(part[row, None] for part in history)) for row in range(windows)])
+        for network in (wide, narrow)
     )
     divergence = (exact.exp() * (exact - rough)).sum(-1).mean()
     return float(divergence), float((exact.argmax(-1) == rough.argmax(-1)).float().mean())
+
+
+def _next_of(network: FusedKronos, s1: Tensor, s2: Tensor, stamp: Tensor) -> Tensor:
+    """Return the logarithms of the chances of a window's next s1, [1, V1]."""
+    times, length = network.times(stamp), s1.shape[1]
+    start = length - _ONE_BY_ONE
+    state = network.begin(s1[:, :start], s2[:, :start], times[:, :start], room=_ONE_BY_ONE)
+    for token in range(start, length):
+        network.extend(state, *(part[:, token : token + 1] for part in (s1, s2, times)))
+    return network.s1_logits(state).log_softmax(-1)
 
 
 def _row(work: str, ours: float, peer: float, least: float | None, equal: bool, check: str) -> Row:
