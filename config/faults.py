@@ -144,16 +144,22 @@ def _unknown(place: _Place, root: type[BaseModel]) -> str:
     known = list(place.section.model_fields)
     hint = nearest_name(name, known)
     if not hint:
-        homes = {
-            setting: home
-            for home, field in root.model_fields.items()
-            for section in sections_in(field.annotation)
-            for setting in section.model_fields
-        }
+        homes = {**_homes(root, ()), **_homes(place.section, table)}
+        homes = {setting: home for setting, home in homes.items() if home != dotted(table)}
         elsewhere = nearest_name(name, list(homes))
         hint = f"{elsewhere.rstrip('?')} in [{homes[elsewhere.split(chr(39))[1]]}]?" if elsewhere else ""
     where = f" in [{dotted(table)}]" if table else ""
     return f"unknown setting {shortened(name)!r}{where}{hint or '; it has ' + ', '.join(known)}"
+
+
+def _homes(section: type[BaseModel], table: Sequence[str]) -> dict[str, str]:
+    """Return the tables right below one that have a setting, by setting."""
+    return {
+        setting: dotted([*table, home])
+        for home, field in section.model_fields.items()
+        for below in sections_in(field.annotation)
+        for setting in below.model_fields
+    }
 
 
 def _shown(value: Any) -> str:

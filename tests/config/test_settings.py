@@ -59,6 +59,7 @@ def test_settings_cannot_be_changed_after_they_were_read(load):
     ("[account]\ncahs = 3", "unknown setting 'cahs' in [account]; did you mean 'cash'?"),
     ("[acount]\ncash = 3", "unknown setting 'acount'; did you mean 'account'?"),
     ("[run]\ncahs = 3", "unknown setting 'cahs' in [run]; did you mean 'cash' in [account]?"),
+    ("[costs]\ntaker = 0", "unknown setting 'taker' in [costs]; did you mean 'taker' in [costs.fees]?"),
     ("[run]\nxyzzy = 3", "unknown setting 'xyzzy' in [run]; it has name, mode, seed"),
     ("[costs.fees]\nmakr = 0", "unknown setting 'makr' in [costs.fees]; did you mean 'maker'?"),
     ("[costs.fees]\nkind = \"tierd\"",

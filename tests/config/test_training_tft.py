@@ -279,24 +279,42 @@ def test_a_network_with_a_series_of_numbers_trades_where_the_settings_name_it(tm
         load_forecaster("m", later.artefact, timeframe="1h", device="cpu")
 
 
-def test_the_newcomer_s_way_in_the_documentation_is_one_that_works(tmp_path):
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory):
+    """A folder with files of bars and the settings that the guide has."""
+    folder = tmp_path_factory.mktemp("newcomer")
     text = (ROOT / "docs" / "training.md").read_text("utf-8")
-    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    train = next(block for block in blocks if "[tft]" in block)
-    backtest = next(block for block in blocks if "TftMulti" in block)
-    for place, symbol in enumerate(("ONE-USD", "TWO-USD")):
-        bars = walk(400, place)
+    blocks = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    for name, block in zip(("own", "own_backtest", "own_tft", "own_tft_backtest"), blocks, strict=False):
+        assert f"`{name}.toml`" in text
+        (folder / f"{name}.toml").write_text(block)
+    (folder / "bars").mkdir()
+    for place, symbol in enumerate(("BTCUSDT", "ETHUSDT", "SOLUSDT")):
+        bars = walk(2400, place)
         frame = pd.DataFrame(bars, columns=["open", "high", "low", "close", "volume"])
-        frame.insert(0, "time", pd.date_range("2023-01-01", periods=len(bars), freq="h", tz="UTC"))
-        frame.to_csv(tmp_path / f"{symbol}_1h.csv", index=False)
-    (tmp_path / "own.toml").write_text(train)
-    changes = [f"train.folder={tmp_path}", "train.epochs=1", "log.tensorboard=false", "tft.hidden_size=4"]
-    done = run_training("tft", load_training(tmp_path / "own.toml", changes))
-    (tmp_path / "backtest.toml").write_text(re.sub(r'artefact = ".*"', f'artefact = "{done.artefact}"', backtest))
-    settings_of_run = load_settings(tmp_path / "backtest.toml", [f"forecasts.store={tmp_path}/f.db"])
-    forecaster = make_forecasters(settings_of_run, "1h")["mine"]
-    parameters = settings_of_run.strategy.parameters
-    assert {parameters[name] for name in ("trend", "expected", "drawdown")} <= set(forecaster.spec.outputs)
+        frame.insert(0, "timestamp", pd.date_range("2024-01-01", periods=len(bars), freq="h").astype(str))
+        frame.to_csv(folder / "bars" / f"{symbol}_1h.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "model", "small"),
+    [("krnn", "own", "own", "krnn.rnn_dim=4"), ("tft", "own_tft", "mine", "tft.hidden_size=4")],
+)
+def test_the_newcomer_s_way_in_the_guide_is_one_that_works(newcomer, kind, name, model, small):
+    changes = ["train.epochs=1", f"train.folder={newcomer}/runs", "log.tensorboard=false", small]
+    done = run_training(kind, load_training(newcomer / f"{name}.toml", changes))
+    assert done.folder.name.startswith(f"{name}-")
+    chosen = load_settings(newcomer / f"{name}_backtest.toml", [
+        f"models.{model}.artefact={done.artefact}", f"forecasts.store={newcomer}/f.db", f"journal.url={newcomer}/j.db",
+        "data.start=2024-03-20",
+    ])
+    made = run_backtest(chosen)
+    assert made.report.forecasts["models"][model]["computed"] > 10
+    if kind == "tft":
+        parameters = chosen.strategy.parameters
+        outputs = make_forecasters(chosen, "1h")["mine"].spec.outputs
+        assert {parameters[name] for name in ("trend", "expected", "drawdown")} <= set(outputs)
 
 
 def test_evaluate_judges_every_target(tmp_path):
