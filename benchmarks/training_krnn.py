@@ -16,9 +16,13 @@ _STEPS = 4
 
 
 def works(*, is_quick: bool) -> Found:
-    """Return a row for each of the sizes that Qlib uses: its class's defaults, and its benchmark's."""
+    """Return a row for each of the sizes that Qlib uses, its class's defaults and its benchmark's, and one for a single
+    layer and 512 windows, as benchmarks/models.py has it."""
     rows = 64 if is_quick else 2000
-    cases = (("its benchmark's sizes", (8, 8, 2, 2), rows), ("its class's sizes", (64, 64, 3, 2), rows // 4))
+    cases = (
+        ("its benchmark's sizes", (8, 8, 2, 2), rows), ("its class's sizes", (64, 64, 3, 2), rows // 4),
+        ("its class's sizes, one layer", (64, 64, 3, 1), 16 if is_quick else 512),
+    )
     return Found([_steps(*case, rounds=1 if is_quick else 5) for case in cases])
 
 
