@@ -12,7 +12,7 @@ from typing import Any
 from config.settings import ROOT, ModelSettings, Settings, VenueData
 from config.sources import digest_of
 from engine.bars import Stream
-from engine.errors import PluginError, SettingsError
+from engine.errors import EngineError, PluginError, SettingsError
 from engine.forecasting.book import ForecastTerms
 from engine.forecasting.computing import Told
 from engine.forecasting.history import known_histories
@@ -117,10 +117,18 @@ def _own_forecaster(name: str, described: ModelSettings) -> Forecaster:
         raise PluginError(f"models.{name}: {where} has no class {attribute!r}")
     try:
         made = found(**described.options)
+        spec, forecast = getattr(made, "spec", None), getattr(made, "forecast", None)
     except TypeError as exc:
         raise SettingsError(f"models.{name}: {attribute} does not take these options: {exc}") from exc
-    if not (hasattr(made, "spec") and callable(getattr(made, "forecast", None))):
-        raise PluginError(f"models.{name}: {attribute} is no forecaster; expected `spec` and `forecast(windows)`")
+    except EngineError:
+        raise
+    except Exception as exc:  # whatever the author's class raises, the message must name it
+        raise PluginError(f"models.{name}: {attribute} cannot be made: {type(exc).__name__}: {exc}") from exc
+    if not (isinstance(spec, ForecastSpec) and callable(forecast)):
+        raise PluginError(
+            f"models.{name}: {attribute} is no forecaster; expected `spec` and `forecast(windows)`: the first a "
+            "ForecastSpec of engine.forecasts"
+        )
     forecaster: Forecaster = made
     return forecaster
 

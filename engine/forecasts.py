@@ -261,8 +261,8 @@ class Forecast:
 
     `as_of` is the close of the last bar it was made from, `available_at` when it could be used (as_of + the model's
     latency), `horizon_end` when the last bar it speaks of closes; UTC nanoseconds. `values` has the spec's shape.
-    `last_close` is the close at `as_of`. `flags` names what is odd about it ("nan", "constant", "contaminated", "gap",
-    "filled", "repaired"); one that is "nan" or "constant" is never delivered to on_forecast.
+    `last_close` is the close at `as_of`. `flags` names what is odd about it ("nan", "impossible", "constant",
+    "crossed", "contaminated", "gap", "filled", "repaired"); one of the first three is never delivered to on_forecast.
     """
 
     id: int

@@ -195,8 +195,8 @@ class ForecastRow(NamedTuple):
 
     `window_hash` is that of the window it was made from, `store_key` that of everything that decides its values, under
     which the forecast store has them (hex). `seed` is 0 for a model that needs none. `flags` are joined by commas:
-    "nan" and "constant" were not delivered. `says` is JSON: the values, or of sample paths their distribution at the
-    end.
+    "nan", "impossible" and "constant" were not delivered. `says` is JSON: the values, or of sample paths their
+    distribution at the end.
     """
 
     id: int

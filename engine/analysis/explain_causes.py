@@ -207,7 +207,7 @@ def _says_the_same(a: ForecastRow, b: ForecastRow) -> bool:
 
 
 def _good(forecast: ForecastRow) -> bool:
-    return not {"nan", "constant"} & set(forecast.flags.split(","))
+    return not {"nan", "impossible", "constant"} & set(forecast.flags.split(","))
 
 
 def _close(one: object, other: object) -> bool:

@@ -33,6 +33,8 @@ from engine.moment import ManyMoment, Moment
 from engine.recorder import Recorder
 from engine.strategy import Strategy, overrides
 
+_SLACK = 1e-6
+"""Of chances and quantiles: what float32 may have rounded away."""
 CONSTANT_AFTER = 3
 """Equal answers to different windows of a symbol, one after another, from which a model counts as stuck."""
 
@@ -497,11 +499,13 @@ class ForecastBook:
         return good
 
     def _fault(self, declared: _Declared, request: Request, answer: Answer) -> str:
-        """Return "nan", "constant" or ""; called once an answer, in order of time."""
+        """Return "nan", "impossible", "constant" or ""; called once an answer, in order of time."""
         values, spec = answer.values, declared.spec
         is_broken = not np.isfinite(values).all()
         if is_broken or (spec.kind is ForecastKind.PATHS and (values[..., 3] <= 0).any()):
             return "nan"
+        if _is_impossible(spec, values):
+            return "impossible"
         if spec.kind is ForecastKind.PATHS and values[..., 3].size > 1 and np.ptp(values[..., 3]) == 0:
             return "constant"
         symbol = declared.streams[request.place].symbol
@@ -521,6 +525,8 @@ class ForecastBook:
         cutter, spec = declared.cutter, declared.version_at(request.as_of).spec
         history = cutter.histories[request.place]
         flags = {fault} if fault else set()
+        if fault != "nan" and _crosses(spec, answer.values):
+            flags.add("crossed")
         if contamination.is_contaminated(spec, request.as_of):
             flags.add("contaminated")
         if cutter.has_hole(request):
@@ -720,6 +726,29 @@ def check_spec(spec: ForecastSpec) -> None:
         raise PluginError(f"forecaster {spec.name}: repairs are of bars, and it gives {spec.kind}; leave them out")
     if spec.kind in (ForecastKind.PROBABILITY, ForecastKind.MULTI) and not spec.outputs:
         raise PluginError(f"forecaster {spec.name}: a {spec.kind} forecast needs names of its outputs")
+    twice = sorted({name for name in spec.outputs if spec.outputs.count(name) > 1})
+    if twice:
+        raise PluginError(
+            f"forecaster {spec.name}: its outputs have {', '.join(twice)} more than once; expected each name once"
+        )
+
+
+def _is_impossible(spec: ForecastSpec, values: Float32Array) -> bool:
+    """Return whether a chance lies outside 0…1."""
+    if spec.kind is ForecastKind.MULTI and spec.up_output in spec.outputs:
+        values = values[[spec.outputs.index(spec.up_output)]]
+    elif spec.kind is not ForecastKind.PROBABILITY:
+        return False
+    return bool(((values < -_SLACK) | (values > 1 + _SLACK)).any())
+
+
+def _crosses(spec: ForecastSpec, values: Float32Array) -> bool:
+    """Return whether a quantile lies below one of a lower level."""
+    if spec.kind is ForecastKind.MULTI and spec.return_quantiles:
+        values = values[list(spec.return_quantiles.values())]
+    elif spec.kind is not ForecastKind.QUANTILES:
+        return False
+    return bool((np.diff(values, axis=-1) < -_SLACK).any())
 
 
 def _is_flat(answers: Sequence[Answer]) -> bool:

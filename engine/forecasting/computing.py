@@ -24,6 +24,9 @@ BATCH = 256
 READY = 4
 """Batches that wait for the loop at most: what is computed ahead stays within them."""
 
+_NUMBERS = "fiub"
+"""Kinds of numpy's types that are numbers: floats, whole numbers, truths."""
+
 Told = Callable[[str, int, int], None]
 """Told of (model, forecasts ready, forecasts in all) after every batch."""
 
@@ -101,7 +104,8 @@ class Computer:
         windows = self.cutter.windows(requests, seeds)
         started = perf_counter()
         try:
-            answered = np.asarray(self._forecaster.forecast(windows).values)
+            # A copy: a model may answer out of one buffer every time.
+            answered = np.array(self._forecaster.forecast(windows).values)
         except MemoryError as exc:
             if len(requests) == 1:
                 raise PluginError(
@@ -113,7 +117,7 @@ class Computer:
             return None
         except EngineError:
             raise
-        except Exception as exc:  # whatever a model raises, the message must say which and on what
+        except (Exception, SystemExit) as exc:  # whatever a model raises, the message must say which and on what
             first = requests[0]
             symbol = self.cutter.histories[first.place].stream.symbol
             raise PluginError(
@@ -129,7 +133,12 @@ class Computer:
                 f"forecaster {spec.name} answered with shape {list(answered.shape)}; expected {list(wanted)}: one "
                 f"{spec.kind} of shape {list(spec.shape)} a window"
             )
-        return answered.astype(np.float32, copy=False)
+        if answered.dtype.kind not in _NUMBERS:
+            raise PluginError(
+                f"forecaster {spec.name} answered with values of type {answered.dtype}; expected numbers, float32"
+            )
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and told as such
+            return answered.astype(np.float32, copy=False)
 
 
 class Ahead:

@@ -387,6 +387,7 @@ class Declares(Strategy):
     (Declares("model"), replace(HOURLY, repairs=True), "repairs are of bars, and it gives return; leave them out"),
     (Declares("model"), replace(HOURLY, kind=ForecastKind.QUANTILES, levels=(0.9, 0.1)), "expected ascending ones"),
     (Declares("model"), replace(HOURLY, kind=ForecastKind.MULTI), "needs names of its outputs"),
+    (Declares("model"), replace(HOURLY, kind=ForecastKind.MULTI, outputs=("up", "up")), "have up more than once"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_the_first_bar(strategy: Strategy, spec: Any, message: str) -> None:
     with pytest.raises((PluginError, Exception), match=message):

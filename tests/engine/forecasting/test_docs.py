@@ -134,12 +134,35 @@ def test_commands_of_the_page(folder: Path) -> None:
     assert "there is no forecast store" in run("forecasts", "ls", "--store", folder / "other.db").output
 
 
+ODD = '''
+class Unmade:
+    def __init__(self):
+        raise ValueError("no weights today")
+
+
+class Unspecified:
+    @property
+    def spec(self):
+        raise RuntimeError("no spec today")
+
+
+class Dict:
+    spec = {"name": "dict"}
+
+    def forecast(self, windows):
+        return None
+'''
+
+
 @pytest.mark.parametrize(("model", "message"), [
     ('forecaster = "drift.py"', "models.drift.forecaster is 'drift.py'; expected module:Class, or file.py:Class"),
     ('forecaster = "drft.py:Drift"', "there is no file drft.py; name its folder"),
     ('forecaster = "drift.py:Drft"', "drift.py has no class 'Drft'"),
     ('forecaster = "drift.py:Drift"\noptions = { depth = 2 }', "Drift does not take these options: .*depth"),
     ('forecaster = "follows.py:Follows"', "Follows is no forecaster; expected `spec` and `forecast"),
+    ('forecaster = "odd.py:Unmade"', "Unmade cannot be made: ValueError: no weights today"),
+    ('forecaster = "odd.py:Unspecified"', "Unspecified cannot be made: RuntimeError: no spec today"),
+    ('forecaster = "odd.py:Dict"', "Dict is no forecaster; expected .*a ForecastSpec"),
     ('forecaster = "broken.py:X"', "broken.py cannot be loaded: ZeroDivisionError"),
     ('artefact = "nowhere"', "nowhere is not an artefact"),
     ("device = 'cpu'", "expected either artefact .a folder. or forecaster"),
@@ -148,6 +171,7 @@ def test_commands_of_the_page(folder: Path) -> None:
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_refused(model: str, message: str, folder: Path) -> None:
     (folder / "broken.py").write_text("1 / 0")
+    (folder / "odd.py").write_text(ODD)
     (folder / "run.toml").write_text(f'{RUN}\n[models.drift]\nfolders = ["."]\n{model}\n')
 
     done = run("backtest", folder / "run.toml")

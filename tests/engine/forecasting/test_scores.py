@@ -27,7 +27,7 @@ from engine.forecasting.scores import (
 )
 from engine.forecasting.skill import SkillRule, skill_of, summary_of
 from engine.forecasting.testing import FunctionForecaster, RandomPaths, last_change, momentum, spec_of
-from engine.forecasts import Float32Array, ForecastKind, ForecastSpec
+from engine.forecasts import Float32Array, ForecastKind, Forecasts, ForecastSpec, Windows
 from engine.journal.memory import MemoryJournal
 from engine.records import DecisionRow, ForecastRow, ForecastScoreRow, ForecastSkillRow
 from engine.testing import NEW_YEAR_2024, run_bars
@@ -224,8 +224,80 @@ def test_flat_paths_and_scores_without_differences_are_constant() -> None:
     assert panel.panels == []
 
 
+@pytest.mark.parametrize(("kind", "outputs"), [
+    (ForecastKind.PROBABILITY, ("up", "crash")), (ForecastKind.MULTI, ("up", "return")),
+])  # fmt: skip
+def test_a_chance_outside_of_0_to_1_is_recorded_and_not_delivered(kind: ForecastKind, outputs: tuple[str, ...]) -> None:
+    count = iter(range(999))
+    chances = FunctionForecaster(
+        replace(HOURLY, kind=kind, outputs=outputs), lambda _: [0.5 + 0.25 * (next(count) % 4), 0.01]
+    )
+    strategy = Follows()
+    found = rows(journal_of(walk(20), strategy, chances), ForecastRow)
+
+    assert len(found) == 16
+    assert [one.flags for one in found] == [
+        "impossible" if json.loads(one.says)["up"] > 1 else "" for one in found]
+    assert 0 < len(strategy.seen) == sum(not one.flags for one in found) < 16
+
+
+def test_quantiles_that_cross_are_flagged_and_delivered() -> None:
+    spec = replace(HOURLY, kind=ForecastKind.QUANTILES, levels=(0.1, 0.5, 0.9))
+    count = iter(range(999))
+    crossing = FunctionForecaster(
+        spec, lambda _: [[0, 0, 0], [-0.01, 0.001 * next(count), 0.005]])
+    strategy = Follows()
+    found = rows(journal_of(walk(20), strategy, crossing), ForecastRow)
+
+    assert [one.flags for one in found] == [*[""] * 6, *["crossed"] * 10]
+    assert len(strategy.seen) == 16
+
+
+class FromOneBuffer:
+    """Answers out of the same memory every time."""
+
+    def __init__(self, inner: FunctionForecaster) -> None:
+        self.spec = inner.spec
+        self._inner = inner
+        self._buffer = np.zeros((64, *self.spec.shape), np.float32)
+
+    def forecast(self, windows: Windows) -> Forecasts:
+        self._buffer[: len(windows)] = self._inner.forecast(windows).values
+        return Forecasts(self._buffer[: len(windows)])
+
+
+def test_a_model_may_answer_out_of_one_buffer() -> None:
+    fresh, buffered = (
+        rows(journal_of(walk(60), Follows(), model, batch=4), ForecastRow)
+        for model in (momentum(HOURLY), FromOneBuffer(momentum(HOURLY)))
+    )
+
+    assert [one.says for one in buffered] == [one.says for one in fresh]
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    (lambda shape: np.full(shape, "x"), "answered with values of type <U1; expected numbers"),
+    (lambda shape: np.full(shape, None), "answered with values of type object; expected numbers"),
+    (lambda shape: np.full(shape, 1j), "answered with values of type complex128; expected numbers"),
+])  # fmt: skip
+def test_answers_that_are_no_numbers_are_refused(values: Any, message: str) -> None:
+    class Odd:
+        spec = HOURLY
+
+        def forecast(self, windows: Windows) -> Forecasts:
+            return Forecasts(values((len(windows), *HOURLY.shape)))
+
+    with pytest.raises(PluginError, match=message):
+        journal_of(walk(20), Follows(), Odd())
+
+
+def _leaves(_: Any) -> Any:
+    raise SystemExit(3)
+
+
 @pytest.mark.parametrize(("function", "message"), [
     (lambda _: [1.0, 2.0, 3.0], "cannot reshape"),
+    (_leaves, r"forecaster model failed on 16 windows.*SystemExit: 3"),
     (lambda _: 1 / 0, r"forecaster model failed on 16 windows, the first of TEST at 2024-01-01T05:00Z: ZeroDivision"),
 ])  # fmt: skip
 def test_a_model_that_fails_stops_the_run_and_is_named(function: Any, message: str) -> None:
