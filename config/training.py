@@ -1,29 +1,27 @@
 """What `main.py train` does: settings to bars, recipe and plan; a run's folder; training; its artefact."""
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from config.data import bars_of, feed_of
-from config.manifest import code_version
 from config.recipes import ARCHITECTURES, RECIPES
 from config.secrets import Redactor
-from config.settings import RUNS
 from config.tft_plots import TFTPlots
+from config.training_folder import held, new_folder, resumed, write_card
 from config.training_settings import TrainingSettings
 from config.training_stages import add_summary
-from engine.bars import Timeframe, nanoseconds
+from engine.bars import Timeframe, iso, nanoseconds
 from engine.clock import WallClock
 from engine.errors import PluginError, SettingsError
-from models.artefact import library_versions, load_artefact, read_card
+from models.artefact import load_artefact, read_card
 from models.devices import use_threads
+from models.training.checkpoints import Checkpoints, read_state
 from models.training.data.splits import Split
-from models.training.loop import Watcher, make_fabric, train
+from models.training.loop import CHECKPOINTS, Watcher, make_fabric, train
 from models.training.panel import Panel
 from models.training.plan import Plan
 from models.training.recipe import Recipe, TrainingFacts
@@ -32,13 +30,7 @@ from models.training.tft.recipe import TFTRecipe
 from models.training.trackers import Comet, MLflow, Service, Tracker
 from models.training.warm_start import WarmStart, warm_start
 
-SETTINGS, CARD, ARTEFACT, AUDIT = "settings.json", "run.json", "artefact", "data.txt"
-
-MAY_CHANGE = (
-    "train.epochs", "train.patience", "train.keep", "train.stop_after", "train.device", "train.threads", "train.folder",
-    "train.checkpoint_steps", "train.name", "log",
-)
-"""What a run that goes on may have other than it began with."""
+ARTEFACT, AUDIT = "artefact", "data.txt"
 
 
 @dataclass(frozen=True)
@@ -85,18 +77,25 @@ def run_training(
     recipe, defaults = RECIPES[kind](settings, panel, split)
     plan = make_plan(settings, defaults)
     if resume is not None:
-        folder = _resumed(resume, settings, kind, feed.fingerprint)
+        folder = resumed(resume, settings, kind, feed.fingerprint)
     else:
-        folder = Path(fabric.broadcast(str(_new_folder(settings, kind, feed.fingerprint))))
+        made = new_folder(settings, kind, feed.fingerprint) if fabric.is_global_zero else None
+        folder = Path(fabric.broadcast(str(made)))
     began: list[WarmStart] = []
-    if fabric.is_global_zero:
-        _tell_audit(recipe, folder, say)
-        _write_card(folder, settings, kind, feed.fingerprint, warm)
-        watchers = [*watchers, MetricsFile(folder), *_loggers(settings, folder, say), *_plots(settings, recipe, folder)]
-    done = train(
-        recipe, plan, folder, fabric=fabric, watchers=watchers, stop_after=settings.train.stop_after,
-        begin=None if warm is None else lambda network: began.append(_warmed(network, recipe, warm, settings)),
-    )
+    with held(folder) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            _tell_audit(recipe, folder, say)
+            write_card(folder, settings, kind, feed.fingerprint, warm)
+            watchers = [
+                *watchers, MetricsFile(folder), *_loggers(settings, folder, say), *_plots(settings, recipe, folder)]
+        try:
+            done = train(
+                recipe, plan, folder, fabric=fabric, watchers=watchers, stop_after=settings.train.stop_after,
+                begin=None if warm is None else lambda network: began.append(_warmed(network, recipe, warm, settings)),
+            )
+        except KeyboardInterrupt:
+            _tell_how_it_goes_on(folder, say if fabric.is_global_zero else None)
+            raise
     facts = TrainingFacts(
         int(panel.open_time.min()), trained_until(split, panel), panel.symbols,
         f"trained here: {folder.name}", done.best.metrics,
@@ -120,10 +119,15 @@ def run_training(
     return run
 
 
+def _tell_how_it_goes_on(folder: Path, say: Callable[[str], None] | None) -> None:
+    last = Checkpoints(folder / CHECKPOINTS, "", is_higher_better=False).last()
+    if last is not None and say is not None:
+        say(f"stopped after epoch {read_state(last).epoch}: --resume {folder} goes on")
+
+
 def _tell_audit(recipe: Recipe, folder: Path, say: Callable[[str], None] | None) -> None:
     """Write what became of every row of the data, and say it."""
     if isinstance(recipe, TFTRecipe):
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / AUDIT).write_text(f"{recipe.audit}\n", "utf-8")
         if say is not None:
             say(str(recipe.audit))
@@ -145,8 +149,19 @@ def make_split(settings: TrainingSettings, panel: Panel) -> Split:
 
     given = settings.split
     start = None if given.start is None else nanoseconds(given.start)
-    length = Timeframe.parse(panel.timeframe).duration
-    return Split.at(cut(given.valid), cut(given.end), start=start, embargo=given.embargo * length)
+    embargo = given.embargo * Timeframe.parse(panel.timeframe).duration
+    valid, end = cut(given.valid), cut(given.end)
+    spans = (
+        ("trains", first if start is None else start, valid, 0, "split.start before split.valid"),
+        ("judges", valid, end, embargo, "split.valid before split.end, by more than split.embargo"),
+    )
+    for what, begins, ends, left_out, way_out in spans:
+        if begins + left_out >= ends:
+            raise SettingsError(
+                f"[split] {what} from {iso(begins)} to {iso(ends)}, which is empty; set {way_out}: the data go from "
+                f"{iso(first)} to {iso(last)}"
+            )
+    return Split.at(valid, end, start=start, embargo=embargo)
 
 
 def trained_until(split: Split, panel: Panel) -> int:
@@ -174,76 +189,6 @@ def make_plan(settings: TrainingSettings, defaults: Plan) -> Plan:
             defaults.schedule, **said(given.schedule, "kind", "warm_up", "first", "last", "cycles_momentum")
         ),
     )
-
-
-# ── the run's folder ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _resolved(settings: TrainingSettings, kind: str) -> dict[str, Any]:
-    return {"kind": kind, **settings.model_dump(mode="json")}
-
-
-def _new_folder(settings: TrainingSettings, kind: str, fingerprint: str) -> Path:
-    text = json.dumps([_resolved(settings, kind), fingerprint, code_version()[0]], sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    stamp = f"{datetime.fromtimestamp(WallClock().now / 1e9).astimezone():%Y%m%d-%H%M%S}"
-    folder = settings.train.folder / f"{settings.train.name}-{stamp}-{digest}"
-    number = 1
-    while folder.exists():
-        number += 1
-        folder = folder.with_name(f"{settings.train.name}-{stamp}-{digest}-{number}")
-    return folder
-
-
-def _write_card(folder: Path, settings: TrainingSettings, kind: str, fingerprint: str, warm: Path | None) -> None:
-    """Write what the run is made of; of one that goes on, what it is now."""
-    folder.mkdir(parents=True, exist_ok=True)
-    commit, is_changed = code_version()
-    facts = {
-        "kind": kind, "commit": commit, "is_changed": is_changed, "data_fingerprint": fingerprint,
-        "libraries": library_versions(), "warm_start": None if warm is None else str(warm), "pid": os.getpid(),
-    }
-    for name, content in ((SETTINGS, _resolved(settings, kind)), (CARD, facts)):
-        part = folder / f".{name}"
-        part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-        part.replace(folder / name)
-
-
-def _resumed(run: str, settings: TrainingSettings, kind: str, fingerprint: str) -> Path:
-    """Return the folder of a run that goes on, if it may go on with these settings.
-
-    Raises:
-        SettingsError: there is none, or it began with other settings, or on other data.
-    """
-    folder = next((path for path in (Path(run), settings.train.folder / run, RUNS / run) if path.is_dir()), None)
-    if folder is None:
-        raise SettingsError(f"--resume {run}: there is no such run; expected the folder of one")
-    try:
-        began = json.loads((folder / SETTINGS).read_text("utf-8"))
-        facts = json.loads((folder / CARD).read_text("utf-8"))
-    except (OSError, ValueError) as exc:
-        raise SettingsError(f"--resume {run}: {folder} is not the folder of a training run: {exc}") from exc
-    if (other := began.get("kind")) != kind:
-        raise SettingsError(
-            f"--resume {run}: it trains {other}, not {kind}; go on with `train {other} …`, or name a run of {kind}"
-        )
-    for key, old, new in _differences(began, _resolved(settings, kind)):
-        if not key.startswith(MAY_CHANGE):
-            raise SettingsError(f"--resume {run}: it began with {key} = {old!r}, now it is {new!r}; set it back")
-    if facts["data_fingerprint"] != fingerprint:
-        raise SettingsError(f"--resume {run}: the data is not what it began with; begin a new run, or --warm-start it")
-    return folder
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], before: str = "") -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
-    for name in dict.fromkeys((*old, *new)):
-        one, other = old.get(name), new.get(name)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += _differences(one, other, f"{before}{name}.")
-        elif one != other:
-            found.append((f"{before}{name}", one, other))
-    return found
 
 
 def _loggers(settings: TrainingSettings, folder: Path, say: Callable[[str], None] | None) -> list[Watcher]:

@@ -5,10 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from config.select_settings import SelectSettings
-from config.setting_types import Place, Section, Span, instant_of
+from config.setting_types import Instant, Place, Section, Span, instant_of
 from config.settings import RUNS, CostSettings, DataSettings, checked, read_tables
 from config.tft_settings import TFTSettings
 
@@ -34,13 +34,24 @@ def _source(value: Any, info: ValidationInfo) -> Any:
 Source = Annotated[str, BeforeValidator(_source)]
 
 
+def _name(value: str) -> str:
+    """Take a name that a folder can begin with."""
+    if any(letter in value for letter in "/\\\0") or (value and not value.strip()) or len(value) > 150:
+        raise ValueError("expected a name that a folder can have, without / or \\; train.folder says where it goes")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimiserSettings(Section):
     """The optimiser; what is left out is the recipe's own."""
 
     kind: Literal["adam", "adamw", "sgd"] | None = Field(None, description="which")
-    rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="the highest learning rate")
-    weight_decay: float | None = Field(None, ge=0, allow_inf_nan=False, description="how much weights shrink")
-    betas: tuple[float, float] | None = Field(None, description="Adam's; SGD takes the first for its momentum")
+    rate: float | None = Field(None, gt=0, lt=1e6, allow_inf_nan=False, description="the highest learning rate")
+    weight_decay: float | None = Field(None, ge=0, lt=1e6, allow_inf_nan=False, description="how much weights shrink")
+    betas: tuple[Beta, Beta] | None = Field(None, description="Adam's; SGD takes the first for its momentum")
 
 
 class ScheduleSettings(Section):
@@ -56,7 +67,7 @@ class ScheduleSettings(Section):
 class TrainSettings(Section):
     """How the network is trained; what is left out is the recipe's own."""
 
-    name: str = Field("", description="what to call the run; the settings file's name if left out")
+    name: Name = Field("", description="what to call the run; the settings file's name if left out")
     folder: Place = Field(RUNS, description="where its folder goes; runs/ in the checkout if left out")
     seed: int = Field(0, ge=0, description="of everything random")
     device: str = Field("auto", description="`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1` or `mps`")
@@ -65,14 +76,17 @@ class TrainSettings(Section):
     batch: int | None = Field(None, ge=1, description="rows of a step, over all processes together")
     accumulate: int = Field(1, ge=1, description="slices that a batch is computed in, for want of memory")
     patience: int | None = Field(None, ge=0, description="epochs without a better score until it ends; 0 never")
-    clip_norm: float | None = Field(None, ge=0, description="largest norm of the gradients; 0 leaves them alone")
-    clip_value: float | None = Field(None, ge=0, description="largest of each gradient; 0 leaves them alone")
+    clip_norm: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="largest norm of the gradients; 0 leaves them alone")
+    clip_value: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="largest of each gradient; 0 leaves them alone")
     keep: int = Field(1, ge=1, description="best checkpoints kept, beside the last")
     checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints within an epoch; 0 for none")
     schedule_epochs: int = Field(0, ge=0, description="epochs that the schedule is laid out for; 0 for `epochs`")
     stop_after: int = Field(0, ge=0, description="epochs of this sitting; 0 for all. `--resume` goes on")
     threads: int = Field(
-        1, ge=0, description="of the CPU; 0 leaves it to torch. With 1, sums are made in one order on every machine")
+        1, ge=0, le=1024,
+        description="of the CPU; 0 leaves it to torch. With 1, sums are made in one order on every machine")
     optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings, description="the optimiser")
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="the learning rate over the run")
 
@@ -80,7 +94,7 @@ class TrainSettings(Section):
 class SplitSettings(Section):
     """Which bars train and which judge. Nothing after `end` is looked at."""
 
-    start: datetime | None = Field(None, description="first decision that trains; the first bar if left out")
+    start: Instant | None = Field(None, description="first decision that trains; the first bar if left out")
     valid: Cut = Field(0.7, description="when judging begins: a share of the data's time, or a time")
     end: Cut = Field(0.85, description="when it ends; what comes after is for `evaluate` and backtests")
     embargo: int = Field(0, ge=0, description="bars left out after training's last label")

@@ -135,7 +135,9 @@ class KRNNRecipe:
         steps = self.inputs(ends)
         if self.configuration.layout == "qlib_raw":  # qlib's reading takes the field-major row for steps of fields
             steps = steps.transpose(1, 2).reshape(len(steps), -1)
-        scores: Tensor = network.wavefront(steps) if steps.device.type == "cpu" else network(steps)
+        # The gradient that is written out is one of full precision.
+        is_written_out = steps.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        scores: Tensor = network.wavefront(steps) if is_written_out else network(steps)
         return scores
 
     def inputs(self, ends: Tensor) -> Tensor:

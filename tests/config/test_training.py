@@ -2,13 +2,19 @@
 
 import importlib.util
 import json
+import os
 import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from config.settings import ROOT
 from config.training import run_training
+from config.training_folder import held, new_folder
 from config.training_settings import load_training
 from engine.errors import EngineError, PluginError, SettingsError
 from main import app
@@ -65,6 +71,51 @@ def test_a_warm_start_takes_what_fits_or_refuses(tmp_path):
     assert again.warm_start.startswith("warm start: 100% of the network")
     with pytest.raises(PluginError, match=r"--warm-start .*: warm start: \d+% of the network"):
         run_training("krnn", settings(tmp_path, "krnn.rnn_dim=12"), warm=first.artefact)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.name=a/b", r"train.name is 'a/b'; expected a name that a folder can have, without / or \\"),
+        ("train.name=../../x", r"expected a name that a folder can have"),
+        ("train.optimiser.betas=[1,1]", r"train.optimiser.betas.0 is 1; expected less than 1"),
+        ("train.optimiser.betas=[-1,0.5]", r"expected greater than or equal to 0"),
+        ("train.optimiser.weight_decay=1e300", r"train.optimiser.weight_decay is 1e\+300; expected less than"),
+        ("train.optimiser.rate=1e300", r"train.optimiser.rate is 1e\+300; expected less than"),
+        ("train.threads=100000", r"train.threads is 100000; expected less than or equal to 1024"),
+        ("train.clip_norm=inf", r"train.clip_norm is inf; expected a finite number"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_as_settings(change, message):
+    with pytest.raises(SettingsError, match=message):
+        load_training(EXAMPLE, [change])
+
+
+def test_a_day_is_a_time_wherever_a_split_takes_one():
+    given = load_training(EXAMPLE, ["split.start=2024-01-02", "split.valid=2024-01-09"]).split
+    assert given.start == datetime(2024, 1, 2, tzinfo=UTC)
+    assert given.valid == datetime(2024, 1, 9, tzinfo=UTC)
+
+
+def test_a_split_that_the_data_do_not_have_is_refused_with_the_settings_to_change(tmp_path):
+    message = r"\[split\] judges from 2030-01-01T00:00Z to 2024-.*, which is empty; .* split.valid before split.end"
+    with pytest.raises(SettingsError, match=message):
+        run_training("krnn", settings(tmp_path, "split.valid=2030-01-01"))
+    with pytest.raises(SettingsError, match=r"\[split\] trains from 2030-01-01T00:00Z to 2024-.* split.start before"):
+        run_training("krnn", settings(tmp_path, "split.start=2030-01-01"))
+
+
+@pytest.mark.parametrize("kind", ["krnn", "price", "kronos-tokenizer", "tft"])
+def test_every_network_trains_in_bfloat16(made, kind, tmp_path):
+    changes = {"krnn": ("krnn.cnn_dim=4", "krnn.rnn_dim=4"), "tft": ("tft.lookback=8", "tft.hidden_size=4")}
+    done = run_training(kind, made_of(kind, tmp_path, "train.precision=bf16", *changes.get(kind, ())))
+    assert all(weights.dtype.is_floating_point is False or weights.dtype == torch.float32
+               for weights in load_artefact(done.artefact).weights.values())
+    key = {"price": "position.price", "kronos-tokenizer": "kronos.tokenizer"}.get(kind)
+    if key is not None:
+        after = "position" if kind == "price" else "kronos"
+        unskilled = ["position.allow_unskilled=true"] if kind == "price" else []
+        run_training(after, made_of(after, tmp_path, "train.precision=bf16", f"{key}={done.artefact}", *unskilled))
 
 
 def test_unknown_settings_are_refused_with_the_nearest_that_is(tmp_path):
@@ -160,6 +211,50 @@ def test_a_warm_start_or_a_run_of_another_network_is_refused_at_once(made, kind,
     with pytest.raises(SettingsError, match=rf"--resume .*: it trains {other}, not {kind}; go on with `train {other} "):
         run_training(kind, given, resume=str(made[other].folder))
     assert not list(tmp_path.glob(f"{kind}-*")), "nothing was begun"
+
+
+class Interrupted:
+    """Presses Ctrl-C at a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def began(self, state, in_epoch, epochs):
+        pass
+
+    def stepped(self, state, loss, rate, rows, parts):
+        if state.step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def judged(self, state, loss, rate, seconds):
+        pass
+
+    def ended(self, state, error):
+        pass
+
+
+def test_a_training_that_is_stopped_says_how_it_goes_on(tmp_path):
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_training("krnn", settings(tmp_path), watchers=[Interrupted(2)], say=said.append)
+    (folder,) = tmp_path.glob("krnn-*")
+    assert said == [f"stopped after epoch 1: --resume {folder} goes on"]
+    assert run_training("krnn", settings(tmp_path), resume=str(folder)).epochs == 2
+
+
+def test_a_run_that_another_process_trains_is_not_gone_on_with(tmp_path):
+    first = run_training("krnn", settings(tmp_path, "train.stop_after=1"))
+    message = r"another process is training in .*krnn-.*; wait for it"
+    with held(first.folder), pytest.raises(SettingsError, match=message):
+        run_training("krnn", settings(tmp_path), resume=str(first.folder))
+
+
+def test_runs_of_one_name_and_moment_have_folders_of_their_own(tmp_path):
+    given = settings(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda number: new_folder(given, "krnn", "print"), range(24)))
+    assert len(set(folders)) == 24
+    assert all(folder.is_dir() for folder in folders)
 
 
 def test_a_logger_that_is_not_installed_is_named_before_training(tmp_path):
