@@ -14,7 +14,7 @@ from engine.analysis.single_forecast import ForecastView, PanelRow, PricePath
 from engine.bars import Stream, iso
 from engine.errors import SettingsError, nearest_name
 from engine.forecasting import contamination
-from engine.forecasting.book import check_spec
+from engine.forecasting.checking import check_spec
 from engine.forecasting.computing import Answer, Computer
 from engine.forecasting.history import History
 from engine.forecasting.repair import repaired

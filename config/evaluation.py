@@ -20,7 +20,7 @@ from config.setting_types import Instant
 from config.settings import DataSettings, Settings, SyntheticData
 from engine.bars import DAY, IntArray, Timeframe, iso, nanoseconds, utc
 from engine.errors import SettingsError
-from engine.forecasting.book import check_spec
+from engine.forecasting.checking import check_spec
 from engine.forecasting.computing import Computer
 from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, is_usable, judge, said_by
 from engine.forecasting.ranking import correlations, ranks

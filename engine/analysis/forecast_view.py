@@ -106,6 +106,13 @@ def _of_model(name: str, model: Mapping[str, Any]) -> list[str]:
     lines = [f"{name}: {model['delivered']:,} forecasts ({computed}{flagged})"]
     if model.get("about"):
         lines.append(f"  {model['about']}")
+    if model.get("unstored"):
+        lines.append(f"  the store was given up in the midst of the run: {model['unstored']}")
+    if short := model.get("too_short"):
+        lines.append(
+            f"  no symbol had the {short['lookback']:,} bars of its lookback; the longest history has "
+            f"{short['longest']:,}"
+        )
     if model.get("repaired"):
         lines.append(f"  {model['repaired']:,} values of forecast bars could not be, and were made possible")
     record = model["skill"]

@@ -15,9 +15,10 @@ import numpy as np
 from engine.bars import Bars, Stream, Timeframe
 from engine.errors import PluginError, nearest_name
 from engine.forecasting import contamination
+from engine.forecasting.checking import check_spec, crosses, is_flat, is_impossible
 from engine.forecasting.computing import BATCH, Ahead, Answer, Computer, Told
 from engine.forecasting.handles import ForecastPanel, ModelForecasts
-from engine.forecasting.history import GrowingHistory, History, check_inputs, known_histories
+from engine.forecasting.history import GrowingHistory, History, known_histories
 from engine.forecasting.ledger import Ledger
 from engine.forecasting.record import record_of
 from engine.forecasting.repair import repaired
@@ -33,8 +34,6 @@ from engine.moment import ManyMoment, Moment
 from engine.recorder import Recorder
 from engine.strategy import Strategy, overrides
 
-_SLACK = 1e-6
-"""Of chances and quantiles: what float32 may have rounded away."""
 CONSTANT_AFTER = 3
 """Equal answers to different windows of a symbol, one after another, from which a model counts as stuck."""
 
@@ -481,7 +480,7 @@ class ForecastBook:
         faults = [
             self._fault(declared, request, answer) for request, answer in zip(requests, answers, strict=True)
         ]
-        if is_panel and declared.spec.kind is ForecastKind.SCORE and _is_flat(answers):
+        if is_panel and declared.spec.kind is ForecastKind.SCORE and is_flat(answers):
             faults = [fault or "constant" for fault in faults]
         good, places = [], []
         for request, answer, fault in zip(requests, answers, faults, strict=True):
@@ -504,7 +503,7 @@ class ForecastBook:
         is_broken = not np.isfinite(values).all()
         if is_broken or (spec.kind is ForecastKind.PATHS and (values[..., 3] <= 0).any()):
             return "nan"
-        if _is_impossible(spec, values):
+        if is_impossible(spec, values):
             return "impossible"
         if spec.kind is ForecastKind.PATHS and values[..., 3].size > 1 and np.ptp(values[..., 3]) == 0:
             return "constant"
@@ -525,7 +524,7 @@ class ForecastBook:
         cutter, spec = declared.cutter, declared.version_at(request.as_of).spec
         history = cutter.histories[request.place]
         flags = {fault} if fault else set()
-        if fault != "nan" and _crosses(spec, answer.values):
+        if fault != "nan" and crosses(spec, answer.values):
             flags.add("crossed")
         if contamination.is_contaminated(spec, request.as_of):
             flags.add("contaminated")
@@ -694,66 +693,17 @@ class ForecastBook:
             "device": spec.device, "delivered": declared.delivered, "flagged": dict(sorted(declared.flagged.items())),
             "repaired": declared.repaired, "about": spec.about, "took_over": len(declared.later),
             "computed": sum(work.computed for work in works), "stored": sum(work.stored for work in works),
+            "unstored": next((work.unstored for work in works if work.unstored), ""),
             "calls": sum(work.calls for work in works), "model_seconds": sum(work.seconds for work in works),
             "skill": summary_of(scores), "skill_before": summary_of(seen), "skill_after": summary_of(clean),
-            "scale": declared.watch.scale, "record": record_of(spec, scores),
+            "scale": declared.watch.scale, "record": record_of(spec, scores), "too_short": self._too_short(declared),
         }
 
-
-def check_spec(spec: ForecastSpec) -> None:
-    """Refuse a spec that cannot be.
-
-    Raises:
-        PluginError: naming what is wrong with it.
-    """
-    Timeframe.parse(spec.timeframe)
-    for one in spec.joined:
-        Timeframe.parse(one.timeframe)
-        if one.memory < 1:
-            raise PluginError(f"forecaster {spec.name}: memory of joined bars is {one.memory}; expected 1 or more")
-    check_inputs(spec.inputs, spec.name)
-    for name in ("lookback", "horizon", "samples"):
-        if getattr(spec, name) < 1:
-            raise PluginError(f"forecaster {spec.name}: {name} is {getattr(spec, name)}; expected 1 or more")
-    levels = spec.levels
-    if spec.kind is ForecastKind.QUANTILES and not (
-        levels and list(levels) == sorted(set(levels)) and levels[0] > 0 and levels[-1] < 1
-    ):
-        raise PluginError(
-            f"forecaster {spec.name}: levels of its quantiles are {levels}; expected ascending ones between 0 and 1"
-        )
-    if spec.repairs and spec.kind is not ForecastKind.PATHS:
-        raise PluginError(f"forecaster {spec.name}: repairs are of bars, and it gives {spec.kind}; leave them out")
-    if spec.kind in (ForecastKind.PROBABILITY, ForecastKind.MULTI) and not spec.outputs:
-        raise PluginError(f"forecaster {spec.name}: a {spec.kind} forecast needs names of its outputs")
-    twice = sorted({name for name in spec.outputs if spec.outputs.count(name) > 1})
-    if twice:
-        raise PluginError(
-            f"forecaster {spec.name}: its outputs have {', '.join(twice)} more than once; expected each name once"
-        )
-
-
-def _is_impossible(spec: ForecastSpec, values: Float32Array) -> bool:
-    """Return whether a chance lies outside 0…1."""
-    if spec.kind is ForecastKind.MULTI and spec.up_output in spec.outputs:
-        values = values[[spec.outputs.index(spec.up_output)]]
-    elif spec.kind is not ForecastKind.PROBABILITY:
-        return False
-    return bool(((values < -_SLACK) | (values > 1 + _SLACK)).any())
-
-
-def _crosses(spec: ForecastSpec, values: Float32Array) -> bool:
-    """Return whether a quantile lies below one of a lower level."""
-    if spec.kind is ForecastKind.MULTI and spec.return_quantiles:
-        values = values[list(spec.return_quantiles.values())]
-    elif spec.kind is not ForecastKind.QUANTILES:
-        return False
-    return bool((np.diff(values, axis=-1) < -_SLACK).any())
-
-
-def _is_flat(answers: Sequence[Answer]) -> bool:
-    """Return whether a model gives three symbols or more one and the same score."""
-    return len(answers) >= 3 and len({answer.values.tobytes() for answer in answers}) == 1
+    def _too_short(self, declared: _Declared) -> dict[str, int] | None:
+        """Return the lookback and the bars of the longest history, where no symbol ever had as many as it takes."""
+        longest = max((history.closed(self._moment.time) for history in declared.cutter.histories), default=0)
+        lookback = declared.spec.lookback
+        return {"lookback": lookback, "longest": longest} if longest < lookback else None
 
 
 def _frozen(values: Float32Array) -> Float32Array:

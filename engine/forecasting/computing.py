@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.bars import iso
-from engine.errors import EngineError, PluginError
+from engine.errors import DataError, EngineError, PluginError
 from engine.forecasting.store import ForecastStore, as_bytes, from_bytes
 from engine.forecasting.windows import Cut, Request, WindowCutter
 from engine.forecasts import Float32Array, Forecaster
@@ -41,13 +41,15 @@ class Answer(NamedTuple):
 @dataclass
 class Work:
     """What a run's forecasts of one model took. `calls` of the model, `computed` by it, `stored`: found in the store;
-    `seconds` within the model; `shrunk`: sizes of batches that did not fit into memory."""
+    `seconds` within the model; `shrunk`: sizes of batches that did not fit into memory; `unstored`: why the store was
+    given up in the midst of the run, empty if it was not."""
 
     calls: int = 0
     computed: int = 0
     stored: int = 0
     seconds: float = 0.0
     shrunk: tuple[int, ...] = ()
+    unstored: str = ""
 
 
 class Computer:
@@ -55,7 +57,8 @@ class Computer:
 
     Args:
         store: None computes everything anew; a model without a hash is never stored: nobody could tell its versions
-            apart.
+            apart. One that fails in the midst of a run (its disk is full, its file damaged) is given up: it holds
+            nothing that cannot be computed again, and a run is worth more.
         batch: requests shown to the model at once, at most; halved, for good, when it runs out of memory.
     """
 
@@ -85,7 +88,10 @@ class Computer:
                 values[place] = value
             if self._store is not None:
                 keyed = ((cuts[place].key, as_bytes(value)) for place, value in zip(places, made, strict=True))
-                self._store.put(self.cutter.spec.model_hash, keyed)
+                try:
+                    self._store.put(self.cutter.spec.model_hash, keyed)
+                except DataError as exc:
+                    self._give_up(exc)
             start += len(places)
         return [Answer(value, cut) for value, cut in zip(values, cuts, strict=True) if value is not None]
 
@@ -93,10 +99,18 @@ class Computer:
         if self._store is None:
             return [None] * len(cuts)
         shape = self.cutter.spec.shape
-        found = self._store.get([cut.key for cut in cuts])
+        try:
+            found = self._store.get([cut.key for cut in cuts])
+        except DataError as exc:
+            self._give_up(exc)
+            return [None] * len(cuts)
         values = [from_bytes(found[cut.key], shape) if cut.key in found else None for cut in cuts]
         self.work.stored += sum(value is not None for value in values)
         return values
+
+    def _give_up(self, error: DataError) -> None:
+        self._store = None
+        self.work.unstored = str(error)
 
     def _made(self, requests: Sequence[Request], seeds: Sequence[int]) -> Float32Array | None:
         """Return the model's answers; None if they did not fit into memory, and the batch is halved now."""

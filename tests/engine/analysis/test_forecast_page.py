@@ -120,3 +120,12 @@ def test_every_figure_has_its_place_on_the_page(crossing: ReportData) -> None:
         assert drawn is not None
         for name in json.loads(drawn[1])["charts"]:
             assert f'id="chart-{name}"' in page
+
+
+def test_a_lookback_that_no_symbol_reaches_is_told() -> None:
+    text, enough = (
+        summary_text(report_of(lookback=lookback, trained_until=0)) for lookback in (5_000, 100)
+    )
+
+    assert "no symbol had the 5,000 bars of its lookback; the longest history has 2,400" in text
+    assert "bars of its lookback" not in enough

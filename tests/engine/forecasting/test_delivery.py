@@ -388,6 +388,13 @@ class Declares(Strategy):
     (Declares("model"), replace(HOURLY, kind=ForecastKind.QUANTILES, levels=(0.9, 0.1)), "expected ascending ones"),
     (Declares("model"), replace(HOURLY, kind=ForecastKind.MULTI), "needs names of its outputs"),
     (Declares("model"), replace(HOURLY, kind=ForecastKind.MULTI, outputs=("up", "up")), "have up more than once"),
+    (Declares("model"), replace(HOURLY, lookback=4.5), "lookback is 4.5; expected a whole number"),
+    (Declares("model"), replace(HOURLY, horizon="2"), "horizon is '2'; expected a whole number"),
+    (Declares("model"), replace(HOURLY, inputs=()), "it has no inputs; expected some fields of the bars"),
+    (Declares("model"), replace(HOURLY, inputs="close"), "inputs is 'close'; expected names of bars' fields"),
+    (Declares("model"), replace(HOURLY, kind="return"), "kind is 'return'; expected a ForecastKind"),
+    (Declares("model"), replace(HOURLY, model_hash=None), "model_hash is None; expected a text"),
+    (Declares("model"), replace(HOURLY, trained_until="2024-01-01"), "trained_until is '2024-01-01'; expected UTC"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_the_first_bar(strategy: Strategy, spec: Any, message: str) -> None:
     with pytest.raises((PluginError, Exception), match=message):

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Bars, DataError, Forecast
+from engine.analysis.report_data import report_from_result
+from engine.analysis.summary import summary_text
 from engine.forecasting.book import ForecastTerms
 from engine.forecasting.store import ForecastStore, as_bytes, from_bytes
 from engine.forecasting.testing import FunctionForecaster, RandomPaths, last_change, momentum, spec_of
@@ -307,3 +310,49 @@ def test_a_function_is_asked_once_for_each_window(store: ForecastStore) -> None:
     run(walk(40), model, store, "bar")
 
     assert len(model.asked) == len(set(model.asked)) == 36
+
+
+class Failing(ForecastStore):
+    """A store whose file is damaged from some batch on."""
+
+    def __init__(self, path: Path, after: int, doing: str) -> None:
+        super().__init__(path)
+        self._left, self._doing = after, doing
+
+    def _check(self, doing: str) -> None:
+        if doing == self._doing:
+            self._left -= 1
+            if self._left < 0:
+                raise DataError(f"forecast store {self.path}: cannot {doing} it: disk is full")
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        self._check("read")
+        return super().get(keys)
+
+    def put(self, model: str, answers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._check("write")
+        super().put(model, answers)
+
+
+@pytest.mark.parametrize("doing", ["read", "write"])
+def test_a_store_that_fails_in_the_midst_of_a_run_is_given_up_and_told(tmp_path: Path, doing: str) -> None:
+    bars, whole, failing = walk(60), Follows(), Follows()
+    run_bars(bars, whole, forecasters={"model": momentum(HOURLY)})
+    with Failing(tmp_path / "f.db", 2, doing) as store:
+        model = momentum(HOURLY)
+        terms = ForecastTerms(store=store, batch=8)
+        result = run_bars(bars, failing, forecasters={"model": model}, forecast_terms=terms)
+
+    assert [one.values.tolist() for one in failing.seen] == [one.values.tolist() for one in whole.seen]
+    assert f"cannot {doing} it: disk is full" in result.forecasts["models"]["model"]["unstored"]
+    assert f"given up in the midst of the run: forecast store {tmp_path / 'f.db'}" in summary_text(
+        report_from_result(result, bars=bars))
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    with ForecastStore(tmp_path / "f.db") as store:
+        pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+        store._database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(DataError, match="cannot write it: database or disk is full"):
+            store.put("model", [(bytes([number]) * 32, bytes(4096)) for number in range(50)])
+        assert store.models() == []
