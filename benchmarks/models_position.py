@@ -58,8 +58,8 @@ def _steps(policy: Policy, features: Tensor, batch: int) -> tuple[dict[str, floa
     with Stopwatch() as watch:
         for start in range(0, len(features), batch):
             some = {name: states[name] for name in names[start : start + batch]}
-            done, _, _ = policy.step(features[start : start + batch], some, dict.fromkeys(some, 0.3), HOUR, HOUR)
-            shares |= done
+            done = policy.step(features[start : start + batch], some, dict.fromkeys(some, 0.3), HOUR, HOUR)
+            shares |= done.shares
     return shares, watch.cpu, watch.wall
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.bars import FloatArray, IntArray, Stream, Timeframe, iso
+from engine.deciding import WatchedPolicy
 from engine.desk import OrderDesk
 from engine.errors import PluginError, nearest_name
 from engine.forecasting.book import ForecastBook
@@ -131,7 +132,9 @@ class EngineContext:
         self._desk = desk
         self._timers: list[tuple[int, int, str, int | None]] = []
         self._timer_count = 0
-        self.policies: Mapping[str, Policy] = {}
+        self.policies: Mapping[str, WatchedPolicy] = {}
+        self.asked_policies: dict[str, WatchedPolicy] = {}
+        """Those that the strategy asked for, by name."""
         self.book: ForecastBook | None = None
         """The forecasts of the run; None where there are no models."""
         self.settlement: Settlement | None = None
@@ -244,6 +247,7 @@ class EngineContext:
                 f"the strategy asks for the policy {name!r}; this run has {known}"
                 f"{nearest_name(name, list(self.policies))}"
             )
+        self.asked_policies[name] = found
         return found
 
     def cite(self, forecasts: Forecast | Sequence[Forecast] | None) -> None:

@@ -38,12 +38,15 @@ class PolicySpec:
 
 
 class PolicyStep(NamedTuple):
-    """A policy's answer, in the order of the symbols asked: shares [N]; what it remembers of each from now on; and
-    which of them it remembered nothing of any more, because too many bars had been missed."""
+    """A policy's answer, in the order of the symbols asked: shares [N]; what it remembers of each from now on, None of
+    one that it has never answered for; which of them it remembered nothing of any more, because too many bars had been
+    missed; and what is wrong with the answer, "" or "nan": such a one is what is held and what was remembered before,
+    and not to be traded on. Empty: nothing is wrong."""
 
     shares: FloatArray
-    memories: tuple[Memory, ...]
+    memories: tuple[Memory | None, ...]
     restarted: tuple[bool, ...]
+    faults: tuple[str, ...] = ()
 
 
 class Policy(Protocol):
@@ -53,7 +56,8 @@ class Policy(Protocol):
     def spec(self) -> PolicySpec: ...
 
     def step(
-        self, features: Float32Array, memories: Sequence[Memory | None], held: FloatArray, time: int, interval: int
+        self, features: Float32Array, memories: Sequence[Memory | None], held: FloatArray, time: int, interval: int,
+        symbols: Sequence[str],
     ) -> PolicyStep:
         """Return the shares to hold.
 
@@ -62,6 +66,7 @@ class Policy(Protocol):
             held: [N], the share of each that is in fact held now.
             time: close of the bar that the features end at, UTC nanoseconds; interval: nanoseconds from one step to the
                 next, where none is missed.
+            symbols: [N] names.
         Raises:
             PluginError: a memory of another policy, or of a later bar; features of another shape.
         """

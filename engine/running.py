@@ -8,6 +8,7 @@ from engine.bus import Bus
 from engine.clock import SimulatedClock
 from engine.context import EngineContext, Lines
 from engine.costs import Latency
+from engine.deciding import WatchedPolicy
 from engine.desk import OrderDesk
 from engine.errors import SettingsError
 from engine.events import (
@@ -148,7 +149,7 @@ def wire(parts: Parts) -> Running:
         parts.broker.margins.forced = desk
     lines = Lines(feed)
     context = EngineContext(feed, portfolio, parts.broker, moment, lines, desk)
-    context.policies = parts.policies
+    context.policies = {name: WatchedPolicy(name, policy, recorder) for name, policy in parts.policies.items()}
     clock = parts.clock or SimulatedClock()
     guard = Guard(strategy, moment)
     strategy._context = context
@@ -157,9 +158,9 @@ def wire(parts: Parts) -> Running:
     )
     if gate.watches:
         running.watch = RiskWatch(gate, portfolio, desk, recorder)
-    if parts.forecasters:
+    if parts.forecasters or parts.policies:
         running.book = context.book = ForecastBook(
-            feed, strategy, parts.forecasters, parts.forecast_terms, recorder, moment
+            feed, strategy, parts.forecasters, parts.forecast_terms, recorder, moment, context.asked_policies
         )
         recorder.behind = running.book.behind
         gate.view.forecast_times = running.book.times_behind

@@ -44,9 +44,12 @@ class PositionHeadStrategy(Strategy):
         held = np.array([float(self.position(forecast.symbol)) / whole for forecast, whole in asked])
         features = np.stack([forecast.values[self.columns] for forecast, _ in asked])
         before = [self.memories.get(forecast.symbol) for forecast, _ in asked]
-        step = self.decides.step(features, before, held, panel.as_of, self.interval)
+        names = [forecast.symbol for forecast, _ in asked]
+        step = self.decides.step(features, before, held, panel.as_of, self.interval, names)
         for place, (forecast, _) in enumerate(asked):
-            self.memories[forecast.symbol] = dict(step.memories[place])
+            if step.faults and step.faults[place]:
+                continue  # nothing was said: what is held and remembered stays; the run's record has an alert
+            self.memories[forecast.symbol] = step.memories[place]
             wish = float(step.shares[place])
             if wish != held[place]:
                 why = f"{self.head} wishes for {wish:.2f} and holds {held[place]:.2f}"

@@ -82,7 +82,7 @@ def forecast_lines(forecasts: Mapping[str, Any]) -> list[str]:
     """Return what the summary says of a run's forecasts, one fact a line."""
     lines = []
     if forecasts["contaminated"]:
-        lines.append("CONTAMINATED: models may have seen in training what they were asked to forecast")
+        lines.append("CONTAMINATED: models may have seen in training the time they were asked about")
         lines += [f"  {reason}" for reason in forecasts["reasons"]]
     else:
         lines.append("No model was trained on any of this time")
@@ -97,6 +97,10 @@ def forecast_lines(forecasts: Mapping[str, Any]) -> list[str]:
         lines.append("nothing of the run is known to be unseen")
     for name, model in forecasts["models"].items():
         lines += _of_model(name, model)
+    for name, policy in forecasts.get("policies", {}).items():
+        flagged = "".join(f", {count:,} {flag} (not traded on)" for flag, count in policy["flagged"].items())
+        began = f", memory begun anew {policy['restarted']:,} times" if policy["restarted"] else ""
+        lines.append(f"{name}: {policy['steps']:,} steps in {policy['calls']:,} calls{began}{flagged}")
     return lines
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.bars import Bars, Stream, Timeframe
+from engine.deciding import WatchedPolicy
 from engine.errors import PluginError, nearest_name
 from engine.forecasting import contamination
 from engine.forecasting.checking import check_spec, crosses, is_flat, is_impossible
@@ -160,11 +161,12 @@ class ForecastBook:
 
     Args:
         forecasters: the models there are, by the name that the strategy knows them by.
+        policies: those that the strategy asked for by now, by name: what they have seen is stamped, too.
     """
 
     def __init__(
         self, feed: Feed, strategy: Strategy, forecasters: Mapping[str, Forecaster], terms: ForecastTerms,
-        recorder: Recorder, moment: Moment,
+        recorder: Recorder, moment: Moment, policies: Mapping[str, WatchedPolicy] | None = None,
     ) -> None:
         self._feed = feed
         self._strategy = strategy
@@ -172,6 +174,7 @@ class ForecastBook:
         self._terms = terms
         self._recorder = recorder
         self._moment = moment
+        self._policies = policies if policies is not None else {}
         self._declared: dict[str, _Declared] = {}
         self._histories: dict[Stream, History] = {}
         self._told: dict[tuple[str, ...], Series] = {}
@@ -206,7 +209,7 @@ class ForecastBook:
             raise PluginError(f"{name}: forecasts({model!r}) was called after the start; call it in on_start")
         forecaster = self._forecasters.get(model)
         if forecaster is None:
-            known = ", ".join(self._forecasters)
+            known = ", ".join(self._forecasters) or f"none; add [models.{model}] to the settings"
             near = nearest_name(model, list(self._forecasters))
             raise PluginError(f"{name} asks for the model {model!r}; this run has {known}{near}")
         if model in self._declared:
@@ -252,6 +255,8 @@ class ForecastBook:
         """Find out what is due, and begin computing it."""
         self._has_begun = True
         if not self._declared:
+            chunk = next(iter(self._feed.chunks()), None) if self._policies and not self._is_live else None
+            self._first = int(chunk.open_time.min()) if chunk is not None and len(chunk) else None
             return
         self._histories = self._made_histories()
         for declared in self._declared.values():
@@ -385,10 +390,10 @@ class ForecastBook:
         Args:
             asks: False for bars from before the first decision, which only fill windows.
         """
+        if self._is_live and self._first is None:
+            self._first = int(bars.open_time[start])
         if not self._is_live or not self._declared:
             return
-        if self._first is None:
-            self._first = int(bars.open_time[start])
         closed: dict[Stream, int | None] = {}
         for row in range(start, end):
             stream = bars.streams[0 if bars.stream is None else int(bars.stream[row])]
@@ -669,17 +674,21 @@ class ForecastBook:
                 declared.ahead.close()
 
     def summary(self) -> dict[str, Any]:
-        """Return what came of the run's forecasts, JSON-ready: the stamp of contamination, and by model what it took
-        and how good it was, before and after the instant from which it is clean. Empty where no model was asked for."""
-        if not self._declared:
+        """Return what came of the run's forecasts, JSON-ready: the stamp of contamination, by model what it took and
+        how good it was, before and after the instant from which it is clean, and by policy what it took. Empty where
+        none was asked for."""
+        if not self._declared and not self._policies:
             return {}
         last = self._moment.time
         first = last if self._first is None else self._first
-        specs = [declared.spec for declared in self._declared.values()]
+        specs: list[contamination.Trained] = [declared.spec for declared in self._declared.values()]
+        specs += [policy.spec for policy in self._policies.values()]
         symbols = list(dict.fromkeys(s for one in self._declared.values() for s in one.handle.symbols))
+        symbols = symbols or [stream.symbol for stream in self._feed.streams]
         stamp = contamination.stamp(specs, first, last, symbols)
         models = {name: self._summary_of(declared) for name, declared in self._declared.items()}
-        return {**stamp.as_dict(), "models": models}
+        policies = {name: policy.summary() for name, policy in self._policies.items()}
+        return {**stamp.as_dict(), "models": models, "policies": policies}
 
     def _summary_of(self, declared: _Declared) -> dict[str, Any]:
         spec, scores = declared.spec, declared.scores

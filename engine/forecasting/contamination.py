@@ -2,10 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from engine.bars import iso
-from engine.forecasts import ForecastSpec
+
+
+class Trained(Protocol):
+    """What is known of a model's training: the spec of a forecaster, or of a policy."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def trained_until(self) -> int | None: ...
+    @property
+    def trained_on(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Stamp:
         }
 
 
-def is_contaminated(spec: ForecastSpec, as_of: int) -> bool:
+def is_contaminated(spec: Trained, as_of: int) -> bool:
     """Return whether a model may have seen, in training, what a forecast made at an instant speaks of.
 
     Symbols that it was not trained on count too: markets move together. Only time heals.
@@ -32,7 +42,7 @@ def is_contaminated(spec: ForecastSpec, as_of: int) -> bool:
     return spec.trained_until is None or as_of < spec.trained_until
 
 
-def stamp(specs: Sequence[ForecastSpec], first: int, last: int, symbols: Sequence[str]) -> Stamp:
+def stamp(specs: Sequence[Trained], first: int, last: int, symbols: Sequence[str]) -> Stamp:
     """Return the stamp of a run over first … last (UTC ns) with these models."""
     reasons = []
     for spec in specs:
@@ -47,7 +57,7 @@ def stamp(specs: Sequence[ForecastSpec], first: int, last: int, symbols: Sequenc
     return Stamp(bool(reasons), clean_from, tuple(reasons))
 
 
-def _which(spec: ForecastSpec, symbols: Sequence[str]) -> str:
+def _which(spec: Trained, symbols: Sequence[str]) -> str:
     if not spec.trained_on:
         return ", on symbols that nothing names"
     common = [symbol for symbol in symbols if symbol in spec.trained_on]

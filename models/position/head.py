@@ -10,7 +10,8 @@ Notation: N symbols, F features, S state, G grid places.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from hashlib import blake2b
+from math import isfinite, log
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -62,7 +63,8 @@ class Serving:
     """How targets are taken from the head.
 
     Args:
-        mode: "expectation": what training optimised; "argmax"; "sample": a draw, by seed, to explore with.
+        mode: "expectation": what training optimised; "argmax"; "sample": a draw, by seed, symbol and step, to explore
+            with.
         temperature: of the softmax, the one training ended with.
         hysteresis: how far, beyond half a step of the grid, the wish must lie from what is held to trade at all.
         most: the largest change of the share in one step; 2 allows any.
@@ -205,11 +207,16 @@ class PositionHead(nn.Module):
     # ── serving ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @torch.inference_mode()
-    def choose(self, logits: Tensor, held: Tensor, serving: Serving, steps: Tensor | None = None) -> Tensor:
-        """Return the shares to hold, [N], on the grid, or as they are where the wish is near.
+    def choose(
+        self, logits: Tensor, held: Tensor, serving: Serving, steps: Sequence[int] = (), symbols: Sequence[str] = ()
+    ) -> Tensor:
+        """Return the shares to hold, [N], on the grid, or as they are where the wish is near; NaN where the logits say
+        nothing, for one of them is NaN or infinite.
 
         Args:
-            logits: [N, G]; held: [N]; steps: int64 [N], taken so far, which a "sample" is drawn by.
+            logits: [N, G]; held: [N].
+            steps: [N], taken so far, and symbols: [N] names: what a "sample" is drawn by, whatever else is in the
+                batch. Left out, they are 0 and the places in the batch.
         """
         scaled = (logits.float() / serving.temperature).softmax(-1)
         if serving.mode == "expectation":
@@ -217,8 +224,10 @@ class PositionHead(nn.Module):
         elif serving.mode == "argmax":
             wish = self.grid[logits.argmax(-1)]
         else:
-            counts = torch.zeros(len(logits), dtype=torch.int64) if steps is None else steps
-            numbers = torch.stack([_number(serving.seed, int(count)) for count in counts]).to(logits.device)
+            counts = steps or [0] * len(logits)
+            names = symbols or [str(place) for place in range(len(logits))]
+            drawn = [_number(serving.seed, name, count) for name, count in zip(names, counts, strict=True)]
+            numbers = torch.tensor(drawn, dtype=torch.float64, device=logits.device)
             place = torch.searchsorted(scaled.double().cumsum(-1), numbers[:, None], right=True)[:, 0]
             wish = self.grid[place.clamp_max(self.sizes.places - 1)]
         step = 1 / TENTHS
@@ -226,18 +235,22 @@ class PositionHead(nn.Module):
         limited = held + (snapped - held).clamp(-serving.most, serving.most)
         is_far = (wish - held).abs() > step / 2 + serving.hysteresis
         # What is held may lie off the grid (drift, a partial fill); it is left alone unless the wish is elsewhere.
-        return torch.where(is_far, limited, held)
+        chosen = torch.where(is_far, limited, held)
+        return chosen.masked_fill(~scaled.isfinite().all(-1), torch.nan)
 
     @torch.inference_mode()
-    def replay(self, features: Tensor, serving: Serving, held: Tensor | None = None) -> Tensor:
-        """Return the shares of N symbols over T bars, [N, T], each filled as wished: what `step` gives one by one."""
+    def replay(
+        self, features: Tensor, serving: Serving, held: Tensor | None = None, symbols: Sequence[str] = ()
+    ) -> Tensor:
+        """Return the shares of N symbols over T bars, [N, T], each filled as wished: what `step` gives one by one, for
+        as long as logits are numbers."""
         count = len(features)
         hidden = self.begin(count)
         held = features.new_zeros(count) if held is None else held
         shares = []
         for step in range(features.shape[1]):
             logits, hidden = self.logits(features[:, step], held, hidden)
-            held = self.choose(logits, held, serving, torch.full((count,), step))
+            held = self.choose(logits, held, serving, [step] * count, symbols)
             shares.append(held)
         return torch.stack(shares, dim=1)
 
@@ -257,9 +270,20 @@ def gumbel(shape: Sequence[int], generator: torch.Generator | None, device: torc
     return -numbers.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
-def _number(seed: int, step: int) -> Tensor:
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-    return torch.rand((), generator=generator, dtype=torch.float64)
+def _number(seed: int, symbol: str, step: int) -> float:
+    """Return a number of 0 … 1 that belongs to a symbol's step."""
+    digest = blake2b(f"{seed} {step} {symbol}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+class Stepped(NamedTuple):
+    """One step of a policy, by symbol: the shares to hold, the states after, those whose state was begun anew because
+    more than `gap` bars were missed, and those that it had no answer for."""
+
+    shares: dict[str, float]
+    states: dict[str, PolicyState]
+    restarted: tuple[str, ...]
+    broken: tuple[str, ...]
 
 
 class Policy:
@@ -287,19 +311,44 @@ class Policy:
         held: Mapping[str, float],
         bar_time: int,
         bar_length: int,
-    ) -> tuple[dict[str, float], dict[str, PolicyState], tuple[str, ...]]:
-        """Return the share to hold of each symbol, the states after, and the symbols whose state was begun anew because
-        more than `gap` bars were missed.
+        names: Sequence[str] = (),
+    ) -> Stepped:
+        """Return the shares to hold and what is remembered from now on.
+
+        Where the features, the logits or the next state have a number that is none, the symbol is broken: what is held
+        stays, and so does the state of before, as if the bar had been missed.
 
         Args:
             features: [N, F], in the order of `states`; held: the share of equity that is in fact held of each.
             bar_time: close of the bar, UTC nanoseconds; bar_length: nanoseconds.
+            names: of the symbols, which a "sample" is drawn by; the keys of `states` if left out.
         Raises:
             PluginError: a state of another model, or of a later bar.
         """
+        current, restarted = self._current(states, bar_time, bar_length)
+        with torch.inference_mode():
+            hidden = torch.tensor([state.hidden for state in current]).to(features)
+            holding = torch.tensor([float(held.get(symbol, 0.0)) for symbol in states]).to(features)
+            logits, after = self._head.logits(features, holding, hidden)
+            steps = [state.steps for state in current]
+            chosen = self._head.choose(logits, holding, self._serving, steps, names or list(states))
+            is_whole = chosen.isfinite() & after.isfinite().all(-1) & features.isfinite().all(-1)
+            shares = torch.where(is_whole, chosen, holding).tolist()
+        after_states = {
+            symbol: PolicyState(tuple(row), was, bar_time, state.steps + 1, self._hash) if whole else states[symbol]
+            for symbol, row, was, state, whole in zip(
+                states, after.float().tolist(), holding.tolist(), current, is_whole.tolist(), strict=True
+            )
+        }
+        broken = tuple(symbol for symbol, whole in zip(states, is_whole.tolist(), strict=True) if not whole)
+        return Stepped(dict(zip(states, shares, strict=True)), after_states, restarted, broken)
+
+    def _current(
+        self, states: Mapping[str, PolicyState], bar_time: int, bar_length: int
+    ) -> tuple[list[PolicyState], tuple[str, ...]]:
+        """Return the states to go on from, and the symbols whose state is begun anew."""
         fresh = self.begin()
-        restarted = []
-        current = []
+        restarted, current = [], []
         for symbol, state in states.items():
             if state.model_hash != self._hash:
                 raise PluginError(
@@ -311,18 +360,9 @@ class Policy:
                     f"{symbol}: its state has seen the bar at {state.bar_time} already, and is asked for "
                     f"{bar_time}; expected a later bar"
                 )
-            if state.bar_time and bar_time - state.bar_time > (self._gap + 1) * bar_length:
+            has_gap = state.bar_time and bar_time - state.bar_time > (self._gap + 1) * bar_length
+            if has_gap or not all(map(isfinite, state.hidden)):
                 restarted.append(symbol)
                 state = fresh
             current.append(state)
-        with torch.inference_mode():
-            hidden = torch.tensor([state.hidden for state in current]).to(features)
-            holding = torch.tensor([float(held.get(symbol, 0.0)) for symbol in states]).to(features)
-            logits, after = self._head.logits(features, holding, hidden)
-            steps = torch.tensor([state.steps for state in current])
-            shares = self._head.choose(logits, holding, self._serving, steps).tolist()
-        after_states = {
-            symbol: PolicyState(tuple(row), was, bar_time, state.steps + 1, self._hash)
-            for symbol, row, was, state in zip(states, after.float().tolist(), holding.tolist(), current, strict=True)
-        }
-        return dict(zip(states, shares, strict=True)), after_states, tuple(restarted)
+        return current, tuple(restarted)

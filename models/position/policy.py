@@ -37,7 +37,8 @@ class HeadPolicy:
         self.spec = PolicySpec(name, card.inputs, low, 1.0, model_hash, card.trained_until, card.trained_on, device)
 
     def step(
-        self, features: Float32Array, memories: Sequence[Memory | None], held: FloatArray, time: int, interval: int
+        self, features: Float32Array, memories: Sequence[Memory | None], held: FloatArray, time: int, interval: int,
+        symbols: Sequence[str],
     ) -> PolicyStep:
         """Return the shares to hold; see engine.policies.Policy."""
         wanted = (len(memories), len(self.spec.inputs))
@@ -51,11 +52,12 @@ class HeadPolicy:
         }
         given = torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(self._device)
         holding = {name: float(share) for name, share in zip(states, held, strict=True)}
-        shares, after, restarted = self._policy.step(given, states, holding, time, interval)
+        made = self._policy.step(given, states, holding, time, interval, symbols)
         return PolicyStep(
-            self._kept(held, np.array([shares[name] for name in states])),
-            tuple(asdict(after[name]) for name in states),
-            tuple(name in restarted for name in states),
+            self._kept(held, np.array([made.shares[name] for name in states])),
+            tuple(asdict(made.states[name]) for name in states),
+            tuple(name in made.restarted for name in states),
+            tuple("nan" if name in made.broken else "" for name in states),
         )
 
     @staticmethod

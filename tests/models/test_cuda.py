@@ -41,8 +41,8 @@ def test_a_price_transformer_and_a_position_head():
             features = network.to(device)(slots.to(device)).features
         policy = Policy(head.to(device), Serving(), "m")
         names = [f"S{place}" for place in range(6)]
-        made, _, _ = policy.step(features, {name: policy.begin() for name in names}, {}, HOUR, HOUR)
-        return list(made.values())
+        made = policy.step(features, {name: policy.begin() for name in names}, {}, HOUR, HOUR)
+        return list(made.shares.values())
 
     assert shares("cuda") == pytest.approx(
         shares("cpu"), abs=0.11

@@ -77,7 +77,7 @@ class CountingPolicy:
 
     def step(
         self, features: npt.NDArray[np.float32], memories: Sequence[Memory | None], held: FloatArray, time: int,
-        interval: int,
+        interval: int, symbols: Sequence[str],
     ) -> PolicyStep:
         self.told.append(held.tolist())
         self.intervals.add(interval)

@@ -44,21 +44,22 @@ def drawn(shape: tuple[int, ...], seed: int) -> torch.Tensor:
 def test_one_by_one_is_the_batch(short, mode):
     made, serving = head(short=short), Serving(mode=mode, temperature=0.5)
     x = features(4, 200)
-    together = made.replay(x, serving)
+    names = [f"S{symbol}" for symbol in range(4)]
+    together = made.replay(x, serving, symbols=names)
     policy = Policy(made, serving, "m")
-    for symbol in range(4):
+    for symbol, name in enumerate(names):
         state, held = policy.begin(), 0.0
         for step in range(200):
-            shares, states, restarted = policy.step(
+            made_now = policy.step(
                 x[symbol : symbol + 1, step],
-                {"A": PolicyState.from_json(state.to_json())},
-                {"A": held},
+                {name: PolicyState.from_json(state.to_json())},
+                {name: held},
                 (step + 1) * HOUR,
                 HOUR,
             )
-            held, state = shares["A"], states["A"]
+            held, state = made_now.shares[name], made_now.states[name]
             assert held == pytest.approx(float(together[symbol, step]), abs=1e-5)
-            assert restarted == ()
+            assert (made_now.restarted, made_now.broken) == ((), ())
     low = -1.0 if short else 0.0
     assert float(together.min()) >= low
     assert float(together.max()) <= 1.0
@@ -135,9 +136,9 @@ def test_a_state_is_begun_anew_after_a_long_gap():
     state = policy.step(x[:, 0], {"A": policy.begin()}, {}, HOUR, HOUR)[1]
 
     assert policy.step(x[:, 1], state, {}, 5 * HOUR, HOUR)[2] == ()
-    share, _, restarted = policy.step(x[:, 1], state, {}, 6 * HOUR, HOUR)
-    assert restarted == ("A",)
-    assert share == policy.step(x[:, 1], {"A": policy.begin()}, {}, 6 * HOUR, HOUR)[0]
+    late = policy.step(x[:, 1], state, {}, 6 * HOUR, HOUR)
+    assert late.restarted == ("A",)
+    assert late.shares == policy.step(x[:, 1], {"A": policy.begin()}, {}, 6 * HOUR, HOUR)[0]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,71 @@ def test_states_that_do_not_fit_are_refused(state, time, message):
         Policy(head(), Serving(), "m").step(features(1, 1)[:, 0], {"A": state}, {}, time, HOUR)
     with pytest.raises(PluginError, match="not the state of a position head"):
         PolicyState.from_json('{"hidden": 3}')
+
+
+def test_a_sample_belongs_to_its_symbol_and_step_and_to_nothing_else_of_the_batch():
+    policy = Policy(head(), Serving(mode="sample", temperature=1.0, seed=3), "m")
+    alike = features(1, 1)[:, 0].expand(40, 5)
+    names = [f"S{place}" for place in range(40)]
+
+    def drawn_for(some: list[str]) -> dict[str, float]:
+        return policy.step(alike[: len(some)], {name: policy.begin() for name in some}, {}, HOUR, HOUR).shares
+
+    together = drawn_for(names)
+
+    assert len(set(together.values())) > 3
+    assert drawn_for(names[::-1]) == together
+    assert drawn_for(names[7:9]) == {name: together[name] for name in names[7:9]}
+    by_place = policy.step(
+        alike[:2], {"0": policy.begin(), "1": policy.begin()}, {}, HOUR, HOUR, names=names[7:9]
+    )
+    assert list(by_place.shares.values()) == [together[name] for name in names[7:9]]
+
+
+@pytest.mark.parametrize("mode", ["expectation", "argmax", "sample"])
+@pytest.mark.parametrize("fault", ["features", "infinite features", "head"])
+def test_where_a_number_is_none_what_is_held_and_the_state_of_before_are_kept(mode, fault):
+    """NaN compares as false: what is held would look like the wish, and the state would be lost for good."""
+    made = head()
+    policy = Policy(made, Serving(mode=mode), "m")
+    x = features(2, 3)
+    before = policy.step(x[:, 0], {name: policy.begin() for name in "AB"}, {}, HOUR, HOUR).states
+    good = policy.step(x[:, 2], before, {"A": 0.33, "B": 0.33}, 2 * HOUR, HOUR)
+    spoilt = x[:, 1].clone()
+    kept = made.out[2].bias.detach().clone()
+    if fault == "head":
+        with torch.no_grad():
+            made.out[2].bias[2] = torch.nan
+    else:
+        spoilt[0, 1] = torch.nan if fault == "features" else torch.inf
+
+    broken = policy.step(spoilt, before, {"A": 0.33, "B": 0.33}, 2 * HOUR, HOUR)
+
+    assert broken.broken == (("A", "B") if fault == "head" else ("A",))
+    assert broken.shares["A"] == pytest.approx(0.33)
+    assert broken.states["A"] == before["A"]
+    assert (broken.states["B"] == before["B"]) == (fault == "head")
+    with torch.no_grad():
+        made.out[2].bias.copy_(kept)
+    assert policy.step(x[:, 2], broken.states | before, {"A": 0.33, "B": 0.33}, 2 * HOUR, HOUR) == good
+
+
+def test_a_state_that_was_lost_to_such_numbers_is_begun_anew():
+    policy = Policy(head(), Serving(), "m")
+    lost = PolicyState((math.nan,) * 8, bar_time=HOUR, model_hash="m")
+
+    found = policy.step(features(1, 1)[:, 0], {"A": lost}, {}, 2 * HOUR, HOUR)
+
+    assert (found.restarted, found.broken) == (("A",), ())
+
+
+def test_logits_that_say_nothing_wish_for_nothing():
+    logits = torch.zeros(3, 11)
+    logits[0, 2], logits[1, 3] = torch.nan, torch.inf
+
+    shares = head().choose(logits, torch.tensor([0.3, 0.3, 0.3]), Serving())
+
+    assert shares.isnan().tolist() == [True, True, False]
 
 
 def test_noise_is_finite_and_of_gumbel_s_law():

@@ -15,6 +15,7 @@ from models.position.loading import load_position_head, load_price_transformer, 
 from models.position.policy import HeadPolicy
 
 INPUTS = ("a", "b", "c")
+NAMES = ("A/USD", "B/USD", "C/USD")
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_one_by_one_through_json_it_is_what_the_network_unrolled_wishes_for(fold
     held, found = np.zeros(2), []
 
     for number, one in enumerate(steps):
-        step = policy.step(one, memories, held, (number + 1) * HOUR, HOUR)
+        step = policy.step(one, memories, held, (number + 1) * HOUR, HOUR, NAMES[:2])
         memories = [json.loads(json.dumps(dict(memory), allow_nan=False)) for memory in step.memories]
         held = step.shares
         found.append(step.shares)
@@ -60,8 +61,11 @@ def test_a_symbol_s_answer_does_not_depend_on_the_others_of_its_batch(folder: Pa
     policy, some = HeadPolicy(load_artefact(folder), "head"), features(1, 3)
     held = np.array([0.2, 0.0, 0.7])
 
-    together = policy.step(some, [None] * 3, held, HOUR, HOUR)
-    alone = [policy.step(some[place : place + 1], [None], held[place : place + 1], HOUR, HOUR) for place in range(3)]
+    together = policy.step(some, [None] * 3, held, HOUR, HOUR, NAMES)
+    alone = [
+        policy.step(some[one : one + 1], [None], held[one : one + 1], HOUR, HOUR, NAMES[one : one + 1])
+        for one in range(3)
+    ]
 
     np.testing.assert_allclose(together.shares, [one.shares[0] for one in alone], atol=1e-6)
 
@@ -72,17 +76,17 @@ def test_what_is_left_alone_is_what_is_held_to_the_last_bit(folder: Path) -> Non
     save_position_head(folder, head, INPUTS, Serving(hysteresis=2.0))
     held = np.array([1 / 3, 0.123456789])
 
-    step = HeadPolicy(load_artefact(folder), "head").step(features(2, 2), [None, None], held, HOUR, HOUR)
+    step = HeadPolicy(load_artefact(folder), "head").step(features(2, 2), [None, None], held, HOUR, HOUR, NAMES[:2])
 
     assert step.shares.tolist() == held.tolist()
 
 
 def test_a_memory_is_begun_anew_after_a_gap_and_that_is_told(folder: Path) -> None:
     policy = HeadPolicy(load_artefact(folder), "head", gap=3)
-    first = policy.step(features(3, 1), [None], np.zeros(1), HOUR, HOUR)
+    first = policy.step(features(3, 1), [None], np.zeros(1), HOUR, HOUR, NAMES[:1])
 
-    soon = policy.step(features(4, 1), list(first.memories), np.zeros(1), 5 * HOUR, HOUR)
-    late = policy.step(features(4, 1), list(first.memories), np.zeros(1), 6 * HOUR, HOUR)
+    soon = policy.step(features(4, 1), list(first.memories), np.zeros(1), 5 * HOUR, HOUR, NAMES[:1])
+    late = policy.step(features(4, 1), list(first.memories), np.zeros(1), 6 * HOUR, HOUR, NAMES[:1])
 
     assert (soon.restarted, late.restarted) == ((False,), (True,))
 
@@ -91,15 +95,16 @@ def test_features_of_another_shape_are_refused(folder: Path) -> None:
     policy = HeadPolicy(load_artefact(folder), "head")
 
     with pytest.raises(PluginError, match=r"position head head: features of shape \[1, 4\]; expected \[1, 3\]"):
-        policy.step(np.zeros((1, 4), np.float32), [None], np.zeros(1), HOUR, HOUR)
+        policy.step(np.zeros((1, 4), np.float32), [None], np.zeros(1), HOUR, HOUR, NAMES[:1])
 
 
 def test_a_memory_of_another_head_is_refused(folder: Path, tmp_path: Path) -> None:
     policy = HeadPolicy(load_artefact(folder), "head")
-    memory = dict(policy.step(features(3, 1), [None], np.zeros(1), HOUR, HOUR).memories[0], model_hash="other")
+    first = policy.step(features(3, 1), [None], np.zeros(1), HOUR, HOUR, NAMES[:1])
+    memory = dict(first.memories[0], model_hash="other")
 
     with pytest.raises(PluginError, match="its state is of the position head other"):
-        policy.step(features(3, 1), [memory], np.zeros(1), 2 * HOUR, HOUR)
+        policy.step(features(3, 1), [memory], np.zeros(1), 2 * HOUR, HOUR, NAMES[:1])
 
 
 def test_artefacts_that_do_not_fit_are_refused(folder: Path) -> None:
