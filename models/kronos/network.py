@@ -160,6 +160,7 @@ class Kronos(nn.Module):
         s1_targets: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
+        chance: Tensor | None = None,
         sees_all: bool = False,
     ) -> Logits:
         """Return the logits of the token after each position.
@@ -167,7 +168,7 @@ class Kronos(nn.Module):
         Args:
             s1, s2: int64 [N, T]; stamp: [N, T, 5] or None.
             s1_targets: the s1 that follows each position, which s2 is predicted with (teacher forcing); None draws it
-                from the logits, with `generator`.
+                from the logits, with `generator`, or with `chance`: [N, T], each from 0 to below 1.
             sees_all: let every position's s2 see the whole sequence, as the original does in eval mode: a leak, kept
                 only so that its numbers can be reproduced.
         """
@@ -175,7 +176,10 @@ class Kronos(nn.Module):
         s1_logits = self.head.proj_s1(context)
         if s1_targets is None:
             chances = s1_logits.detach().softmax(-1)
-            s1_targets = torch.multinomial(chances.flatten(0, -2), 1, generator=generator).view(s1.shape)
+            if chance is None:
+                s1_targets = torch.multinomial(chances.flatten(0, -2), 1, generator=generator).view(s1.shape)
+            else:
+                s1_targets = _at(chances, chance)
         mixed = self.dep_layer(context, self.embedding.emb_s1(s1_targets), causal=not sees_all)
         return Logits(s1_logits, self.head.proj_s2(mixed))
 
@@ -185,6 +189,13 @@ class Kronos(nn.Module):
         mixed = self.dep_layer(context, self.embedding.emb_s1(s1), causal=False)
         out: Tensor = self.head.proj_s2(mixed[:, -1])
         return out
+
+
+def _at(chances: Tensor, places: Tensor) -> Tensor:
+    """Return which of several chances [N, T, V] a place from 0 to below 1 falls in, int64 [N, T]."""
+    bounds = chances.float().cumsum(-1)
+    found = torch.searchsorted(bounds, (places.to(bounds) * bounds[..., -1])[..., None], right=True)[..., 0]
+    return found.clamp_max(chances.shape[-1] - 1)
 
 
 def token_losses(logits: Logits, s1: Tensor, s2: Tensor) -> Losses:

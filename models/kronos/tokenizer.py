@@ -128,10 +128,13 @@ class KronosTokenizer(nn.Module):
 
     # ── training ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def forward(self, x: Tensor) -> Reconstruction:
-        """Return what training looks at, for normalised bars [N, T, d_in]."""
-        z = self.before_quantising(x)
-        unit = z / z.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    def forward(self, x: Tensor, probabilities: Tensor | None = None) -> Reconstruction:
+        """Return what training looks at, for normalised bars [N, T, d_in].
+
+        Args:
+            probabilities: [D, 2], mean chances of a batch of which x is a part; of x if left out.
+        """
+        unit = self._unit(x)
         signs = torch.where(unit > 0, 1.0, -1.0).to(unit)
         scale = self.sizes.bits**-0.5
         # Straight through: the value of the signs, the gradient of the numbers.
@@ -139,18 +142,35 @@ class KronosTokenizer(nn.Module):
         coarse = self._decoded(self.post_quant_embed_pre(quantised[..., : self.sizes.s1_bits]))
         indices = self.joined(*self._join(unit > 0))
         return Reconstruction(
-            coarse, self.decode_bits(quantised), self.quantiser_loss(unit, signs * scale), quantised, indices
+            coarse, self.decode_bits(quantised), self.quantiser_loss(unit, signs * scale, probabilities), quantised,
+            indices,
         )
 
-    def quantiser_loss(self, unit: Tensor, quantised: Tensor) -> QuantiserLoss:
+    def _unit(self, x: Tensor) -> Tensor:
+        z = self.before_quantising(x)
+        return z / z.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Return the mean chance of each bit to be 1 and 0, [D, 2], over normalised bars [N, T, d_in]."""
+        return self._chances(self._unit(x)).mean((0, 1))
+
+    def _chances(self, unit: Tensor) -> Tensor:
+        chance = torch.sigmoid(-4 * unit * self.sizes.bits**-0.5)
+        return torch.stack([chance, 1 - chance], dim=-1)
+
+    def quantiser_loss(
+        self, unit: Tensor, quantised: Tensor, probabilities: Tensor | None = None
+    ) -> QuantiserLoss:
         """Return the loss of unit vectors [N, T, D] and their quantised bits: commitment, decided bits for each bar,
-        and all bits in use over the batch."""
+        and all bits in use over the batch, or over one whose mean probabilities [D, 2] are given. The gradients of its
+        parts, weighed by their rows, then add up to that of the whole."""
         sizes = self.sizes
         commitment = ((quantised.detach() - unit) ** 2).sum(-1).mean()
-        chance = torch.sigmoid(-4 * unit * sizes.bits**-0.5)
-        both = torch.stack([chance, 1 - chance], dim=-1)
+        both = self._chances(unit)
         per_sample = -(both * torch.log(both + _TINY)).sum((-1, -2)).mean()
         average = both.mean((0, 1))
+        if probabilities is not None:
+            average = average + (probabilities - average).detach()
         codebook = -(average * torch.log(average + _TINY)).sum()
         loss = sizes.beta * commitment + sizes.zeta * (sizes.gamma0 * per_sample - sizes.gamma * codebook)
         return QuantiserLoss(loss, commitment, per_sample, codebook, average)

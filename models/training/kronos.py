@@ -181,10 +181,15 @@ class TokenizerRecipe:
         return self._windows.batches(size, generator)
 
     def loss(self, network: nn.Module, rows: Tensor, moment: Moment) -> Loss:
-        """Return (coarse + fine reconstruction + quantiser) / 2. The entropy of the codebook is one of a slice: with
-        several slices or processes, each counts its own."""
+        """Return (coarse + fine reconstruction + quantiser) / 2. The entropy of the codebook is one of the whole batch,
+        whatever part of it the rows are."""
         x, _ = self._windows.of(rows)
-        return tokenizer_loss(network, x)
+        return tokenizer_loss(network, x, moment.whole)
+
+    def whole(self, network: nn.Module, rows: Tensor) -> Tensor:
+        """Return the mean chance of each bit to be 1 and 0."""
+        assert isinstance(network, KronosTokenizer)
+        return network.probabilities(self._windows.of(rows)[0])
 
     def validate(self, network: nn.Module, moment: Moment) -> dict[str, float]:
         """Return the error of the bars rebuilt, from all bits and from the coarse ones, and the share of codes used."""
@@ -215,9 +220,10 @@ class TokenizerRecipe:
         return save_artefact(folder, card, _shed(network.state_dict()))
 
 
-def tokenizer_loss(network: nn.Module, x: Tensor) -> Loss:
-    """Return the tokenizer's loss of normalised bars [N, T, 6]."""
-    made = network(x)
+def tokenizer_loss(network: nn.Module, x: Tensor, probabilities: Tensor | None = None) -> Loss:
+    """Return the tokenizer's loss of normalised bars [N, T, 6]; probabilities: of the bits in the batch that they are a
+    part of."""
+    made = network(x, probabilities)
     parts = {"fine": nn.functional.mse_loss(made.fine, x), "coarse": nn.functional.mse_loss(made.coarse, x),
              "quantiser": made.quantiser.loss}
     return Loss(training_loss(made, x), parts)
@@ -285,7 +291,8 @@ class PredictorRecipe:
         """Return the mean cross-entropy of both halves of every next token."""
         s1, s2, stamps = self._tokens(*self._windows.of(rows))
         seen, came = (s1[:, :-1], s2[:, :-1]), (s1[:, 1:], s2[:, 1:])
-        return predictor_loss(network, seen, came, stamps[:, :-1], teacher=self._teacher)
+        chance = None if self._teacher else moment.drawn(len(rows)).uniform(s1.shape[1] - 1)
+        return predictor_loss(network, seen, came, stamps[:, :-1], chance)
 
     def validate(self, network: nn.Module, moment: Moment) -> dict[str, float]:
         """Return the cross-entropies of windows that judge, each s2 given the s1 that came and nothing later; and the
@@ -330,10 +337,15 @@ class PredictorRecipe:
 
 
 def predictor_loss(
-    network: nn.Module, seen: tuple[Tensor, Tensor], came: tuple[Tensor, Tensor], stamps: Tensor, *, teacher: bool
+    network: nn.Module, seen: tuple[Tensor, Tensor], came: tuple[Tensor, Tensor], stamps: Tensor,
+    chance: Tensor | None = None,
 ) -> Loss:
-    """Return the predictor's loss: tokens seen [N, T] with their stamps [N, T, 5], and those that came after each."""
-    logits = network(*seen, stamps, came[0] if teacher else None)
+    """Return the predictor's loss: tokens seen [N, T] with their stamps [N, T, 5], and those that came after each.
+
+    Args:
+        chance: [N, T], what the s1 that s2 is predicted with is drawn by; None takes the one that came.
+    """
+    logits = network(*seen, stamps, came[0] if chance is None else None, chance=chance)
     losses = token_losses(logits, *came)
     return Loss(losses.loss, {"s1": losses.s1, "s2": losses.s2})
 

@@ -24,9 +24,11 @@ from engine.errors import PluginError
 from models.devices import choose_device, cuda_devices, share_out
 from models.training.checkpoints import Checkpoints, TrainingState, read_state, restore
 from models.training.plan import Plan, Precision
-from models.training.recipe import Loss, Moment, Recipe
+from models.training.recipe import Draws, Loss, Moment, Recipe, WholeBatch
 
 CHECKPOINTS = "checkpoints"
+_DRAWS = -1
+"""The stream of chance that is the same in every process; theirs are from 2 on."""
 
 
 class Watcher(Protocol):
@@ -194,12 +196,14 @@ class _Training:
             if beta is not None:
                 group["betas"] = (beta, group["betas"][1])
         torch.manual_seed(_mixed(plan.seed, 2 + fabric.global_rank, state.step))
-        moment = Moment(state.epoch, state.step, state.step / max(steps - 1, 1))
+        whole = self._whole(rows)
         summed, parts = 0.0, {}
         self.optimiser.zero_grad(set_to_none=True)
-        for number, (some, weight) in enumerate(self._slices(rows)):
+        for number, (places, weight) in enumerate(self._slices(rows)):
+            draws = Draws(_mixed(plan.seed, _DRAWS, state.step), len(rows), places)
+            moment = Moment(state.epoch, state.step, state.step / max(steps - 1, 1), draws, whole)
             with fabric.no_backward_sync(self.module, enabled=number + 1 < plan.accumulate):
-                loss = self.module(some.to(fabric.device), moment)
+                loss = self.module(rows[places].to(fabric.device), moment)
                 # Of several processes gradients are averaged, so each gives its share times their number.
                 fabric.backward(loss.value * (weight / len(rows) * fabric.world_size))
             summed += float(loss.value.detach()) * weight
@@ -221,11 +225,22 @@ class _Training:
         return rate
 
     def _slices(self, rows: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Yield this process' parts of a batch and how many rows of each count: an empty one borrows a row that does
-        not, for every process must take part in every step."""
-        own = rows[self.fabric.global_rank :: self.fabric.world_size]
-        for some in own.tensor_split(self.plan.accumulate):
-            yield (some, len(some)) if len(some) else (rows[:1], 0)
+        """Yield the places of this process' parts of a batch and how many rows of each count: an empty one borrows a
+        row that does not, for every process must take part in every step."""
+        places = torch.arange(len(rows))
+        for some in places[self.fabric.global_rank :: self.fabric.world_size].tensor_split(self.plan.accumulate):
+            yield (some, len(some)) if len(some) else (places[:1], 0)
+
+    def _whole(self, rows: Tensor) -> Tensor | None:
+        """Return what the recipe needs of the whole batch; None: nothing, or a step has the whole batch at once."""
+        recipe, fabric = self.recipe, self.fabric
+        if not isinstance(recipe, WholeBatch) or fabric.world_size * self.plan.accumulate == 1:
+            return None
+        with torch.no_grad(), fabric.autocast():
+            own = [recipe.whole(self.network, rows[places].to(fabric.device)).float() * (weight / len(rows))
+                   for places, weight in self._slices(rows)]
+        summed: Tensor = fabric.all_reduce(torch.stack(own).sum(0), reduce_op="sum")
+        return summed
 
     def _own(self, rows: Tensor) -> int:
         return len(rows[self.fabric.global_rank :: self.fabric.world_size])

@@ -6,7 +6,7 @@ Each network has one recipe beside this file. The loop knows no network, a recip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,41 @@ from torch import Tensor, nn
 from models.artefact import Artefact
 
 
+class Draws:
+    """Random numbers for some rows of a batch: those that one process would draw for them with the whole batch at hand.
+
+    Args:
+        seed: of the step. count: rows of the batch. places: int64 [n], which of them are at hand.
+    """
+
+    def __init__(self, seed: int, count: int, places: Tensor) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._count, self._places = count, places
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return numbers from 0 to below 1, [n, *shape], on the CPU."""
+        return torch.rand(self._count, *shape, generator=self._generator)[self._places]
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return numbers of mean 0 and deviation 1, [n, *shape], on the CPU."""
+        return torch.randn(self._count, *shape, generator=self._generator)[self._places]
+
+
 class Moment(NamedTuple):
-    """Where training is: the epoch and the step (from 0), and the share of all steps that is done."""
+    """Where training is: the epoch and the step (from 0), and the share of all steps that is done.
+
+    In a step also the draws of the rows at hand, and what the recipe asked of the whole batch (see WholeBatch).
+    """
 
     epoch: int
     step: int
     through: float
+    draws: Draws | None = None
+    whole: Tensor | None = None
+
+    def drawn(self, rows: int) -> Draws:
+        """Return the draws of rows; outside of a step they come from torch's generator as it stands."""
+        return self.draws or Draws(int(torch.randint(2**62, ())), rows, torch.arange(rows))
 
 
 class Loss(NamedTuple):
@@ -83,14 +112,24 @@ class Recipe(Protocol):
         """Return an epoch's batches, int64 row numbers each; always as many."""
 
     def loss(self, network: nn.Module, rows: Tensor, moment: Moment) -> Loss:
-        """Return the loss of some of a batch's rows, on the data's device. Random choices come from torch's global
-        generator, which the loop seeds for every step."""
+        """Return the loss of some of a batch's rows, on the data's device. Random choices come from the moment's draws,
+        which do not depend on how many processes there are, or from torch's global generator, which the loop seeds for
+        every step and process: dropout does."""
 
     def validate(self, network: nn.Module, moment: Moment) -> dict[str, float]:
         """Return metrics of rows that training does not see; called in eval mode, without gradients."""
 
     def export(self, network: nn.Module, folder: Path, facts: TrainingFacts) -> Artefact:
         """Write the artefact."""
+
+
+@runtime_checkable
+class WholeBatch(Protocol):
+    """A recipe whose loss has something in it that is no mean over rows, such as an entropy of a mean."""
+
+    def whole(self, network: nn.Module, rows: Tensor) -> Tensor:
+        """Return a mean over rows. The loop asks for it without gradients before a step that is taken in parts, by
+        processes or slices, and hands the mean over the whole batch to the loss as `moment.whole`."""
 
 
 def shuffled(count: int, size: int, generator: torch.Generator) -> list[Tensor]:

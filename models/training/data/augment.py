@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from engine.errors import SettingsError
+from models.training.recipe import Draws
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How windows [n, T, F] are changed; random numbers come from torch's generator.
+    """How windows [n, T, F] are changed.
 
     Args:
         noise: deviation of what is added to every number, in the features' own scales.
@@ -39,27 +40,27 @@ class Augmentation:
     def is_on(self) -> bool:
         return self.share > 0 and any((self.noise, self.scaling, self.warp, self.slicing))
 
-    def __call__(self, values: Tensor) -> Tensor:
+    def __call__(self, values: Tensor, draws: Draws) -> Tensor:
         """Return windows, some of them changed; [n, T, F]."""
         if not self.is_on or values.shape[1] < 2:
             return values
-        n, steps, width = values.shape
+        _, steps, width = values.shape
         out = values
         if self.warp or self.slicing:
-            out = _read_at(out, self._places(n, steps).to(values))
+            out = _read_at(out, self._places(steps, draws).to(values))
         if self.scaling:
-            out = out * torch.exp(self.scaling * torch.randn(n, 1, width)).to(values)
+            out = out * torch.exp(self.scaling * draws.normal(1, width)).to(values)
         if self.noise:
-            out = out + (self.noise * torch.randn(n, steps, width)).to(values)
-        chosen = (torch.rand(n, 1, 1) < self.share).to(values.device)
+            out = out + (self.noise * draws.normal(steps, width)).to(values)
+        chosen = (draws.uniform(1, 1) < self.share).to(values.device)
         return torch.where(chosen, out, values)
 
-    def _places(self, n: int, steps: int) -> Tensor:
+    def _places(self, steps: int, draws: Draws) -> Tensor:
         """Return where each row is read, [n, T], ascending from 0 or later to T − 1."""
         last = steps - 1
-        speed = torch.exp(self.warp * _smooth(torch.randn(n, last))) if self.warp else torch.ones(n, last)
-        run = torch.cat([torch.zeros(n, 1), speed.cumsum(dim=1)], dim=1)
-        first = torch.rand(n, 1) * self.slicing * last
+        first = draws.uniform(1) * self.slicing * last
+        speed = torch.exp(self.warp * _smooth(draws.normal(last))) if self.warp else torch.ones(len(first), last)
+        run = torch.cat([torch.zeros(len(first), 1), speed.cumsum(dim=1)], dim=1)
         return first + run / run[:, -1:] * (last - first)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.bars import IntArray
 from models.training.data.table import UNKNOWN, Group
 from models.training.data.windows import WindowSet
+from models.training.recipe import Draws
 
 Vocabulary = Mapping[str, int]
 
@@ -50,9 +51,8 @@ class Vocabularies:
         return tuple(found)
 
 
-def with_dropout(codes: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:
+def with_dropout(codes: Tensor, share: float, draws: Draws) -> Tensor:
     """Return codes, a share of them 0, so that what stands for unknown symbols is trained, too."""
     if share <= 0:
         return codes
-    draw = torch.rand(codes.shape, generator=generator).to(codes.device)
-    return torch.where(draw < share, torch.zeros_like(codes), codes)
+    return torch.where(draws.uniform().to(codes.device) < share, torch.zeros_like(codes), codes)

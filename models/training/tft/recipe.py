@@ -29,7 +29,7 @@ from models.training.data.table import Table
 from models.training.data.vocabulary import Vocabularies, with_dropout
 from models.training.data.windows import Column, WindowSet
 from models.training.plan import OptimiserPlan, Plan, Schedule
-from models.training.recipe import Goal, Loss, Moment, TrainingFacts, shuffled
+from models.training.recipe import Draws, Goal, Loss, Moment, TrainingFacts, shuffled
 from models.training.selection.outliers import outlier_notes
 from models.training.tft.losses import Balance, Stages, TargetLoss, Weighing, mean_loss
 from models.training.tft.metrics import metric_names, of_target
@@ -237,10 +237,11 @@ class TFTRecipe:
     def loss(self, network: nn.Module, rows: Tensor, moment: Moment) -> Loss:
         """Return the balanced loss of windows, and each target's own."""
         assert isinstance(network, TrainingTFT)
-        batch = self._windows.gather(rows)
+        batch, draws = self._windows.gather(rows), None
         if network.training:
-            batch["values"] = self.plan.augmentation(batch["values"])
-        output = network(self._inputs(batch, is_training=network.training))
+            draws = moment.drawn(len(rows))
+            batch["values"] = self.plan.augmentation(batch["values"], draws)
+        output = network(self._inputs(batch, draws))
         weights = self.plan.stages.at(moment.epoch, [spec.name for spec in self.specs])
         return Loss(*network.balance(output.raw, batch["target"], weights))
 
@@ -283,10 +284,11 @@ class TFTRecipe:
                 log.warning("epoch %d cannot be chosen: %s cannot be known", moment.epoch + 1, ", ".join(unknown))
         return found
 
-    def _inputs(self, batch: Mapping[str, Tensor], *, is_training: bool = False) -> TFTInputs:
+    def _inputs(self, batch: Mapping[str, Tensor], draws: Draws | None = None) -> TFTInputs:
+        """Return what the network is fed; draws: in training, of which symbols are hidden."""
         symbols = self._symbols[batch["group"]]
-        if is_training:
-            symbols = with_dropout(symbols, self.plan.symbol_dropout)
+        if draws is not None:
+            symbols = with_dropout(symbols, self.plan.symbol_dropout, draws)
         codes = {"symbol": symbols, "period": self._periods[batch["group"]]}
         return self._assembly(batch["values"], self.table.plan.steps, known=batch.get("known"), codes=codes)
 

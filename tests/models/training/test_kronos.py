@@ -81,7 +81,7 @@ def test_losses_and_gradients_are_the_originals(golden, case):
     network = Kronos(ModelSizes.of(given))
     network.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
     seen, came = ((io[f"mdl.s1_{of}"], io[f"mdl.s2_{of}"]) for of in ("in", "targets"))
-    loss = predictor_loss(network.train(), seen, came, io["mdl.stamp"], teacher=True)
+    loss = predictor_loss(network.train(), seen, came, io["mdl.stamp"])
     _hold(network, loss.value, facts["mdl_train"], facts["mdl_train"]["ce"])
     assert loss.parts["s2"].item() == pytest.approx(facts["mdl_train"]["ce_s2"], rel=1e-5)
 

@@ -14,6 +14,7 @@ from models.features.fusion import Slow
 from models.features.targets import TARGETS, TargetSpec
 from models.training.data.table import DataPlan, build
 from models.training.data.vocabulary import UNKNOWN, Vocabularies, vocabulary, with_dropout
+from models.training.recipe import Draws
 from tests.models.training.markets import bars_of, market, walk
 
 PLAN = DataPlan(
@@ -218,8 +219,8 @@ def test_vocabularies_are_of_training_alone():
 
 
 def test_symbol_dropout_trains_the_unknown_code():
-    codes = torch.full((10_000,), 3)
-    dropped = with_dropout(codes, 0.05, torch.Generator().manual_seed(1))
+    codes, draws = torch.full((10_000,), 3), Draws(1, 10_000, torch.arange(10_000))
+    dropped = with_dropout(codes, 0.05, draws)
     assert 0.04 < float((dropped == 0).float().mean()) < 0.06
-    assert torch.equal(with_dropout(codes, 0.0), codes)
+    assert torch.equal(with_dropout(codes, 0.0, draws), codes)
     assert vocabulary(["x", "y", "x"]) == {UNKNOWN: 0, "x": 1, "y": 2}
