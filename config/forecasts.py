@@ -227,6 +227,9 @@ def model_hashes(forecasters: Mapping[str, Forecaster | Policy]) -> dict[str, st
 
 
 def determinism(forecasters: Mapping[str, Any]) -> str:
-    """Return how far a run with these models can be made again: "bit-exact" on CPUs alone."""
-    devices = {getattr(one.spec, "device", "cpu").partition(":")[0] for one in forecasters.values()}
-    return "bit-exact" if devices <= {"cpu"} else "device-exact"
+    """Return how far a run with these models can be made again: "bit-exact" on CPUs alone, in float32; what is rounded
+    more coarsely shows how many cores there are."""
+    specs = [one.spec for one in forecasters.values()]
+    devices = {getattr(spec, "device", "cpu").partition(":")[0] for spec in specs}
+    types = {getattr(spec, "dtype", "float32") for spec in specs}
+    return "bit-exact" if devices <= {"cpu"} and types <= {"float32"} else "device-exact"

@@ -87,6 +87,9 @@ class ForecastSpec:
             that of all of them together.
         is_deterministic: whether answers follow from the window alone: its seeds are then all 0, and another seed of
             the run asks nothing anew.
+        keeps_batches: whether a backtest fills up its last batch with copies of a window, so that the model sees only
+            batches of one size: for networks whose last bits depend on how many windows they see at once. Without it,
+            bars that come later would change a bit of forecasts before them.
         repairs: whether bars of PATHS that cannot be (a high below the close, a volume below 0) are made possible
             before anyone sees them; the store keeps what the model said, and a forecast so changed has a flag.
         joined: bars of other streams that a window has, in order. series: columns of each series of numbers that it
@@ -118,6 +121,7 @@ class ForecastSpec:
     future_stamps: str = "24/7"
     is_deterministic: bool = False
     versions: tuple[tuple[int, str], ...] = ()
+    keeps_batches: bool = False
     repairs: bool = False
     joined: tuple[Joined, ...] = ()
     series: tuple[tuple[str, ...], ...] = ()

@@ -25,6 +25,8 @@ Tensors = dict[str, torch.Tensor]
 
 CARD = "artefact.json"
 WEIGHTS = "model.safetensors"
+_NETWORKS = ("model", "tokenizer")
+"""Files of weights, beside scalers and the like."""
 FORMAT = 1
 """Of artefact.json; raised when old readers would misread it."""
 LIBRARIES = ("torch", "numpy", "safetensors")
@@ -99,7 +101,8 @@ def load_artefact(folder: Path, *, device: str = "cpu", checks: bool = True) -> 
     """Read an artefact, and hold its tensors against the hashes on its card.
 
     Raises:
-        PluginError: it is not there, not an artefact, of a newer format, damaged, or changed since it was written.
+        PluginError: it is not there, not an artefact, of a newer format, damaged, changed since it was written, or its
+            weights are no numbers.
     """
     content = read_card(folder)
     stated: dict[str, str] = content.pop("tensors")
@@ -113,8 +116,19 @@ def load_artefact(folder: Path, *, device: str = "cpu", checks: bool = True) -> 
                 f"artefact {folder}: {name}.safetensors has hash {found[:12]}, its card says {stated[name][:12]}; "
                 "the file was changed or swapped: restore it, or import the weights anew"
             )
+        if checks and name in _NETWORKS:
+            _check_finite(content_of, folder / f"{name}.safetensors")
     text = json.dumps({**asdict(card), "tensors": stated}, sort_keys=True)
     return Artefact(card, tensors, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _check_finite(tensors: Tensors, path: Path) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise PluginError(
+                f"{path}: {name!r} has numbers that are none (NaN or infinite), and so would all its forecasts be; "
+                "take a checkpoint from before its training went astray"
+            )
 
 
 def check_architecture(artefact: Artefact, *expected: str, what: str, made_by: str) -> None:

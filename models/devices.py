@@ -87,12 +87,19 @@ def share_out(wanted: str, chosen: Device, processes: int, gpus: int) -> list[in
     return list(range(processes))
 
 
+_NO_MEMORY = (
+    "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed",
+    "std::bad_alloc", "bad allocation", "could not create a memory object",
+)  # fmt: skip
+"""What torch, CUDA's libraries, oneDNN and C++ say where there is not enough memory, in small letters."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that a batch was too large for the device or the machine."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(
-        words in str(error).lower() for words in ("out of memory", "not enough memory", "can't allocate memory")
+        words in str(error).lower() for words in _NO_MEMORY
     )
 
 

@@ -42,6 +42,13 @@ from models.tft.statements import are_quantiles_of_return, named_outputs, output
 from models.tft.windows import calendar_reals
 
 CALENDAR = ("minute", "hour", "weekday", "day", "month")
+_SOURCES = {
+    "kronos": ("kronos", "blocks.py", "packing.py", "compiled"),
+    "krnn": ("krnn.py", "krnn_gradient.py", "alpha360.py"),
+    "price_transformer": ("position", "blocks.py"),
+    "tft": ("tft", "features", "blocks.py", "../engine/indicators.py", "../engine/indicator_talib.py"),
+}
+"""Files and folders, seen from models/, whose code decides the numbers of an architecture."""
 MEMORY = 2 * 1024**3
 """Bytes that keys and values of one batch of sample paths may take on the CPU; on a GPU, a share of what is free."""
 
@@ -76,6 +83,15 @@ def load_forecaster(
     return make(_Loaded(name, artefact, own or timeframe, choose_device(device), options or {}))
 
 
+def sources_of(architecture: str) -> list[Path]:
+    """Return the files whose code decides the forecasts of an architecture."""
+    found: list[Path] = []
+    for source in ("forecasters.py", "rebuilding.py", *_SOURCES[architecture]):
+        path = (Path(__file__).parent / source).resolve()
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return found
+
+
 @dataclass(frozen=True)
 class _Loaded:
     """What every maker gets."""
@@ -87,12 +103,11 @@ class _Loaded:
     options: Options
 
     def spec(
-        self, kind: ForecastKind, *sources: str, clock: str = "", future_stamps: str = "", **values: Any
+        self, kind: ForecastKind, *, clock: str = "", future_stamps: str = "", **values: Any
     ) -> ForecastSpec:
         """Return a spec with what all have in common.
 
         Args:
-            sources: files and folders of models/ whose code decides the numbers.
             clock, future_stamps: as settings ask for them; else the artefact's conventions; else the exchange's own
                 clock, or UTC, and bars one after another.
         """
@@ -102,19 +117,16 @@ class _Loaded:
             check_exchange(stamps, self.name)
             clock = clock or card.conventions.get("clock", "") or clock_of(stamps)
         return ForecastSpec(
-            self.name, kind, self.timeframe, model_hash=self._hash(sources), trained_from=card.trained_from,
+            self.name, kind, self.timeframe, model_hash=self._hash(), trained_from=card.trained_from,
             trained_until=card.trained_until, trained_on=card.trained_on, device=self.device.name,
             clock=clock or card.conventions.get("clock", "UTC"), future_stamps=stamps, **values,
         )
 
-    def _hash(self, sources: Sequence[str]) -> str:
+    def _hash(self) -> str:
         digest = hashlib.sha256(self.artefact.hash.encode())
         digest.update(json.dumps(dict(self.options), sort_keys=True, default=str).encode())
-        here = Path(__file__).parent
-        for source in ("forecasters.py", "rebuilding.py", *sources):
-            path = here / source
-            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-                digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
+        for file in sources_of(self.artefact.card.architecture):
+            digest.update(file.read_bytes().replace(b"\r\n", b"\n"))
         return digest.hexdigest()
 
     def parsed(self, kind: type[Any]) -> Any:
@@ -208,8 +220,9 @@ class KronosForecaster:
         )
         self._sampling = Sampling(options.temperature, options.top_k, options.top_p)
         self.spec = loaded.spec(
-            ForecastKind.PATHS, "kronos", "blocks.py", "packing.py", lookback=lookback, horizon=options.horizon,
-            inputs=("open", "high", "low", "close", "volume", "amount"), samples=options.samples, dtype=options.dtype,
+            ForecastKind.PATHS, lookback=lookback,
+            horizon=options.horizon, inputs=("open", "high", "low", "close", "volume", "amount"),
+            samples=options.samples, dtype=options.dtype,
             calendar=CALENDAR, clock=options.clock, future_stamps=options.future_stamps, repairs=options.repairs,
             about=_told_of(options, lookback, context),
         )
@@ -246,7 +259,7 @@ def _told_of(options: KronosOptions, lookback: int, context: int) -> str:
         elif options.overflow == "chunked":
             told.append("other numbers than the original's: overflow is chunked")
     if options.dtype != "float32":
-        told.append(f"{options.dtype} weights: not exact")
+        told.append(f"{options.dtype} weights: not exact, and other paths with more than two threads")
     return "; ".join(told)
 
 
@@ -284,8 +297,9 @@ class KRNNForecaster:
         self._name = loaded.name
         horizon = int(card.label.get("lag", 0)) + int(card.label.get("horizon", card.horizon or 1))
         self.spec = loaded.spec(
-            ForecastKind.SCORE, "krnn.py", "alpha360.py", lookback=card.lookback or LOOKBACK, horizon=horizon,
-            inputs=("open", "high", "low", "close", "volume"), is_deterministic=True,
+            ForecastKind.SCORE, lookback=card.lookback or LOOKBACK,
+            horizon=horizon, inputs=("open", "high", "low", "close", "volume"), is_deterministic=True,
+            keeps_batches=True,
         )
 
     def forecast(self, windows: Windows) -> Forecasts:
@@ -346,7 +360,7 @@ class PriceTransformerForecaster:
             hidden = feature_names(sizes)[: sizes.d_model]
             values = {"outputs": ("return", *quantile_names(sizes), *hidden)}
         self.spec = loaded.spec(
-            ForecastKind.MULTI if self._gives_outputs else ForecastKind.QUANTILES, "position", "blocks.py",
+            ForecastKind.MULTI if self._gives_outputs else ForecastKind.QUANTILES,
             lookback=card.lookback, inputs=inputs, horizon=sizes.horizons, calendar=("weekday", "hour", "minute"),
             is_deterministic=True, **values,
         )
@@ -400,11 +414,10 @@ class TFTForecaster:
         if self._gives_quantiles and isinstance(head, Quantiles):
             values = {"levels": head.levels}
         self.spec = loaded.spec(
-            ForecastKind.QUANTILES if self._gives_quantiles else ForecastKind.MULTI, "tft", "features",
+            ForecastKind.QUANTILES if self._gives_quantiles else ForecastKind.MULTI,
             lookback=card.lookback + self._before, horizon=horizon, inputs=FIELDS, is_deterministic=True,
             calendar=tuple(name for name in CALENDAR if name in columns), joined=self._joined.streams,
-            series=self._joined.series,
-            **values,
+            series=self._joined.series, keeps_batches=True, **values,
         )
 
     def forecast(self, windows: Windows) -> Forecasts:

@@ -29,8 +29,8 @@ class PackedLinear:
     nn.functional.linear. The three differ in rounding only.
 
     Args:
-        dtype: of the weight. bfloat16: with few rows the input stays float32; with more it is rounded, too, and so is
-            the result.
+        dtype: of the weight. bfloat16: rows that stand alone, and few that belong together, stay float32; of many the
+            input is rounded, too, and so is the result. Where the loop of our own is not used, all are.
         memory: that the copy for few rows is taken from, shared with other weights: large pages pay for all together.
     """
 
@@ -47,25 +47,39 @@ class PackedLinear:
         self._plain: Tensor | None = None
         self._packed: Tensor | None = None
         self._rows: Any = None
-        self._outputs = len(weight)
-        self._most = _MOST_ROWS_OF_SMALL if weight.shape[1] <= _SMALL else _MOST_ROWS
+        self._outputs, self._inputs = weight.shape
+        self._most = _MOST_ROWS_OF_SMALL if self._inputs <= _SMALL else _MOST_ROWS
         if not can_pack(weight):
             self._plain = weight
             return
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _HINT)
-        self._rows = laid_out(weight, memory or Memory())
+        if is_worth_it(weight.new_empty(0, dtype=torch.float32)):
+            self._rows = laid_out(weight, memory or Memory())
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[M, in] → [M, out]"""
-        if self._rows is not None and len(x) <= self._most and is_worth_it(x):
+    def __call__(self, x: Tensor, together: int = 1) -> Tensor:
+        """[M, in] → [M, out]
+
+        Args:
+            together: rows that belong to each other, such as the tokens of a window, and come in no other company; M is
+                a multiple of it. bfloat16 rounds so coarsely that the order of a sum shows: it is made so that the
+                result of some does not depend on what others stand beside them.
+        Raises:
+            RuntimeError: x has another number of columns.
+        """
+        if x.shape[1] != self._inputs:
+            raise RuntimeError(f"a product of {self._inputs} columns with x of shape {list(x.shape)}")
+        is_narrow = self._dtype == torch.bfloat16
+        count = together if is_narrow else len(x)
+        if self._rows is not None and count <= self._most and is_worth_it(x):
             return self._few(x)
-        if self._dtype != x.dtype:
-            out = self._product(x.to(self._dtype), None).to(x.dtype)
-            return out if self._bias is None else out.add_(self._bias)
-        return self._product(x, self._bias)
+        if self._dtype == x.dtype:
+            return self._product(x, self._bias)
+        parts = torch.split(x.to(self._dtype), together if is_narrow and together > 1 else max(len(x), 1))
+        out = torch.cat([self._product(part, None) for part in parts]).to(x.dtype)
+        return out if self._bias is None else out.add_(self._bias)
 
     def _few(self, x: Tensor) -> Tensor:
-        missing = columns_of(self._rows) - x.shape[1]
+        missing = columns_of(self._rows) - self._inputs
         x = nn.functional.pad(x, (0, missing)) if missing else x.contiguous()
         out = x.new_empty(len(x), rows_of(self._rows))
         product(self._rows, x.numpy(), out.numpy())

@@ -69,9 +69,11 @@ class Computer:
         self._store = store if cutter.spec.model_hash else None
         self._batch = max(batch, 1)
 
-    def answers(self, requests: Sequence[Request]) -> list[Answer]:
+    def answers(self, requests: Sequence[Request], *, fills: bool = False) -> list[Answer]:
         """Return an answer for each request.
 
+        Args:
+            fills: whether a batch that is not full is filled up, if the model asks for it.
         Raises:
             PluginError: the model raised, or answered in another shape than its spec's.
         """
@@ -81,9 +83,14 @@ class Computer:
         start = 0
         while start < len(missing):
             places = missing[start : start + self._batch]
-            made = self._made([requests[place] for place in places], [cuts[place].seed for place in places])
+            shown = places
+            if fills and self.cutter.spec.keeps_batches:
+                shown = places + places[-1:] * (self._batch - len(places))
+            made = self._made([requests[place] for place in shown], [cuts[place].seed for place in shown])
             if made is None:
                 continue  # with half the batch
+            made = made[: len(places)]
+            self.work.computed += len(places)
             for place, value in zip(places, made, strict=True):
                 values[place] = value
             if self._store is not None:
@@ -140,7 +147,6 @@ class Computer:
             ) from exc
         work.seconds += perf_counter() - started
         work.calls += 1
-        work.computed += len(requests)
         wanted = (len(requests), *spec.shape)
         if answered.shape != wanted:
             raise PluginError(
@@ -208,7 +214,7 @@ class Ahead:
             for done, batch in self._batches():
                 if self._stop.is_set():
                     return
-                answers = self._computer.answers(batch)
+                answers = self._computer.answers(batch, fills=True)
                 if self._told is not None:
                     self._told(self._computer.cutter.spec.name, done, len(self._requests))
                 if not self._handed_over(answers):

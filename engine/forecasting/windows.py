@@ -27,7 +27,7 @@ _KEY_FORMAT = 1
 
 _NOT_DECIDING = (
     "name", "model_hash", "trained_from", "trained_until", "trained_on", "device", "repairs", "about", "versions",
-    "return_output", "up_output",
+    "return_output", "up_output", "keeps_batches",
 )
 
 

@@ -11,10 +11,11 @@ numbers, [R, h, B, e / 2, 16], and the values of two tokens, [R, h, T / 2, e'].
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from models.compiled.between import FAST, exp
+from models.compiled.caching import compiled
 from models.compiled.vectors import (
     FLOATS,
     LANES,
@@ -35,7 +36,7 @@ _WIDE = 4
 """Registers of values that are summed side by side."""
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def attend(
     q: Any, old_keys: Any, old_values: Any, length: int, keys: Any, values: Any, used: int, out: Any
 ) -> None:
@@ -71,7 +72,7 @@ def attend(
                     out[first + sample, head, number] = seen[sample, number]
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@compiled(fastmath=FAST, nogil=True)
 def _soften(weights: Any, count: int) -> None:
     """Replace scores by their softmax."""
     largest = weights[0]
@@ -89,7 +90,7 @@ def _soften(weights: Any, count: int) -> None:
 # ── scores ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _scores(queries: Any, keys: Any, count: int, weights: Any) -> None:
     """Scores of all samples at once, [S, …]."""
     samples = len(queries)
@@ -105,7 +106,7 @@ def _scores(queries: Any, keys: Any, count: int, weights: Any) -> None:
             _block(queries, keys, block, weights, sample, 0, 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _scores_of(queries: Any, keys: Any, count: int, weights: Any, sample: int, start: int) -> None:
     for block in range((count + LANES - 1) // LANES):
         _block(queries, keys, block, weights, sample, start, 1)
@@ -157,7 +158,7 @@ def _block(
 # ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _gather(weights: Any, values: Any, count: int, seen: Any) -> None:
     """Add the weighted values to `seen`, of all samples at once."""
     samples, registers = len(seen), seen.shape[1] // LANES
@@ -181,7 +182,7 @@ def _gather(weights: Any, values: Any, count: int, seen: Any) -> None:
         sample += rows
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _gather_of(weights: Any, values: Any, count: int, seen: Any, sample: int, start: int) -> None:
     registers = seen.shape[1] // LANES
     column = 0

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from models.compiled.caching import compiled
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 """Sums in any order; NaN and infinity stay what they are. A set: numba takes no frozenset."""
@@ -26,7 +28,7 @@ def _make_float(typing: Any, bits: Any) -> Any:
 _float_of: Any = intrinsic(_make_float)
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def exp(x: Any) -> Any:
     """e to the x, float32, to two units in the last place, without a call, so that loops over it are vectorised;
     below −87 and above 88 it is that of those."""
@@ -44,7 +46,7 @@ def exp(x: Any) -> Any:
     return y * _float_of(np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)))
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@compiled(fastmath=FAST, nogil=True)
 def normed(x: Any, least: float, out: Any) -> None:
     """x / √(|x|² + least), row by row."""
     for row in range(x.shape[0]):
@@ -56,7 +58,7 @@ def normed(x: Any, least: float, out: Any) -> None:
             out[row, place] = x[row, place] * scale
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@compiled(fastmath=FAST, nogil=True)
 def gated(both: Any, out: Any) -> None:
     """silu of the first half of each row, times the second: [M, 2n] → [M, n]."""
     size = out.shape[1]

@@ -59,6 +59,8 @@ class Cache:
         Args:
             history: of N series, of which R / N rows each share one.
         """
+        if history is not None and len(q) % len(history._read[0]):
+            raise RuntimeError(f"{len(q)} rows over a history of {len(history._read[0])} series; expected a multiple")
         out = torch.empty(q.shape)
         attend(q.numpy(), *(history or self)._read, length, *self._read, used, out.numpy())
         return out

@@ -7,10 +7,11 @@ they are written, float32 and bfloat16 alike: keys [R, h, B, e / 2, 2, 16], valu
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from models.compiled.between import FAST
+from models.compiled.caching import compiled
 from models.compiled.vectors import LANES, WORD
 
 
@@ -31,7 +32,7 @@ def _stored(typing: Any, number: Any, where: Any) -> Any:
     return where.dtype(types.float32, where), generate
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@compiled(fastmath=FAST, nogil=True)
 def turn(parts: Any, turns: Any, keys: Any, values: Any, place: int) -> None:
     """Rotate the queries and keys of one new token of each row, in place, and keep its keys and values.
 
@@ -52,7 +53,7 @@ def turn(parts: Any, turns: Any, keys: Any, values: Any, place: int) -> None:
             _keep(parts[row, 1, head], parts[row, 2, head], keys[row, head], values[row, head], place)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def keep(parts: Any, keys: Any, values: Any, start: int) -> None:
     """Keep the keys and values of several tokens, [2, R, h, Q, e], the first of them at place `start`."""
     _, rows, heads, count, _ = parts.shape
@@ -63,7 +64,7 @@ def keep(parts: Any, keys: Any, values: Any, start: int) -> None:
                 _keep(*given, keys[row, head], values[row, head], start + token)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _keep(of_keys: Any, of_values: Any, keys: Any, values: Any, place: int) -> None:
     block, lane, pair, half = place // LANES, place % LANES, place // 2, place % 2
     for number in range(len(of_keys)):

@@ -35,7 +35,12 @@ class Memory:
 
 
 def _piece(size: int) -> Any:
-    mapped = mmap.mmap(-1, size + _LARGE)
+    # Private: pages that could be shared are large only where the system is told so for files in memory, too.
+    kinds = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    try:
+        mapped = mmap.mmap(-1, size + _LARGE, **kinds)
+    except OSError as exc:
+        raise MemoryError(f"{size / 2**20:.0f} MB for weights: {exc}") from exc
     if hasattr(mmap, "MADV_HUGEPAGE"):
         # A kernel without large pages refuses: slower, and no reason to stop.
         with suppress(OSError):

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from torch import Tensor, nn
 
+from models.compiled.caching import compiled
 from models.compiled.memory import Memory
 from models.compiled.vectors import (
     FLOATS,
@@ -114,7 +115,7 @@ def _tile(typing: Any, weight: Any, block: Any, x: Any, row: Any, out: Any, rows
     return types.void(weight, types.int64, x, types.int64, out, rows), generate
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def product(weight: Any, x: Any, out: Any) -> None:
     """out [M, n] = x [M, k] · weightᵀ, n and k filled up as `laid_out` does it. x is not rounded."""
     count, parts = len(x), len(weight)
@@ -130,7 +131,7 @@ def product(weight: Any, x: Any, out: Any) -> None:
         _product(weight[part], packed, out)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _product(weight: Any, packed: Any, out: Any) -> None:
     count = packed.shape[1]
     for block in range(len(weight)):
@@ -147,5 +148,5 @@ def _product(weight: Any, packed: Any, out: Any) -> None:
             _tile(weight, block, packed, row, out, 3)
         elif left == 4:
             _tile(weight, block, packed, row, out, 4)
-        else:
+        elif left == 5:
             _tile(weight, block, packed, row, out, 5)

@@ -66,9 +66,10 @@ class _FusedBlock:
 
     def __call__(self, x: Tensor, kept: Kept, turns: Tensor) -> Tensor:
         """[R·Q, d] → [R·Q, d]; adds the tokens' keys and values to `kept`. turns: complex [Q, e / 2]."""
-        qkv = self.qkv(self.normed(x)).view(-1, len(turns), 3, self.heads, x.shape[1] // self.heads)
-        x = self.out(kept.take(qkv, turns)).add_(x)
-        return self.down(_gated(self.up(self.normed(x)))).add_(x)
+        count = len(turns)
+        qkv = self.qkv(self.normed(x), count).view(-1, count, 3, self.heads, x.shape[1] // self.heads)
+        x = self.out(kept.take(qkv, turns), count).add_(x)
+        return self.down(_gated(self.up(self.normed(x), count)), count).add_(x)
 
 
 class FusedKronos:
@@ -152,7 +153,7 @@ class FusedKronos:
         for block, kept in zip(self.blocks, state.blocks, strict=True):
             x = block(x, kept, turns)
         context = self.normed(x).mul_(self.norm)
-        both = self.kv(context).view(rows, count, 2, DEPENDENCY_HEADS, d // DEPENDENCY_HEADS)
+        both = self.kv(context, count).view(rows, count, 2, DEPENDENCY_HEADS, d // DEPENDENCY_HEADS)
         state.dependency.append(both.permute(2, 0, 3, 1, 4))
         state.length += count
         state.last = context.view(rows, count, d)[:, -1]

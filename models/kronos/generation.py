@@ -93,6 +93,9 @@ class Generation:
         self._max_context = max_context
         self._overflow = overflow
         self._told = told
+        self.is_sound = torch.ones(0, dtype=torch.bool)
+        """Of the last run, bool [N·S]: whether all chances of a path were numbers. Some token is drawn from others,
+        too, and is then worth nothing."""
 
     @torch.inference_mode()
     def run(self, s1: Tensor, s2: Tensor, stamp: Tensor, horizon: int, samples: int) -> tuple[Tensor, Tensor]:
@@ -107,16 +110,21 @@ class Generation:
             cut = s1.shape[1] - planned.history
             s1, s2, stamp = s1[:, cut:], s2[:, cut:], stamp[:, cut:]
         made = _Made(s1, s2, self._network.times(stamp), samples, horizon)
+        self.is_sound = torch.ones(len(made.s1), dtype=torch.bool, device=s1.device)
         state = self._window(made, 0, horizon)
         for step in range(horizon):
             if step:
                 state = self._next(state, made, step, horizon)
-            first = self._draw(self._sampling.chances(self._network.s1_logits(state)), step, 0)
-            second = self._draw(self._sampling.chances(self._network.s2_logits(state, first)), step, 1)
+            first = self._token(self._network.s1_logits(state), step, 0)
+            second = self._token(self._network.s2_logits(state, first), step, 1)
             made.s1[:, step], made.s2[:, step] = first, second
             if self._told is not None:
                 self._told(step + 1, horizon)
         return made.s1, made.s2
+
+    def _token(self, logits: Tensor, step: int, half: int) -> Tensor:
+        self.is_sound &= logits.isfinite().all(-1)
+        return self._draw(self._sampling.chances(logits), step, half)
 
     def _next(self, state: State, made: "_Made", step: int, horizon: int) -> State:
         """Take in the token made last."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.blocks import causal_mask
 from models.compiled import is_worth_it
 from models.compiled.cache import Cache
 
@@ -65,6 +66,8 @@ class Kept:
         """Return what `samples` rows of each series go on with, that share all there is."""
         series, heads, size = self._shape
         kept = Kept(self._like, series * samples, heads, size, room, self._dtype)
+        if (kept._cache is None) is not (self._cache is None):
+            raise RuntimeError("the number of threads changed between a history and its samples; set it before")
         kept._history = self
         return kept
 
@@ -107,7 +110,7 @@ class Kept:
             is_causal = count > 1
             out = nn.functional.scaled_dot_product_attention(q, keys, values, is_causal=is_causal, scale=1.0)
         else:
-            mask = torch.ones(count, self.used, dtype=torch.bool, device=q.device).tril(self.used - count)
+            mask = causal_mask(count, self.used, q.device)
             out = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=1.0)
         return out.transpose(1, 2).reshape(rows * count, heads * size)
 
@@ -126,8 +129,7 @@ def _over_both(q: Tensor, old_keys: Tensor, old_values: Tensor, keys: Tensor, va
     else:
         to_own = q @ keys.transpose(-1, -2)
         if count > 1:
-            later = torch.ones(count, keys.shape[2], dtype=torch.bool, device=q.device).triu(keys.shape[2] - count + 1)
-            to_own = to_own.masked_fill(later, float("-inf"))
+            to_own = to_own.masked_fill(~causal_mask(count, keys.shape[2], q.device), float("-inf"))
         weights = torch.cat([to_history, to_own], dim=-1).softmax(-1)
     common = weights[..., :length].reshape(series, samples, heads, count, length).transpose(1, 2)
     out = common.reshape(series, heads, samples * count, length) @ old_values

@@ -88,7 +88,7 @@ class KronosPipeline:
         draw: Draw | None = None,
         told: Callable[[int, int], None] | None = None,
     ) -> Paths:
-        """Return sample paths.
+        """Return sample paths; one that a network made of numbers that are none, NaN or infinite, is NaN throughout.
 
         Args:
             windows: N of [L, 6], all of one length, oldest bar first, the last one closed at the decision.
@@ -117,6 +117,7 @@ class KronosPipeline:
             stamp = torch.from_numpy(np.ascontiguousarray(stamps)).to(self.device)
             more1, more2 = generation.run(s1, s2, stamp, horizon, samples)
             ahead = self._decoded(s1, s2, more1, more2, samples)
+            ahead[~generation.is_sound] = float("nan")
         values = self._back(normalised, ahead, samples)
         counts = None
         if self.repairs:

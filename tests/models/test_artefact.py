@@ -43,6 +43,16 @@ def test_what_is_written_is_read_back(tmp_path, card):
         assert torch.equal(read.weights[name], tensor)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, card, value):
+    broken = weights()
+    broken["a"][1, 2] = value
+    with pytest.raises(PluginError, match=r"'a' has numbers that are none .*; take a checkpoint from before"):
+        save_artefact(tmp_path / "m", card, broken)
+    with pytest.raises(PluginError, match="has numbers that are none"):
+        load_artefact(tmp_path / "m")
+
+
 def test_the_hash_tells_weights_and_cards_apart(tmp_path, card):
     hashes = {
         save_artefact(tmp_path / "a", card, weights(0)).hash,

@@ -78,6 +78,15 @@ def test_a_row_that_does_not_fit_is_an_error():
         list(Batches(4).run(work, 4))
 
 
+@pytest.mark.parametrize("words", [
+    "CUDA out of memory. Tried to allocate 2 GiB", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "std::bad_alloc", "could not create a memory object",
+    "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory",
+])  # fmt: skip
+def test_a_lack_of_memory_is_known_by_any_of_its_words(words):
+    assert is_out_of_memory(RuntimeError(words))
+
+
 def test_other_errors_go_through():
     def work(rows: slice) -> int:
         raise RuntimeError("shapes cannot be multiplied")

@@ -22,17 +22,71 @@ def test_it_is_a_linear_layer(rows, inputs, outputs, has_bias):
     torch.testing.assert_close(packed(x), nn.functional.linear(x, weight, bias), atol=3e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [1, 5, 6, 13])
-def test_narrower_weights_are_rounded_once_and_the_result_is_wide(rows):
+def narrow(inputs=48, outputs=24):
     generator = torch.Generator().manual_seed(2)
-    x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((rows, 48), (24, 48), (24,)))
+    weight, bias = torch.randn(outputs, inputs, generator=generator), torch.randn(outputs, generator=generator)
+    return weight, bias, PackedLinear(weight, bias, torch.bfloat16)
 
-    made = PackedLinear(weight, bias, torch.bfloat16)(x)
 
-    expected = nn.functional.linear(x.bfloat16().float(), weight.bfloat16().float()) + bias
-    assert made.dtype == torch.float32
-    torch.testing.assert_close(made, expected, atol=2e-2, rtol=1e-2)
+@pytest.mark.parametrize("rows", [1, 5, 6, 13])
+def test_of_narrower_weights_rows_that_stand_alone_are_not_rounded(rows):
+    weight, bias, packed = narrow()
+    x = torch.randn(rows, 48, generator=torch.Generator().manual_seed(3))
+
+    made = packed(x)
+
+    torch.testing.assert_close(made, nn.functional.linear(x, weight.bfloat16().float(), bias), atol=3e-5, rtol=1e-5)
     assert not torch.equal(made, nn.functional.linear(x, weight, bias))
+
+
+def test_of_narrower_weights_many_rows_that_belong_together_are_rounded_and_the_result_is_wide():
+    weight, bias, packed = narrow()
+    x = torch.randn(40, 48, generator=torch.Generator().manual_seed(3))
+
+    made = packed(x, 20)
+
+    expected = nn.functional.linear(x.bfloat16().float(), weight.bfloat16().float())
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, expected + bias, atol=1e-1, rtol=1e-2)
+
+
+@pytest.mark.parametrize("together", [1, 3, 7, 40])
+@pytest.mark.parametrize("groups", [2, 5, 9])
+def test_of_narrower_weights_a_result_has_the_same_bits_whatever_other_rows_there_are(together, groups):
+    _, _, packed = narrow(600, 70)
+    x = torch.randn(groups * together, 600, generator=torch.Generator().manual_seed(4))
+
+    made = packed(x, together)
+
+    for start in range(0, len(x), together):
+        assert torch.equal(made[start : start + together], packed(x[start : start + together], together))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("inputs", [48, 600])
+def test_no_rows_give_none_and_other_columns_are_refused(dtype, inputs):
+    packed = PackedLinear(torch.randn(70, inputs), dtype=dtype)
+
+    assert packed(torch.randn(0, inputs)).shape == (0, 70)
+    for rows in (1, 20):
+        for wrong in (inputs - 8, inputs + 8):
+            with pytest.raises(RuntimeError, match=rf"{inputs} columns with x of shape \[{rows}, {wrong}\]"):
+                packed(torch.randn(rows, wrong))
+
+
+def test_the_copy_for_few_rows_is_made_only_where_it_is_used():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with_few = PackedLinear(torch.randn(6, 4))
+        torch.set_num_threads(4)
+        without = PackedLinear(torch.randn(6, 4))
+    finally:
+        torch.set_num_threads(threads)
+
+    assert with_few._rows is not None
+    assert without._rows is None
+    assert without(torch.randn(1, 4)).shape == (1, 6)
 
 
 def test_types_that_are_not_packed_are_multiplied_as_they_are():

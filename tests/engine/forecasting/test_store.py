@@ -175,6 +175,19 @@ def test_batches_shrink_until_they_fit_and_stay_so() -> None:
     assert max(model.batches) == 12
 
 
+def test_a_model_that_asks_for_it_sees_batches_of_one_size_and_answers_for_its_own_alone() -> None:
+    keeps = replace(HOURLY, keeps_batches=True)
+    filled, plain, small = momentum(keeps), momentum(HOURLY), momentum(keeps, most=12)
+
+    seen, same, shrunk = (run(walk(104), model, None, batch=30) for model in (filled, plain, small))
+
+    assert filled.batches == [30, 30, 30, 30]
+    assert plain.batches == [30, 30, 30, 10]
+    assert set(small.batches) == {7}  # 30, 15, 7: what is left of 30 is filled up, too
+    for one, other, third in zip(seen, same, shrunk, strict=True):
+        assert one.values.tobytes() == other.values.tobytes() == third.values.tobytes()
+
+
 # ── accidents ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

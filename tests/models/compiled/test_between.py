@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.compiled import is_worth_it
+from models.compiled import _multiplies_and_adds, is_worth_it
 from models.compiled.between import gated, normed
 
 
@@ -46,3 +46,11 @@ def test_they_are_for_wide_numbers_on_a_cpu_with_few_cores():
         assert not is_worth_it(torch.empty(1))
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("machine", "capability", "does"), [
+    ("x86_64", "AVX512", True), ("AMD64", "AVX2", True), ("x86_64", "DEFAULT", False), ("x86_64", "NO AVX", False),
+    ("aarch64", "DEFAULT", True), ("arm64", "DEFAULT", True),
+])  # fmt: skip
+def test_they_are_for_processors_that_multiply_and_add_at_once(machine, capability, does):
+    assert _multiplies_and_adds(machine, capability) is does

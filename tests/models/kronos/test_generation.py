@@ -1,5 +1,7 @@
 """Generating with kept keys and values gives the tokens that running every window anew gives."""
 
+import copy
+
 import pytest
 import torch
 
@@ -98,6 +100,40 @@ def test_a_path_does_not_depend_on_what_else_is_in_the_batch(network):
         assert torch.equal(run([row], 3)[:, 0], together[:, row])
     assert torch.equal(run([3, 1], 3)[:, 1], together[:, 1])
     assert not torch.equal(together[:, 0, 0], together[:, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("context", [64, 14])  # all fits; the window slides
+def test_nor_in_batches_that_other_products_are_taken_for(dtype, context):
+    torch.manual_seed(3)
+    made = Kronos(ModelSizes(4, 5, 2, 320, 5, 384, 0.1, 0.1, 0.1, 0.1, True)).eval()
+    s1, s2, stamp = tokens(7, 20)
+    fused = FusedKronos(made, dtype)
+
+    def run(rows: list[int]) -> torch.Tensor:
+        chance = OwnChance([100 + row for row in rows], 2, 8, "cpu")
+        found = Generation(fused, Sampling(), chance, context).run(s1[rows, :12], s2[rows, :12], stamp[rows], 8, 2)
+        return torch.stack(found).view(2, len(rows), 2, 8)
+
+    together = run(list(range(7)))
+
+    for row in range(7):
+        assert torch.equal(run([row])[:, 0], together[:, row])
+    assert torch.equal(run([5, 0, 3]), together[:, [5, 0, 3]])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("half", [1, 2])
+def test_paths_drawn_from_chances_that_are_none_are_told(network, value, half):
+    broken = copy.deepcopy(network)
+    getattr(broken.head, f"proj_s{half}").bias.data[3] = value
+    s1, s2, stamp = tokens(2, 14)
+    chance = OwnChance([1, 2], 3, 4, "cpu")
+
+    for one, is_sound in ((network, True), (broken, False)):
+        generation = Generation(FusedKronos(one), Sampling(), chance, 64)
+        generation.run(s1[:, :10], s2[:, :10], stamp, 4, 3)
+        assert generation.is_sound.tolist() == [is_sound] * 6
 
 
 def test_budgeted_history_is_exact_for_that_history(network):

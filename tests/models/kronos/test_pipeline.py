@@ -1,5 +1,6 @@
 """From bars to paths: normalisation, stamps, amounts, seeds, repairs, and loading checkpoints."""
 
+import copy
 import json
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -53,6 +54,16 @@ def test_paths_belong_to_their_window_and_seed(network, tokenizer):
         np.testing.assert_allclose(alone.values[0], together.values[row], rtol=1e-5)
     other = pipeline.paths([windows[0]], stamps(1, 26), 6, samples=3, seeds=[99])
     assert not np.array_equal(other.s1[0], together.s1[0])
+
+
+def test_paths_of_a_network_that_says_no_numbers_are_none(network, tokenizer):
+    broken = copy.deepcopy(network)
+    broken.head.proj_s1.bias.data[0] = float("nan")
+
+    made = KronosPipeline(tokenizer, broken, 32).paths([window(0)], stamps(1, 26), 6, samples=2, seeds=[1])
+
+    assert made.values.shape == (1, 2, 6, 6)
+    assert np.isnan(made.values).all()
 
 
 def test_prices_scale_with_the_window(network, tokenizer):
