@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from config.faults import chooser_of, sections_in, tag_of
-from config.settings import ROOT, Settings
+from config.settings import ROOT, FillSettings, Settings
 from config.training_settings import TrainingSettings
 from engine.analysis.assumptions import SIMPLIFICATIONS
 from engine.semantics import CHOICES
@@ -92,7 +92,7 @@ def _same(setting: str, one: type[BaseModel], other: type[BaseModel]) -> bool:
 def _rows(section: type[BaseModel], names: list[str], *, is_chosen: bool) -> Iterator[str]:
     """Yield a table of settings; of a section that is one of several, without the setting that chooses it."""
     rows = [
-        f"| `{name}` | {_default(field)} | {field.description}{_choices(name, field)} |"
+        f"| `{name}` | {_default(field)} | {field.description}{_choices(section, name, field)} |"
         for name, field in section.model_fields.items()
         if name in names and not (is_chosen and name == chooser_of(section)) and not sections_in(field.annotation)
     ]
@@ -100,13 +100,14 @@ def _rows(section: type[BaseModel], names: list[str], *, is_chosen: bool) -> Ite
         yield from ("| setting | default | meaning |", "|---|---|---|", *rows, "")
 
 
-def _choices(name: str, field: FieldInfo) -> str:
+def _choices(section: type[BaseModel], name: str, field: FieldInfo) -> str:
     """Return the values to choose from, if there are any; the first of a switch is the default profile's."""
     annotation = field.annotation
     parts = [kind for kind in get_args(annotation) if kind is not type(None)]
     if get_origin(annotation) is not Literal and len(parts) == 1:  # a choice, or none
         annotation = parts[0]
-    choices = CHOICES.get(name) or (get_args(annotation) if get_origin(annotation) is Literal else ())
+    switches = CHOICES if section is FillSettings else {}
+    choices = switches.get(name) or (get_args(annotation) if get_origin(annotation) is Literal else ())
     return f"; one of {', '.join(f'`{choice}`' for choice in choices)}" if choices else ""
 
 

@@ -88,10 +88,9 @@ def succession(name: str, described: ModelSettings, settings: Settings, first: F
     assert described.training is not None
     training = load_training(described.training)
     below = described.artefact.parent / FOLDER
-    made = [
-        (time, trained(training_until(name, kind, described, training, time, below)))
-        for time in retraining_times(settings, name, described, began)
-    ]
+    times = retraining_times(settings, name, described, began)
+    check_donors(name, kind, described, training, times[:1])
+    made = [(time, trained(training_until(name, kind, described, training, time, below))) for time in times]
     versions = [Version(began, first)]
     for time, folder in made:
         one = load_forecaster(
@@ -124,6 +123,35 @@ def trained_as(name: str, described: ModelSettings) -> tuple[str, int]:
             f"expected an artefact that `train` made, of {', '.join(KINDS)}"
         )
     return kind, int(began)
+
+
+def check_donors(
+    name: str, kind: str, described: ModelSettings, training: TrainingSettings, first: Sequence[int] = ()
+) -> None:
+    """Refuse a training that begins with, or reads, a network that may have seen what comes after it.
+
+    Args:
+        first: until when the first training is, UTC ns; without one, what the networks have seen has to be known alone.
+    Raises:
+        SettingsError: there is such a network.
+    """
+    from models.training.recipe import TrainingFacts
+
+    given = {"kronos.tokenizer": training.kronos.tokenizer, "kronos.pretrained": training.kronos.pretrained}
+    for key, source in given.items():
+        if kind != "kronos" or not source:
+            continue
+        until, where = TrainingFacts.read(Path(source)).trained_until, f"{key} {source} of {described.training}"
+        if until is None:
+            raise SettingsError(
+                f"models.{name}.retrain: nothing says until when {where} was trained, so nobody could say what a model "
+                "with it has seen; expected an artefact that `train` made, of networks that it made, too"
+            )
+        if first and until > first[0]:
+            raise SettingsError(
+                f"models.{name}.retrain: {where} was trained until {iso(until)}, and the first model with it is to "
+                f"know nothing after {iso(first[0])}; name one that was trained until then, or begin the run later"
+            )
 
 
 def retraining_times(settings: Settings, name: str, described: ModelSettings, began: int) -> list[int]:

@@ -11,7 +11,7 @@ from config.data import bars_of, feed_of
 from config.recipes import ARCHITECTURES, RECIPES
 from config.secrets import Redactor
 from config.tft_plots import TFTPlots
-from config.training_folder import held, new_folder, resumed, write_card
+from config.training_folder import Donor, donor_of, held, new_folder, resumed, write_card
 from config.training_settings import TrainingSettings
 from config.training_stages import add_summary
 from engine.bars import Timeframe, iso, nanoseconds
@@ -82,10 +82,12 @@ def run_training(
         made = new_folder(settings, kind, feed.fingerprint) if fabric.is_global_zero else None
         folder = Path(fabric.broadcast(str(made)))
     began: list[WarmStart] = []
+    donor = None if warm is None else Donor.read(warm)
     with held(folder) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             _tell_audit(recipe, folder, say)
-            write_card(folder, settings, kind, feed.fingerprint, warm)
+            donor = donor_of(folder) if resume is not None else donor
+            write_card(folder, settings, kind, feed.fingerprint, donor)
             watchers = [
                 *watchers, MetricsFile(folder), *_loggers(settings, folder, say), *_plots(settings, recipe, folder)]
         try:
@@ -99,7 +101,7 @@ def run_training(
     facts = TrainingFacts(
         int(panel.open_time.min()), trained_until(split, panel), panel.symbols,
         f"trained here: {folder.name}", done.best.metrics,
-    )
+    ).joined(*([] if donor is None else [donor.facts]))
     artefact = folder / ARTEFACT
     if fabric.is_global_zero:
         recipe.export(done.network, artefact, facts)
@@ -113,7 +115,7 @@ def run_training(
         line = {
             "run": folder.name, "kind": kind, "metric": run.metric, "best": run.best, "best_epoch": run.best_epoch,
             "epochs": run.epochs, "val_loss": run.metrics.get("val_loss"), "artefact": str(artefact),
-            "began_with": None if warm is None else str(warm), "finished": is_finished,
+            "began_with": None if donor is None else donor.artefact, "finished": is_finished,
         }
         add_summary(settings.train.folder, settings.train.name, WallClock().now, line)
     return run

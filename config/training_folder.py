@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from config.training_settings import TrainingSettings
 from engine.clock import WallClock
 from engine.errors import SettingsError
 from models.artefact import library_versions
+from models.training.recipe import TrainingFacts
 
 SETTINGS, CARD = "settings.json", "run.json"
 
@@ -47,12 +49,42 @@ def new_folder(settings: TrainingSettings, kind: str, fingerprint: str) -> Path:
             return folder
 
 
-def write_card(folder: Path, settings: TrainingSettings, kind: str, fingerprint: str, warm: Path | None) -> None:
-    """Write what the run is made of; of one that goes on, what it is now."""
+@dataclass(frozen=True)
+class Donor:
+    """The artefact that a run's weights began with, and what it had seen; kept in the run's folder, for a run that goes
+    on has seen it too."""
+
+    artefact: str
+    facts: TrainingFacts
+
+    @classmethod
+    def read(cls, artefact: Path) -> "Donor":
+        """Return an artefact as a donor."""
+        return cls(str(artefact), TrainingFacts.read(artefact))
+
+
+def donor_of(folder: Path) -> Donor | None:
+    """Return what the weights of a run began with; None: with themselves."""
+    said = json.loads((folder / CARD).read_text("utf-8"))["warm_start"]
+    match said:
+        case None:
+            return None
+        case str():  # by a version that kept no more than its name
+            return Donor(said, TrainingFacts(None, None, ()))
+    facts = said["facts"]
+    return Donor(said["artefact"], TrainingFacts(**{**facts, "trained_on": tuple(facts["trained_on"])}))
+
+
+def write_card(folder: Path, settings: TrainingSettings, kind: str, fingerprint: str, donor: Donor | None) -> None:
+    """Write what the run is made of; of one that goes on, what it is now.
+
+    Args:
+        donor: what its weights began with.
+    """
     commit, is_changed = code_version()
     facts = {
         "kind": kind, "commit": commit, "is_changed": is_changed, "data_fingerprint": fingerprint,
-        "libraries": library_versions(), "warm_start": None if warm is None else str(warm), "pid": os.getpid(),
+        "libraries": library_versions(), "warm_start": None if donor is None else asdict(donor), "pid": os.getpid(),
     }
     for name, content in ((SETTINGS, _resolved(settings, kind)), (CARD, facts)):
         part = folder / f".{name}"

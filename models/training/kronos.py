@@ -163,6 +163,7 @@ class TokenizerRecipe:
 
     def __init__(self, windows: KronosWindows, sizes: TokenizerSizes, pretrained: str = "") -> None:
         self._windows, self._pretrained = windows, pretrained
+        self._donors = [TrainingFacts.read(Path(pretrained))] if pretrained else []
         self.sizes = self._begun_with().sizes if pretrained else sizes
 
     def network(self) -> nn.Module:
@@ -206,8 +207,9 @@ class TokenizerRecipe:
         return {"mse": fine / count, "mse_coarse": coarse / count, "codes_used": share}
 
     def export(self, network: nn.Module, folder: Path, facts: TrainingFacts) -> Artefact:
-        """Write the artefact, and inside it a folder as the original's."""
+        """Write the artefact, and inside it a folder as the original's. It has seen what the one it began with has."""
         assert isinstance(network, KronosTokenizer)
+        facts = facts.joined(*self._donors)
         panel = self._windows.panel
         card = ArtefactCard(
             TOKENIZER, asdict(network.sizes), inputs=FIELDS, timeframe=panel.timeframe,
@@ -252,6 +254,7 @@ class PredictorRecipe:
         self._windows, self._pretrained, self._max_context = windows, pretrained, max_context
         self._tuning, self._rank, self._teacher = tuning, rank, teacher
         self.tokenizer = tokenizer_of(tokenizer, "kronos.tokenizer").requires_grad_(False).eval()
+        self._donors = [TrainingFacts.read(Path(one)) for one in (tokenizer, pretrained) if one]
         self.sizes = _predictor(pretrained).sizes if pretrained else sizes
         ours = (self.tokenizer.sizes.s1_bits, self.tokenizer.sizes.s2_bits)
         if ours != (self.sizes.s1_bits, self.sizes.s2_bits):
@@ -315,8 +318,10 @@ class PredictorRecipe:
             return (*self.tokenizer.encode(x), stamps)
 
     def export(self, network: nn.Module, folder: Path, facts: TrainingFacts) -> Artefact:
-        """Write the artefact, and inside it two folders as the original's."""
+        """Write the artefact, and inside it two folders as the original's. It has seen what its tokenizer has, and
+        what the predictor it began with has."""
         assert isinstance(network, Kronos)
+        facts = facts.joined(*self._donors)
         lora.merge(network)
         plan = self._windows.plan
         card = ArtefactCard(

@@ -286,14 +286,13 @@ class PositionRecipe:
         }
 
     def export(self, network: nn.Module, folder: Path, facts: TrainingFacts) -> Artefact:
-        """Write the artefact; it was trained as long as the network it reads was."""
+        """Write the artefact; it has seen what the network that it reads has."""
         assert isinstance(network, PositionHead)
-        first, last = self._artefact.card.trained_from, self._artefact.card.trained_until
+        facts = facts.joined(TrainingFacts.of(self._artefact.card))
         return save_position_head(
             folder, network, self.names, self._serving, timeframe=self._panel.timeframe,
             validation={**facts.metrics, "cost": self._plan.cost}, source=facts.source,
-            trained_from=min(facts.trained_from, facts.trained_from if first is None else first),
-            trained_until=None if last is None else max(facts.trained_until, last), trained_on=facts.trained_on,
+            trained_from=facts.trained_from, trained_until=facts.trained_until, trained_on=facts.trained_on,
         )
 
 

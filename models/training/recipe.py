@@ -4,14 +4,15 @@ Each network has one recipe beside this file. The loop knows no network, a recip
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from models.artefact import Artefact
+from models.artefact import CARD, Artefact, ArtefactCard, read_card
 
 
 class Draws:
@@ -78,15 +79,38 @@ class TrainingFacts:
 
     Args:
         trained_from, trained_until: UTC nanoseconds of the first open and the last close that training saw, validation
-            included, for it chose the checkpoint. trained_on: symbols.
+            included, for it chose the checkpoint; None if unknown. trained_on: symbols; empty if unknown.
         source: the run it came from. metrics: of the checkpoint that was chosen.
     """
 
-    trained_from: int
-    trained_until: int
+    trained_from: int | None
+    trained_until: int | None
     trained_on: tuple[str, ...]
     source: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, card: ArtefactCard) -> "TrainingFacts":
+        """Return what an artefact's card says of its training."""
+        return cls(card.trained_from, card.trained_until, card.trained_on)
+
+    @classmethod
+    def read(cls, folder: Path) -> "TrainingFacts":
+        """Return what the card in a folder says; of a network without a card nothing is known."""
+        card = read_card(folder) if (folder / CARD).is_file() else {}
+        return cls(card.get("trained_from"), card.get("trained_until"), tuple(card.get("trained_on", ())))
+
+    def joined(self, *donors: "TrainingFacts") -> "TrainingFacts":
+        """Return the facts of a network that has something of others in it: weights it began with, a tokenizer, a
+        network that it reads. It has seen what any of them has; what is unknown of one is unknown of all."""
+        spans = [(one.trained_from, one.trained_until) for one in (self, *donors)]
+        first, last = ([known for known in some if known is not None] for some in zip(*spans, strict=True))
+        symbols = [one.trained_on for one in (self, *donors)]
+        return replace(
+            self, trained_from=min(first) if len(first) == len(spans) else None,
+            trained_until=max(last) if len(last) == len(spans) else None,
+            trained_on=tuple(dict.fromkeys(chain(*symbols))) if all(symbols) else (),
+        )
 
 
 class Recipe(Protocol):

@@ -5,15 +5,17 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import torch
 
 import config.retraining as retraining
 from config.assembly import run_backtest
 from config.forecasts import make_forecasters
-from config.settings import ROOT, settings_from
+from config.settings import ROOT, ModelSettings, settings_from
 from config.training import run_training
 from config.training_settings import load_training
 from engine.bars import DAY, nanoseconds
 from engine.errors import SettingsError
+from models.artefact import ArtefactCard, save_artefact
 from tests.config.trainings import small_krnn
 
 SYMBOLS = [f"{letter * 3}/USDT" for letter in "ABCD"]
@@ -66,6 +68,30 @@ def test_what_cannot_be_retrained_is_refused(settings, tmp_path):
     described = example.models["ranker"].model_copy(update={"artefact": ROOT / "nowhere"})
     with pytest.raises(Exception, match="is not an artefact"):
         make_forecasters(example.model_copy(update={"models": {"ranker": described}}), "1h")
+
+
+@pytest.mark.parametrize(
+    ("key", "until", "message"),
+    [
+        ("tokenizer", 15, r"kronos.tokenizer .* was trained until 1970-.*Z, and the first .* after 1970-.*; name one"),
+        ("pretrained", 15, r"kronos.pretrained .* was trained until .*; name one that was trained until then"),
+        ("tokenizer", None, r"nothing says until when kronos.tokenizer .* was trained"),
+        ("pretrained", "no card", r"nothing says until when kronos.pretrained hub/id .* was trained"),
+    ],
+)
+def test_a_network_that_knows_what_comes_later_is_no_part_of_a_retrained_model(key, until, message, tmp_path):
+    source = "hub/id"
+    if until != "no card":
+        source = str(tmp_path / "a")
+        save_artefact(tmp_path / "a", ArtefactCard("kronos", {}, trained_until=until), {"a": torch.zeros(1)})
+    given = load_training(ROOT / "config" / "examples" / "training" / "kronos.toml", [f"kronos.{key}={source}"])
+    described = ModelSettings(artefact=tmp_path, training=tmp_path / "t.toml", retrain="10d")
+
+    with pytest.raises(SettingsError, match=f"^models.m.retrain: {message}"):
+        retraining.check_donors("m", "kronos", described, given, [14])
+    retraining.check_donors("m", "krnn", described, given, [14])
+    if until == 15:
+        retraining.check_donors("m", "kronos", described, given, [15])
 
 
 def test_trainings_beyond_those_kept_are_dropped_oldest_first(tmp_path):

@@ -221,6 +221,12 @@ def test_no_setting_is_without_a_meaning():
     assert "None" not in settings_page()
 
 
+@pytest.mark.parametrize("page", [settings_page, training_page])
+def test_switches_of_fills_are_listed_where_fills_are_set(page):
+    told = [row for row in page().splitlines() if "one of `worst`" in row]
+    assert [row.split("|")[1].strip() for row in told] == (["`path`"] if page is settings_page else [])
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "config" / "examples").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_example_is_valid(path):
     assert load_settings(path).run.name == path.stem

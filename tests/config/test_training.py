@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from config.settings import ROOT
 from config.training import run_training
-from config.training_folder import held, new_folder
+from config.training_folder import donor_of, held, new_folder
 from config.training_settings import load_training
 from engine.errors import EngineError, PluginError, SettingsError
 from main import app
@@ -71,6 +72,31 @@ def test_a_warm_start_takes_what_fits_or_refuses(tmp_path):
     assert again.warm_start.startswith("warm start: 100% of the network")
     with pytest.raises(PluginError, match=r"--warm-start .*: warm start: \d+% of the network"):
         run_training("krnn", settings(tmp_path, "krnn.rnn_dim=12"), warm=first.artefact)
+
+
+def test_what_began_with_another_artefact_has_seen_what_that_has(tmp_path):
+    late = run_training("krnn", settings(tmp_path, "split.valid=0.8", "split.end=0.95"))
+    early = ("split.valid=0.5", "split.end=0.65", 'data.symbols=["AAA/USDT", "ZZZ/USDT"]')
+    alone = run_training("krnn", settings(tmp_path, *early))
+    warm = run_training("krnn", settings(tmp_path, *early, "train.stop_after=1"), warm=late.artefact)
+    shutil.rmtree(late.folder)
+    gone_on = run_training("krnn", settings(tmp_path, *early), resume=str(warm.folder))
+
+    until = load_artefact(warm.artefact).card.trained_until
+    assert load_artefact(alone.artefact).card.trained_until < until
+    for made in (warm, gone_on):
+        card = load_artefact(made.artefact).card
+        assert card.trained_until == until
+        assert set(card.trained_on) == {f"{letter * 3}/USDT" for letter in "ABCDEFZ"}
+    said = json.loads((gone_on.folder / "run.json").read_text())["warm_start"]
+    assert (said["artefact"], said["facts"]["trained_until"]) == (str(late.artefact), until)
+
+
+def test_a_run_of_an_older_version_does_not_say_what_it_began_with_had_seen(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"warm_start": "somewhere"}))
+    assert donor_of(tmp_path).facts.trained_until is None
+    (tmp_path / "run.json").write_text(json.dumps({"warm_start": None}))
+    assert donor_of(tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from models.kronos.loading import load_model, load_tokenizer
 from models.kronos.network import Kronos
 from models.kronos.preparation import normalise, with_amount
 from models.kronos.tokenizer import KronosTokenizer
+from models.kronos.verify import fill_by_recipe
 from models.training import lora
 from models.training.data.splits import Split
 from models.training.kronos import (
@@ -65,13 +66,13 @@ def coder(panel, split, tmp_path_factory) -> str:
     return str(folder / "artefact")
 
 
-@pytest.mark.parametrize("case", ["a_sym4", "b_oddheads_fixedte", "c_asym64"])
+@pytest.mark.parametrize("case", ["a_sym4", "b_oddheads_fixedte", "c_asym64", "d_mini_recipe"])
 def test_losses_and_gradients_are_the_originals(golden, case):
     folder = golden / "kronos" / case
     sizes, facts = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "io"))
     io = load_file(folder / "io.safetensors")
     coder = KronosTokenizer(TokenizerSizes.of(sizes["tokenizer"]))
-    coder.load_state_dict(load_file(folder / "tokenizer.safetensors"), strict=False)
+    _fill(coder, folder, sizes, "tokenizer")
     loss = tokenizer_loss(coder.train(), io["tok.x"])
     _hold(coder, loss.value, facts["tok_train"], facts["tok_train"]["loss"])
     for ours, theirs in (("fine", "mse_all"), ("coarse", "mse_pre"), ("quantiser", "bsq")):
@@ -79,11 +80,19 @@ def test_losses_and_gradients_are_the_originals(golden, case):
 
     given = {name: (0.0 if name.endswith("dropout_p") else value) for name, value in sizes["model"].items()}
     network = Kronos(ModelSizes.of(given))
-    network.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    _fill(network, folder, sizes, "model")
     seen, came = ((io[f"mdl.s1_{of}"], io[f"mdl.s2_{of}"]) for of in ("in", "targets"))
     loss = predictor_loss(network.train(), seen, came, io["mdl.stamp"])
     _hold(network, loss.value, facts["mdl_train"], facts["mdl_train"]["ce"])
     assert loss.parts["s2"].item() == pytest.approx(facts["mdl_train"]["ce_s2"], rel=1e-5)
+
+
+def _fill(network, folder, sizes, part):
+    """Load a golden case's weights, or make them as its recipe says."""
+    if sizes["weights"] == "recipe":
+        fill_by_recipe(network, sizes["recipe"][f"{part}_seed"], sizes["recipe"]["head_gain"])
+    else:
+        network.load_state_dict(load_file(folder / f"{part}.safetensors"), strict=False)
 
 
 def _hold(network, loss, stated, expected):
@@ -138,6 +147,27 @@ def test_tokenizer_and_predictor_learn_and_forecast(windows, coder, tmp_path):
     again = load_model(tmp_path / "artefact" / "export" / "model")
     assert all(torch.equal(again.state_dict()[name], value) for name, value in done.network.state_dict().items())
     load_tokenizer(tmp_path / "artefact" / "export" / "tokenizer")
+
+
+def test_an_artefact_has_seen_what_its_tokenizer_and_what_it_began_with_have(windows, coder, tmp_path):
+    late, later = TrainingFacts(3, 90, ("C/USDT",)), TrainingFacts(0, 95, ("D/USDT",))
+    begun = TokenizerRecipe(windows, BITS, coder)
+    tokenizer = begun.export(begun.network(), tmp_path / "tokenizer", late).card
+    assert (tokenizer.trained_from, tokenizer.trained_until) == (1, 90)
+    assert tokenizer.trained_on == ("C/USDT", "A/USDT")
+
+    plain = PredictorRecipe(windows, SIZES, str(tmp_path / "tokenizer"))
+    predictor = plain.export(plain.network(), tmp_path / "kronos", FACTS).card
+    assert (predictor.trained_from, predictor.trained_until) == (1, 90)
+    assert predictor.trained_on == ("A/USDT", "C/USDT")
+    first = plain.export(plain.network(), tmp_path / "first", later).card
+    assert (first.trained_from, first.trained_until) == (0, 95)
+
+    tuned = PredictorRecipe(windows, SIZES, coder, pretrained=str(tmp_path / "first"))
+    assert tuned.export(tuned.network(), tmp_path / "tuned", FACTS).card.trained_until == 95
+    foreign = PredictorRecipe(windows, SIZES, str(tmp_path / "kronos" / "export" / "tokenizer"))
+    card = foreign.export(foreign.network(), tmp_path / "foreign", FACTS).card
+    assert (card.trained_from, card.trained_until, card.trained_on) == (None, None, ())
 
 
 def test_validation_sees_nothing_later(windows, coder):
