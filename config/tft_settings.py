@@ -76,7 +76,7 @@ class TFTSettings(Section):
         (TargetSettings(kind="logreturn", quantiles=(0.1, 0.5, 0.9)), TargetSettings(kind="binarytrend")),
         description="what it forecasts: names, or tables")
     horizon: int = Field(1, ge=1, description="bars ahead, of targets that say none")
-    lookback: int = Field(96, ge=1, description="bars of the past")
+    lookback: int = Field(96, ge=2, description="bars of the past")
     timeframes: Names = Field((), description="whose bars are learned from, each a period; all that are not joined")
     joined: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description='features of slower bars of the same symbol: `{ "4h" = ["rsi(14)"] }`')

@@ -18,7 +18,7 @@ from engine.bars import Timeframe, iso, nanoseconds
 from engine.clock import WallClock
 from engine.errors import PluginError, SettingsError
 from models.artefact import load_artefact, read_card
-from models.devices import use_threads
+from models.devices import is_out_of_memory, use_threads
 from models.training.checkpoints import Checkpoints, read_state
 from models.training.data.splits import Split
 from models.training.loop import CHECKPOINTS, Watcher, make_fabric, train
@@ -63,6 +63,21 @@ def run_training(
     Raises:
         SettingsError, DataError, PluginError: before the first step, if anything does not fit.
     """
+    try:
+        return _run(kind, settings, resume, warm, watchers, say)
+    except (MemoryError, RuntimeError) as exc:
+        if not is_out_of_memory(exc):
+            raise
+        raise PluginError(
+            f"{kind} does not fit into memory: {exc}; lower train.batch, raise train.accumulate, or make the network "
+            "or its windows smaller"
+        ) from exc
+
+
+def _run(
+    kind: str, settings: TrainingSettings, resume: str | None, warm: Path | None, watchers: Sequence[Watcher],
+    say: Callable[[str], None] | None,
+) -> TrainedRun:
     if settings.train.threads:
         use_threads(settings.train.threads)
     fabric = make_fabric(settings.train.device, settings.train.precision)

@@ -152,13 +152,13 @@ class KronosTokenizerSettings(_WindowSettings):
     ff_dim: int = Field(64, ge=1, description="width of the feed-forward layers")
     n_enc_layers: int = Field(2, ge=1, description="blocks of the encoder, plus one")
     n_dec_layers: int = Field(2, ge=1, description="blocks of the decoder, plus one")
-    s1_bits: int = Field(6, ge=1, description="bits of the coarse half")
-    s2_bits: int = Field(6, ge=1, description="bits of the fine half")
+    s1_bits: int = Field(6, ge=1, le=20, description="bits of the coarse half")
+    s2_bits: int = Field(6, ge=1, le=20, description="bits of the fine half")
     group_size: int = Field(4, ge=1, description="of a buffer in the files; a divisor of the bits")
-    beta: float = Field(0.05, description="weight of commitment")
-    gamma0: float = Field(1.0, description="weight of undecided bits")
-    gamma: float = Field(1.1, description="weight of the codebook's entropy")
-    zeta: float = Field(0.05, description="weight of both")
+    beta: float = Field(0.05, allow_inf_nan=False, description="weight of commitment")
+    gamma0: float = Field(1.0, allow_inf_nan=False, description="weight of undecided bits")
+    gamma: float = Field(1.1, allow_inf_nan=False, description="weight of the codebook's entropy")
+    zeta: float = Field(0.05, allow_inf_nan=False, description="weight of both")
 
 
 class KronosSettings(_WindowSettings):

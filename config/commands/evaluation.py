@@ -32,13 +32,13 @@ def evaluate(
     """Judge a model beside baselines on bars it has not seen, trade its forecasts after costs, and write a report."""
     from config import evaluation_page as pages
     from config.evaluation import as_json, evaluate, instant
-    from config.settings import RUNS, load_settings
+    from config.settings import RUNS, check_writable, load_settings
     from config.terminal import screen, table
 
     moment = None if start is None else instant(start, "--start")
-    made = evaluate(artefact.resolve(), load_settings(config, changes or []), model=model, start=moment)
     folder = to or RUNS / "evaluations" / f"{artefact.resolve().parent.name}"
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder / "evaluation.json")
+    made = evaluate(artefact.resolve(), load_settings(config, changes or []), model=model, start=moment)
     png = pages.picture(made)
     (folder / "evaluation.png").write_bytes(png)
     (folder / "evaluation.html").write_text(pages.page(made, png), "utf-8")

@@ -30,11 +30,13 @@ def select(
     """Choose the features that tell most of the targets, by trees and by what is lost without each, inside the training
     part alone; say what the choice is worth on the judging part; write the list that tft.allow_list reads."""
     from config.selecting import run_selection, summary_of
+    from config.settings import check_writable
     from config.terminal import errors, screen, table
     from config.training_settings import load_training
 
     settings = load_training(config, changes or [])
     path = out or settings.train.folder / f"{settings.train.name}.features.txt"
+    check_writable(path)
     found = run_selection(
         settings, path, gating=gating, told=lambda text: errors.print(text, highlight=False, soft_wrap=True)
     )

@@ -37,6 +37,7 @@ def train(
     import dataclasses
     import os
 
+    from config.settings import check_writable
     from config.terminal import errors, screen, table
     from config.training import run_training
     from config.training_progress import TrainingProgress
@@ -45,6 +46,8 @@ def train(
 
     if resume is not None and warm_start is not None:
         raise SettingsError("both --resume and --warm-start are given; a run that goes on has its weights")
+    if json_path not in (None, "-"):
+        check_writable(Path(str(json_path)))
     settings = load_training(config, changes or [])
     is_first = os.environ.get("RANK", "0") == "0"
     watchers = [TrainingProgress(errors, settings.train.name)] if is_first else []

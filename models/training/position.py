@@ -315,7 +315,7 @@ def simple(returns: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         windows = np.lib.stride_tricks.sliding_window_view(known, _REGIME_BARS)[: len(of)]
         return torch.from_numpy(np.pad(figure(windows), (0, len(of) - len(windows))).astype(np.float32))
 
-    target = float(torch.cat(list(returns)).std())
+    target = max(float(torch.cat(list(returns)).std()), 1e-12)
     return {
         "hold": [torch.ones_like(one) for one in returns],
         "even_volatility": [

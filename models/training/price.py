@@ -116,7 +116,7 @@ class PriceRecipe:
         held = (self._valid_y >= made[..., 0]) & (self._valid_y <= made[..., -1])
         median, came = (part[:, -1].double().cpu().numpy() for part in (made[..., 1], self._valid_y))
         ranked = ranking_metrics(median, came, np.zeros(len(came), np.int64))
-        skill = {f"skill_{name}": 1 - loss / value for name, value in self.baselines.items()}
+        skill = {f"skill_{name}": 1 - loss / value if value else 0.0 for name, value in self.baselines.items()}
         return {"pinball": loss, **skill, "coverage": held.double().mean().item(), "rank_ic": ranked["rank_ic"]}
 
     def export(self, network: nn.Module, folder: Path, facts: TrainingFacts) -> Artefact:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import re
 import shutil
@@ -109,12 +110,43 @@ def test_a_run_of_an_older_version_does_not_say_what_it_began_with_had_seen(tmp_
         ("train.optimiser.weight_decay=1e300", r"train.optimiser.weight_decay is 1e\+300; expected less than"),
         ("train.optimiser.rate=1e300", r"train.optimiser.rate is 1e\+300; expected less than"),
         ("train.threads=100000", r"train.threads is 100000; expected less than or equal to 1024"),
+        ("tft.lookback=1", r"tft.lookback is 1; expected greater than or equal to 2"),
+        ("kronos_tokenizer.gamma=nan", r"kronos_tokenizer.gamma is nan; expected a finite number"),
+        ("kronos_tokenizer.s1_bits=40", r"kronos_tokenizer.s1_bits is 40; expected less than or equal to 20"),
         ("train.clip_norm=inf", r"train.clip_norm is inf; expected a finite number"),
     ],
 )
 def test_values_that_cannot_be_are_refused_as_settings(change, message):
     with pytest.raises(SettingsError, match=message):
         load_training(EXAMPLE, [change])
+
+
+def test_a_network_that_fits_no_memory_is_refused_with_what_to_lower(tmp_path):
+    with pytest.raises(PluginError, match=r"krnn does not fit into memory: .*; lower train.batch, raise train.acc"):
+        run_training("krnn", settings(tmp_path, "krnn.rnn_dim=1000000"))
+
+
+def test_a_result_that_cannot_be_written_is_told_before_training(tmp_path):
+    changes = [part for change in (*SMALL, f"train.folder={tmp_path}") for part in ("--set", change)]
+    done = CliRunner().invoke(app, ["train", "krnn", str(EXAMPLE), *changes, "--json", "/proc/nowhere/out.json"])
+    assert (done.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "/proc/nowhere/out.json: cannot be written" in done.output
+
+
+def test_a_market_that_does_not_move_has_no_skill_and_no_error(tmp_path):
+    times = [f"2024-01-{1 + hour // 24:02}T{hour % 24:02}:00:00Z" for hour in range(300)]
+    rows = "".join(f"{time},100,100,100,100,5\n" for time in times)
+    for name in ("ONE", "TWO"):
+        (tmp_path / f"{name}-USD_1h.csv").write_text(f"time,open,high,low,close,volume\n{rows}")
+    (tmp_path / "still.toml").write_text(
+        f'[data]\nsource = "files"\npaths = ["*.csv"]\n[train]\nepochs = 1\nfolder = "{tmp_path}/runs"\n'
+        "[log]\ntensorboard = false\n"
+    )
+    done = run_training("price", load_training(tmp_path / "still.toml"))
+    assert (done.metrics["skill_walk"], done.metrics["skill_ar"]) == (0.0, 0.0)
+    changes = [f"position.price={done.artefact}", "position.allow_unskilled=true"]
+    after = run_training("position", load_training(tmp_path / "still.toml", changes))
+    assert all(math.isfinite(value) for value in after.metrics.values())
 
 
 def test_a_day_is_a_time_wherever_a_split_takes_one():
