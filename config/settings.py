@@ -749,7 +749,7 @@ class SkillSettings(Section):
     least: int = Field(50, ge=1, description="scored forecasts needed to judge; targets are left alone before")
     floor: float = Field(
         0.0, description="skill below which it counts as none: over a volatility cone (paths, quantiles), over a "
-        "random walk (returns), or the mean rank IC (scores)")
+        "random walk (returns), over the base rate of rises (chances), or the mean rank IC (scores)")
     scale: float = Field(0.5, ge=0, le=1, description="what targets are multiplied with then")
 
     @model_validator(mode="after")

@@ -120,7 +120,7 @@ class Engine:
             self._run_pieces(settlement, progress)
             self._running.guard.call("on_stop", self.strategy.on_stop)
             if self._running.book is not None:
-                self._running.book.settle()
+                self._running.book.finish()
         except BaseException as error:  # whatever it is, the record must say how the run ended
             is_interrupt = isinstance(error, KeyboardInterrupt)
             self._end_journal(

@@ -123,12 +123,16 @@ def _of_model(name: str, model: Mapping[str, Any]) -> list[str]:
     said = [f"{record['scored']:,} scored"]
     for key, words, show in (
         ("hit_rate", "hits", percent), ("skill_walk", "skill over a random walk", number),
-        ("skill_cone", "over a volatility cone", number), ("rank_ic", "rank IC", number),
+        ("skill_cone", "over a volatility cone", number), ("skill_base", "over the base rate of rises", number),
+        ("rank_ic", "rank IC", number),
         ("rank_ic_t", "t", number), ("coverage", "coverage", percent), ("nominal", "of", percent),
     ):
         if record.get(key) is not None:
             said.append(f"{words} {show(record[key])}")
     lines.append(f"  {', '.join(said)}")
+    if model.get("unjudged"):
+        scored, needed = model["unjudged"]
+        lines.append(f"  skill was never judged: {scored:,} forecasts were scored of {needed:,} that its rule needs")
     if model["scale"] != 1:
         lines.append(f"  shows no skill: targets were × {model['scale']:g} in the end")
     return lines

@@ -26,7 +26,7 @@ from engine.forecasting.repair import repaired
 from engine.forecasting.rows import forecast_row, score_row, skill_row
 from engine.forecasting.scores import Score
 from engine.forecasting.series import Series, series_of
-from engine.forecasting.skill import SkillRule, SkillState, SkillWatch, summary_of
+from engine.forecasting.skill import SkillRule, SkillState, SkillWatch, check_judged, summary_of
 from engine.forecasting.store import ForecastStore
 from engine.forecasting.windows import Request, WindowCutter, due_rows, joined_streams
 from engine.forecasts import Float32Array, Forecast, Forecaster, ForecastKind, ForecastSpec, check_alike
@@ -228,6 +228,8 @@ class ForecastBook:
             joined_streams(spec, stream, self._feed.streams)
         if not self._is_live:
             series_of(spec, self._terms.series)
+        if model in self._terms.skill:
+            check_judged(spec, every, len(streams))
         handle = ModelForecasts(model, spec, tuple(stream.symbol for stream in streams), self)
         self._declared[model] = _Declared(
             len(self._declared), handle, forecaster, streams, every, self._terms.latency.get(model, 0),
@@ -655,9 +657,8 @@ class ForecastBook:
         """Score what has closed by now, and judge skill anew."""
         for score in self._ledger.settled(self._moment.time):
             declared = self._declared[score.model]
-            declared.scores.append(score)
+            declared.scores.append(declared.watch.add(score))
             self._recorder.forecast_score(score_row(score))
-            declared.watch.add(score)
             changed = declared.watch.judge()
             if changed is not None:
                 rule = self._terms.skill[declared.handle.model]
@@ -666,6 +667,15 @@ class ForecastBook:
                     self._strategy._wanted.pop(symbol, None)
 
     # ── after the run ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def finish(self) -> None:
+        """Score what is left at the end of a run, and note which rules on skill never had enough to judge by."""
+        self.settle()
+        for model, declared in self._declared.items():
+            if declared.watch.missing is not None:
+                scored, needed = declared.watch.missing
+                words = f"{model}: its skill was never judged, for {scored} forecasts were scored of {needed} needed"
+                self._recorder.alert(self._moment.time, "warning", "skill", words)
 
     def close(self) -> None:
         """Stop computing ahead."""
@@ -705,7 +715,8 @@ class ForecastBook:
             "unstored": next((work.unstored for work in works if work.unstored), ""),
             "calls": sum(work.calls for work in works), "model_seconds": sum(work.seconds for work in works),
             "skill": summary_of(scores), "skill_before": summary_of(seen), "skill_after": summary_of(clean),
-            "scale": declared.watch.scale, "record": record_of(spec, scores), "too_short": self._too_short(declared),
+            "scale": declared.watch.scale, "unjudged": declared.watch.missing,
+            "record": record_of(spec, scores), "too_short": self._too_short(declared),
         }
 
     def _too_short(self, declared: _Declared) -> dict[str, int] | None:

@@ -31,7 +31,8 @@ class Score:
             absolute error. cone: CRPS of a normal distribution as wide as the window's volatility says.
         covered: whether the central interval that claims `nominal` held the outcome. pit: its place in the forecast
             distribution, 0…1.
-        brier: squared error of the chance of a rise (PROBABILITY, MULTI).
+        brier: squared error of the chance of a rise (PROBABILITY, MULTI). base: that of the base rate, the share of
+            rises among the outcomes of this model's forecasts that were known when this one was made.
         rank_ic: Spearman's correlation of forecasts and outcomes over `members` symbols.
     """
 
@@ -53,6 +54,7 @@ class Score:
     pit: float | None = None
     brier: float | None = None
     rank_ic: float | None = None
+    base: float | None = None
 
 
 def score(forecast: Forecast, realised: float, time: int, past: FloatArray) -> Score:

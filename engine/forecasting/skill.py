@@ -5,17 +5,18 @@ Every figure is made of scored forecasts alone (scores.py): those whose horizon 
 baseline, 1 perfect, below 0 worse.
 """
 
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from engine.errors import SettingsError
-from engine.forecasting.scores import Score
-from engine.forecasts import ForecastKind
+from engine.forecasting.scores import FEWEST_RANKED, Score
+from engine.forecasts import ForecastKind, ForecastSpec
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,47 @@ class SkillState:
     scale: float = 1.0
 
 
+def check_judged(spec: ForecastSpec, every: str, symbols: int) -> None:
+    """Refuse a rule on the skill of forecasts that can never be judged.
+
+    Raises:
+        SettingsError: they say neither a return nor the chance of a rise, or are never ranked.
+    """
+    if spec.kind is ForecastKind.SCORE and (every == "ask" or symbols < FEWEST_RANKED):
+        how = "only when the strategy asks" if every == "ask" else f"of {symbols} symbols"
+        raise SettingsError(
+            f"models.{spec.name}.skill: scores {how} are never ranked, so their skill cannot be judged; expected "
+            f"{FEWEST_RANKED} symbols or more on a schedule, or no such table"
+        )
+    named = spec.kind in (ForecastKind.PROBABILITY, ForecastKind.MULTI)
+    says_return = spec.kind is ForecastKind.MULTI and (spec.return_quantiles or spec.return_output in spec.outputs)
+    if named and not says_return and spec.up_output not in spec.outputs:
+        wanted = [spec.up_output] if spec.kind is ForecastKind.PROBABILITY else [spec.up_output, spec.return_output]
+        raise SettingsError(
+            f"models.{spec.name}.skill: the outputs {', '.join(spec.outputs[:8])} of this {spec.kind} are never "
+            f"scored, so its skill cannot be judged; expected {' or '.join(wanted)} among them (up_output and "
+            "return_output of its spec say which they are), or no such table"
+        )
+
+
+class _BaseRate:
+    """How often prices rose, by what was known at an instant."""
+
+    def __init__(self) -> None:
+        self._known: list[int] = []
+        self._rises: list[int] = []
+
+    def add(self, time: int, is_rise: bool) -> None:
+        """Take in an outcome that was known from a time on."""
+        insort(self._known, time)
+        if is_rise:
+            insort(self._rises, time)
+
+    def at(self, time: int) -> float:
+        """Return the rate: ½ before the first outcome, and drawn towards it while they are few (rule of succession)."""
+        return (bisect_right(self._rises, time) + 1) / (bisect_right(self._known, time) + 2)
+
+
 class SkillWatch:
     """Follows the skill of one model over its last scored forecasts."""
 
@@ -59,14 +101,24 @@ class SkillWatch:
         self._kind = kind
         self._rule = rule
         self._scored: deque[Score] = deque(maxlen=rule.window if rule else 1000)
+        self._base = _BaseRate()
         self._count = 0
         self._scale = 1.0
 
-    def add(self, score: Score) -> None:
-        """Take in a score; those that say nothing of this kind's skill are passed over."""
-        if (score.rank_ic is not None) == (self._kind is ForecastKind.SCORE):
+    def add(self, score: Score) -> Score:
+        """Take in a score; those that say nothing of this kind's skill are passed over. Return it with its `base`."""
+        if score.brier is not None and score.realised is not None:
+            is_rise = score.realised > 0
+            score = replace(score, base=(self._base.at(score.as_of) - is_rise) ** 2)
+            self._base.add(score.time, is_rise)
+        if self._kind is ForecastKind.SCORE:
+            is_of_use = score.rank_ic is not None
+        else:
+            is_of_use = score.error is not None or score.brier is not None
+        if is_of_use:
             self._scored.append(score)
             self._count += 1
+        return score
 
     def judge(self) -> SkillState | None:
         """Return the state if what it means for positions has changed since the last judgement."""
@@ -79,6 +131,12 @@ class SkillWatch:
             return None
         self._scale = scale
         return SkillState(self._count, skill, scale)
+
+    @property
+    def missing(self) -> tuple[int, int] | None:
+        """How many scored forecasts there were and how many the rule needs to judge, where there were too few."""
+        rule = self._rule
+        return (self._count, rule.least) if rule is not None and self._count < rule.least else None
 
     @property
     def state(self) -> SkillState:
@@ -94,15 +152,23 @@ class SkillWatch:
 def skill_of(kind: ForecastKind, scores: Sequence[Score] | deque[Score]) -> float | None:
     """Return the skill that a kind is judged by, None without a score that has it.
 
-    SCORE: the mean rank IC. QUANTILES, PATHS: 1 − CRPS ÷ that of a volatility cone. Else 1 − squared error ÷ that of a
-    random walk.
+    SCORE: the mean rank IC. QUANTILES, PATHS: 1 − CRPS ÷ that of a volatility cone. RETURN, and MULTI that says a
+    return: 1 − squared error ÷ that of a random walk. PROBABILITY, and MULTI that says but a chance: 1 − squared error
+    of the chance of a rise ÷ that of the base rate known when each was made.
     """
     if kind is ForecastKind.SCORE:
         ranks = [score.rank_ic for score in scores if score.rank_ic is not None]
         return float(np.mean(ranks)) if ranks else None
     if kind in (ForecastKind.QUANTILES, ForecastKind.PATHS):
         return _against_cone(scores)
-    return _against_walk(scores)
+    if kind is ForecastKind.RETURN or any(score.error is not None for score in scores):
+        return _against_walk(scores)
+    return _against_base(scores)
+
+
+def _against_base(scores: Sequence[Score] | deque[Score]) -> float | None:
+    pairs = [(one.brier, one.base) for one in scores if one.brier is not None and one.base is not None]
+    return _gain(sum(brier for brier, _ in pairs), sum(base for _, base in pairs))
 
 
 def _against_walk(scores: Sequence[Score] | deque[Score]) -> float | None:
@@ -122,10 +188,10 @@ def _gain(loss: float, baseline: float) -> float | None:
 def summary_of(scores: Sequence[Score]) -> dict[str, Any]:
     """Return what the scores of a model come to, JSON-ready; a figure that none of them has is None.
 
-    hit_rate: share of directions that were right. skill_walk, skill_cone: see `skill_of`. rank_ic, rank_ic_t: mean over
-    instants, and its t statistic. coverage, nominal: share of outcomes inside the interval, and what it claims. pit:
-    the mean of the probability integral transform, ½ if honest; pit_distance: largest distance of its distribution from
-    the uniform one (Kolmogorov–Smirnov).
+    hit_rate: share of directions that were right. skill_walk, skill_cone, skill_base: see `skill_of`. rank_ic,
+    rank_ic_t: mean over instants, and its t statistic. coverage, nominal: share of outcomes inside the interval, and
+    what it claims. pit: the mean of the probability integral transform, ½ if honest; pit_distance: largest distance of
+    its distribution from the uniform one (Kolmogorov–Smirnov).
     """
     single = [score for score in scores if score.rank_ic is None]
     ranks = np.array([score.rank_ic for score in scores if score.rank_ic is not None])
@@ -139,6 +205,8 @@ def summary_of(scores: Sequence[Score]) -> dict[str, Any]:
         "hit_rate": _mean([score.direction for score in single]),
         "skill_walk": _against_walk(single),
         "skill_cone": _against_cone(single),
+        "skill_base": _against_base(single),
+        "brier": _mean([score.brier for score in single]),
         "crps": _mean([score.crps for score in single]),
         "pinball": _mean([score.pinball for score in single]),
         "coverage": _mean([score.covered for score in single]),
@@ -166,8 +234,8 @@ def shown(summary: Mapping[str, Any]) -> str:
         f"{name} {summary[key]:{form}}"
         for name, key, form in (
             ("hits", "hit_rate", ".1%"), ("skill over a random walk", "skill_walk", "+.3f"),
-            ("over a volatility cone", "skill_cone", "+.3f"), ("rank IC", "rank_ic", "+.3f"),
-            ("coverage", "coverage", ".1%"),
+            ("over a volatility cone", "skill_cone", "+.3f"), ("over the base rate", "skill_base", "+.3f"),
+            ("rank IC", "rank_ic", "+.3f"), ("coverage", "coverage", ".1%"),
         )
         if summary.get(key) is not None
     ]
