@@ -13,6 +13,8 @@ from engine.analysis.charts import Figure
 from engine.analysis.page_parts import escaped, numbers
 
 _HEIGHT = 300
+_MOST_DAYS, _MOST_MONTHS = 5, 7
+"""Names of periods that stand beside each other without touching."""
 
 
 class ForecastChart(NamedTuple):
@@ -124,7 +126,7 @@ def _coverage(record: Mapping[str, Any], name: str) -> ForecastChart | None:
     layout = _by_period(record, periods)
     layout["yaxis"] = {"tickformat": ".0%", "range": [0, 1.02]}
     layout["shapes"] = [_level(nominal)]
-    layout["annotations"] = [_note(nominal, f"claimed: {nominal:.0%}")]
+    layout |= {"annotations": [_note(nominal, f"claimed {nominal:.0%}")], "margin": _BESIDE}
     about = f"The share of outcomes inside the interval that should hold {nominal:.0%} of them. {_tones(record)}"
     bars = _bars(record, periods, covered, "coverage", "%{y:.1%}")
     return ForecastChart(name, f"Coverage by {record['unit']}", about, {"data": [bars], "layout": layout})
@@ -160,7 +162,7 @@ def _ic(record: Mapping[str, Any], name: str) -> ForecastChart | None:
     layout = _by_period(record, periods)
     layout["yaxis"] = {"tickformat": "+.2f", "zeroline": True, "zerolinecolor": "--muted"}
     layout["shapes"] = [_level(mean)]
-    layout["annotations"] = [_note(mean, f"mean {mean:+.3f}")]
+    layout |= {"annotations": [_note(mean, f"mean {mean:+.3f}")], "margin": _BESIDE}
     what = "of forecasts and outcomes across symbols" if record["ic_of"] == "symbols" else (
         "over time of what was expected and what came")
     about = f"Rank correlation {what}: 0 is no skill, 1 a perfect ranking. {_tones(record)}"
@@ -204,9 +206,10 @@ def _tones(record: Mapping[str, Any]) -> str:
 
 def _by_period(record: Mapping[str, Any], periods: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     axis: dict[str, Any] = {"type": "category", "showgrid": False, "tickangle": 0}
-    if len(periods) > 8:  # name some of them
-        names = _names(periods)
-        axis |= {"tickmode": "array", "tickvals": names[:: -(-len(names) // 7)]}
+    names = _names(periods)
+    most = _MOST_DAYS if names and len(names[0]) > len("2024-01") else _MOST_MONTHS
+    if len(names) > most:  # name some of them
+        axis |= {"tickmode": "array", "tickvals": names[:: -(-len(names) // most)]}
     return {
         "height": _HEIGHT, "hovermode": "x unified", "showlegend": False, "xaxis": axis, "bargap": 0.35,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
@@ -222,6 +225,10 @@ def _level(value: float) -> dict[str, Any]:
 
 def _note(value: float, text: str) -> dict[str, Any]:
     return {
-        "xref": "paper", "x": 0.01, "xanchor": "left", "y": value, "yanchor": "bottom", "text": text,
-        "showarrow": False, "font": {"color": "--ink", "size": 11}, "bgcolor": "--panel", "opacity": 0.9,
+        "xref": "paper", "x": 1, "xshift": 4, "xanchor": "left", "y": value, "text": text, "showarrow": False,
+        "font": {"color": "--ink", "size": 11},
     }
+
+
+_BESIDE = {"r": 84}
+"""The margin in which a note stands: beside the bars, not over them."""

@@ -129,3 +129,26 @@ def test_a_lookback_that_no_symbol_reaches_is_told() -> None:
 
     assert "no symbol had the 5,000 bars of its lookback; the longest history has 2,400" in text
     assert "bars of its lookback" not in enough
+
+
+def test_words_at_a_level_stand_beside_the_bars(crossing: ReportData) -> None:
+    noted = [chart.figure["layout"] for of in model_charts(crossing.forecasts) for chart in of.charts
+             if "annotations" in chart.figure["layout"]]
+
+    assert len(noted) == 2
+    for layout in noted:
+        assert [(note["x"], note["xanchor"]) for note in layout["annotations"]] == [(1, "left")]
+        assert layout["margin"]["r"] > 60
+
+
+@pytest.mark.parametrize(("unit", "count", "named"), [
+    ("2024-01-{:02}", 6, 3), ("2024-01-{:02}", 5, 5), ("2024-{:02}", 7, 7),
+])  # fmt: skip
+def test_names_of_periods_do_not_touch(unit: str, count: int, named: int) -> None:
+    periods = [{"period": unit.format(one + 1), "seen": 0.0, "ic": 0.1, "coverage": None, "skill_walk": None,
+                "skill_cone": None} for one in range(count)]
+    record = {"unit": "week", "periods": periods, "ic_of": "symbols"}
+    charts = model_charts({"models": {"m": {"record": record}}})[0].charts
+
+    axis = charts[0].figure["layout"]["xaxis"]
+    assert len(axis.get("tickvals", periods)) == named
