@@ -12,6 +12,7 @@ class RankRotation(Strategy):
 
     The rule is that of TopKDropout (see engine/rotation.py); here a model ranks, and `min_hold` counts rankings. A
     name without a forecast at an instant, for want of bars or because the model answered nonsense, keeps its place.
+    Where targets follow the model's skill, holdings are resized when the factor changes, at the next ranking.
     """
 
     model: str = Param("krnn", help="which model, by its name in the settings; of any kind that ranks")
@@ -39,11 +40,12 @@ class RankRotation(Strategy):
             place = self.symbols.index(forecast.symbol)
             score[place], close[place] = forecast.strength, self.price(forecast.symbol)
         self.seen += 1
-        self.rotation.replace(self, score, close, self.seen, f" by {panel.model}")
+        self.rotation.replace(self, score, close, self.seen, f" by {panel.model}", self.source.scale)
 
     def save_state(self) -> dict[str, Any]:
-        return {"seen": self.seen, "bought_at": self.rotation.bought_at.tolist()}
+        return {"seen": self.seen, "bought_at": self.rotation.bought_at.tolist(), "factor": self.rotation.factor}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.seen = state["seen"]
         self.rotation.bought_at = np.array(state["bought_at"])
+        self.rotation.factor = state.get("factor", 1.0)

@@ -653,6 +653,13 @@ class ForecastBook:
         self.settle()
         return self._declared[model].watch.state
 
+    def scale(self, model: str) -> float:
+        """Return what targets that rest on a model are multiplied with by now."""
+        if model not in self._terms.skill:
+            return 1.0
+        self.settle()
+        return self._declared[model].watch.scale
+
     def settle(self) -> None:
         """Score what has closed by now, and judge skill anew."""
         for score in self._ledger.settled(self._moment.time):

@@ -14,6 +14,7 @@ class Asked(Protocol):
     def latest(self, model: str, symbol: str | None) -> Forecast | None: ...
     def ask(self, model: str, symbols: Sequence[str] | None) -> list[Forecast]: ...
     def skill(self, model: str) -> SkillState: ...
+    def scale(self, model: str) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class ModelForecasts:
     def skill(self) -> SkillState:
         """How good the model's forecasts have been so far, of those whose horizon has closed by now."""
         return self.book.skill(self.model)
+
+    @property
+    def scale(self) -> float:
+        """What targets that rest on the model are multiplied with by now: 1 while it shows skill, or without a rule."""
+        return self.book.scale(self.model)
 
 
 @dataclass(frozen=True)

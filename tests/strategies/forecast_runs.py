@@ -12,6 +12,7 @@ from engine import Strategy
 from engine.bars import HOUR, Bars, FloatArray
 from engine.costs import MakerTakerFees
 from engine.forecasting.book import ForecastTerms
+from engine.forecasting.skill import SkillRule
 from engine.forecasting.testing import spec_of
 from engine.forecasts import Forecaster, ForecastKind, Forecasts, ForecastSpec, Windows
 from engine.journal.memory import MemoryJournal
@@ -111,6 +112,7 @@ class Ran:
 def run(
     strategy: Strategy, bars: Sequence[Bars], models: Mapping[str, Forecaster], *,
     policies: Mapping[str, Policy] | None = None, fee: str = "0", mode: str = "auto", latency: int = 0,
+    skill: Mapping[str, SkillRule] | None = None,
 ) -> Ran:
     """Run a strategy over bars with some models; nothing is rounded or capped."""
     journal = MemoryJournal()
@@ -119,7 +121,7 @@ def run(
     parts = parts_for(MemoryFeed(bars), strategy, terms, journal=journal)
     parts = replace(
         parts, forecasters=models, policies=policies or {}, mode=mode,
-        forecast_terms=ForecastTerms(latency=dict.fromkeys(models, latency)),
+        forecast_terms=ForecastTerms(latency=dict.fromkeys(models, latency), skill=skill or {}),
     )
     result = Engine(parts).run()
     with journal.snapshot() as reader:
