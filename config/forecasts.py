@@ -99,8 +99,19 @@ def _policy(name: str, described: ModelSettings) -> Policy:
                 f"models.{name} is a position head and has {setting} = {getattr(described, setting)!r}; give it to the "
                 "model that the head reads"
             )
+    if described.retrain is not None:
+        raise SettingsError(
+            f"models.{name} is a position head and has retrain; a head is not trained again in a run: leave it out"
+        )
     device = choose_device(described.device).name
-    return HeadPolicy(load_artefact(described.artefact), name, device=device)
+    made = HeadPolicy(load_artefact(described.artefact), name, device=device)
+    if not made.spec.reads:
+        raise SettingsError(
+            f"models.{name}: {described.artefact} does not say which price network it was trained on, as heads of "
+            "older versions do not; it may be that of another: train it again (train position), or write the examples "
+            "anew (models examples)"
+        )
+    return made
 
 
 def _own_forecaster(name: str, described: ModelSettings) -> Forecaster:

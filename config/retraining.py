@@ -89,6 +89,7 @@ def succession(name: str, described: ModelSettings, settings: Settings, first: F
     training = load_training(described.training)
     below = described.artefact.parent / FOLDER
     times = retraining_times(settings, name, described, began)
+    check_no_head_reads(name, described, settings)
     check_donors(name, kind, described, training, times[:1])
     made = [(time, trained(training_until(name, kind, described, training, time, below))) for time in times]
     versions = [Version(began, first)]
@@ -117,12 +118,36 @@ def trained_as(name: str, described: ModelSettings) -> tuple[str, int]:
     assert described.artefact is not None
     card = read_card(described.artefact)
     kind, began = KINDS.get(card["architecture"]), card.get("trained_until")
+    if card["architecture"] == "position_head":
+        raise SettingsError(
+            f"models.{name} is a position head and has retrain; a head is not trained again in a run: leave it out"
+        )
     if kind is None or began is None:
         raise SettingsError(
             f"models.{name}.retrain: {described.artefact} is a {card['architecture']} trained until an unknown time; "
             f"expected an artefact that `train` made, of {', '.join(KINDS)}"
         )
     return kind, int(began)
+
+
+def check_no_head_reads(name: str, described: ModelSettings, settings: Settings) -> None:
+    """Refuse to train a model again that a position head of the same settings reads: the head would go on with another.
+
+    Raises:
+        SettingsError: one does.
+    """
+    from models.artefact import load_artefact, read_card
+
+    assert described.artefact is not None
+    model = load_artefact(described.artefact)
+    for head, other in settings.models.items():
+        if other.artefact is None or (card := read_card(other.artefact))["architecture"] != "position_head":
+            continue
+        if card.get("conventions", {}).get("reads") == model.hash:
+            raise SettingsError(
+                f"models.{name}.retrain: models.{head} was trained on {described.artefact} and would be fed by another "
+                "network after it, whose outputs mean another thing; leave retrain out, and train both again by hand"
+            )
 
 
 def check_donors(

@@ -12,7 +12,16 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import NamedTuple
 
-from config.retraining import Training, Watch, check_donors, judged, trained, trained_as, training_until
+from config.retraining import (
+    Training,
+    Watch,
+    check_donors,
+    check_no_head_reads,
+    judged,
+    trained,
+    trained_as,
+    training_until,
+)
 from config.settings import ModelSettings, Settings
 from config.training_settings import TrainingSettings, load_training
 from engine.bars import Timeframe, iso
@@ -118,6 +127,7 @@ def retrained_models(settings: Settings) -> tuple[Retrained, ...]:
             kind, began = trained_as(name, described)
             training = load_training(described.training)
             judged(training)
+            check_no_head_reads(name, described, settings)
             check_donors(name, kind, described, training)
             step = Timeframe.parse(described.retrain).duration
             found.append(Retrained(name, described, training, kind, began, step))

@@ -75,7 +75,8 @@ class ForecastSpec:
         inputs: fields of a window's columns, in order; of open, high, low, close, volume, amount, or features that
             `features` of the forecaster's artefact defines.
         samples: paths per window (PATHS), else 1.
-        model_hash: of weights, configuration and the code version of the architecture.
+        model_hash: of weights, configuration and the code version of the architecture. artefact: hash of the artefact
+            alone, however it is asked and by whatever code; empty if there is none.
         trained_from, trained_until: UTC nanoseconds of the first and last bar that training has seen; None: unknown,
             which counts as contaminated. trained_on: symbols; empty: unknown.
         device, dtype: where and in what it computes: results may differ in the last bits between classes of device.
@@ -111,6 +112,7 @@ class ForecastSpec:
     levels: tuple[float, ...] = ()
     samples: int = 1
     model_hash: str = ""
+    artefact: str = ""
     trained_from: int | None = None
     trained_until: int | None = None
     trained_on: tuple[str, ...] = ()

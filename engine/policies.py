@@ -22,7 +22,8 @@ class PolicySpec:
     Args:
         name: in the settings. inputs: names of a model's outputs that it is fed, in order.
         low, high: the least and the largest share that it may wish for.
-        model_hash: of its weights and how it is served.
+        model_hash: of its weights and how it is served. reads: hash of the artefact of the model that it was trained
+            on, as that model's spec has it; empty: any model with its inputs.
         trained_until: UTC nanoseconds of the last bar that training has seen; None: unknown. trained_on: symbols.
         device: where it computes.
     """
@@ -35,6 +36,7 @@ class PolicySpec:
     trained_until: int | None = None
     trained_on: tuple[str, ...] = ()
     device: str = "cpu"
+    reads: str = ""
 
 
 class PolicyStep(NamedTuple):

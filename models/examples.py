@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from models.alpha360 import COLUMNS, FIELDS, LOOKBACK
-from models.artefact import Artefact, ArtefactCard, library_versions, save_artefact
+from models.artefact import Artefact, ArtefactCard, library_versions, load_artefact, save_artefact
 from models.krnn import KRNN, KRNNConfiguration, card_configuration
 from models.kronos.configuration import ModelSizes, TokenizerSizes
 from models.kronos.network import Kronos
@@ -94,7 +94,10 @@ def _position_head(folder: Path) -> Artefact:
         last = head.out[-1]
         assert isinstance(last, torch.nn.Linear)
         torch.nn.init.normal_(last.weight)  # as freshly made, it would wish for one half whatever happens
-    return save_position_head(folder, head, inputs, Serving(), timeframe=TIMEFRAME, source=SOURCE)
+    price = load_artefact(folder.with_name("price_transformer"))
+    return save_position_head(
+        folder, head, inputs, Serving(), reads=price.hash, timeframe=TIMEFRAME, source=SOURCE
+    )
 
 
 def _tft(folder: Path) -> Artefact:

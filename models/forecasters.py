@@ -117,9 +117,10 @@ class _Loaded:
             check_exchange(stamps, self.name)
             clock = clock or card.conventions.get("clock", "") or clock_of(stamps)
         return ForecastSpec(
-            self.name, kind, self.timeframe, model_hash=self._hash(), trained_from=card.trained_from,
-            trained_until=card.trained_until, trained_on=card.trained_on, device=self.device.name,
-            clock=clock or card.conventions.get("clock", "UTC"), future_stamps=stamps, **values,
+            self.name, kind, self.timeframe, model_hash=self._hash(), artefact=self.artefact.hash,
+            trained_from=card.trained_from, trained_until=card.trained_until, trained_on=card.trained_on,
+            device=self.device.name, clock=clock or card.conventions.get("clock", "UTC"), future_stamps=stamps,
+            **values,
         )
 
     def _hash(self) -> str:

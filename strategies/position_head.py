@@ -31,6 +31,13 @@ class PositionHeadStrategy(Strategy):
                 f"PositionHeadStrategy: {self.head} reads {len(inputs)} inputs, and {self.model} has no output "
                 f"{missing[0]!r}; expected the model that the head was trained on"
             )
+        reads, given = self.decides.spec.reads, self.source.spec.artefact
+        if reads and reads != given:
+            raise SettingsError(
+                f"PositionHeadStrategy: {self.head} was trained on the artefact {reads[:12]}, and {self.model} is "
+                f"{given[:12] or 'none'}; outputs of the same names mean another thing there: name the artefact that "
+                "position.price named, or train the head again on this one"
+            )
         self.columns = [outputs.index(name) for name in inputs]
         self.interval = Timeframe.parse(self.source.spec.timeframe if self.every == "bar" else self.every).duration
         self.share = self.exposure / len(self.source.symbols)

@@ -26,8 +26,8 @@ _KEY_FORMAT = 1
 """Goes into every key; raised when the same request would be shown to a model in another way."""
 
 _NOT_DECIDING = (
-    "name", "model_hash", "trained_from", "trained_until", "trained_on", "device", "repairs", "about", "versions",
-    "return_output", "up_output", "keeps_batches",
+    "name", "model_hash", "artefact", "trained_from", "trained_until", "trained_on", "device", "repairs", "about",
+    "versions", "return_output", "up_output", "keeps_batches",
 )
 
 

@@ -14,6 +14,8 @@ from models.position.head import HeadSizes, PositionHead, Serving
 from models.position.price_transformer import LEVELS, LOOKBACK, PriceSizes, PriceTransformer
 
 PRICE, HEAD = "price_transformer", "position_head"
+READS = "reads"
+"""A head's convention: the hash of the PriceTransformer's artefact that it was trained on."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -73,6 +75,7 @@ def save_position_head(
     inputs: tuple[str, ...],
     serving: Serving,
     *,
+    reads: str = "",
     validation: Mapping[str, float] | None = None,
     **more: Any,
 ) -> Artefact:
@@ -80,6 +83,7 @@ def save_position_head(
 
     Args:
         inputs: names of what it is fed, in order; `feature_names` of the PriceTransformer that it was trained on.
+        reads: hash of that one's artefact: the head means nothing on another, though the names be the same.
         validation: as `save_price_transformer`.
         more: further entries of the card: trained_from, trained_until, trained_on, source.
     Raises:
@@ -96,6 +100,7 @@ def save_position_head(
             "grid": "tenths, from -1" if head.sizes.short else "tenths, from 0",
             **_validated(validation),
         },
+        conventions={READS: reads} if reads else {},
         libraries=library_versions(),
         **more,
     )

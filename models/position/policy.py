@@ -15,7 +15,7 @@ from engine.forecasts import Float32Array
 from engine.policies import Memory, PolicySpec, PolicyStep
 from models.artefact import Artefact
 from models.position.head import Policy, PolicyState
-from models.position.loading import load_position_head
+from models.position.loading import READS, load_position_head
 
 
 class HeadPolicy:
@@ -34,7 +34,10 @@ class HeadPolicy:
         self._policy = Policy(head.to(device), serving, model_hash, gap=gap)
         low = -1.0 if head.sizes.short else 0.0
         card = artefact.card
-        self.spec = PolicySpec(name, card.inputs, low, 1.0, model_hash, card.trained_until, card.trained_on, device)
+        self.spec = PolicySpec(
+            name, card.inputs, low, 1.0, model_hash, card.trained_until, card.trained_on, device,
+            card.conventions.get(READS, ""),
+        )
 
     def step(
         self, features: Float32Array, memories: Sequence[Memory | None], held: FloatArray, time: int, interval: int,

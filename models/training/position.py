@@ -290,7 +290,7 @@ class PositionRecipe:
         assert isinstance(network, PositionHead)
         facts = facts.joined(TrainingFacts.of(self._artefact.card))
         return save_position_head(
-            folder, network, self.names, self._serving, timeframe=self._panel.timeframe,
+            folder, network, self.names, self._serving, reads=self._artefact.hash, timeframe=self._panel.timeframe,
             validation={**facts.metrics, "cost": self._plan.cost}, source=facts.source,
             trained_from=facts.trained_from, trained_until=facts.trained_until, trained_on=facts.trained_on,
         )

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,13 +10,14 @@ import torch
 
 import config.retraining as retraining
 from config.assembly import run_backtest
-from config.forecasts import make_forecasters
+from config.forecasts import make_forecasters, make_policies
 from config.settings import ROOT, ModelSettings, settings_from
 from config.training import run_training
 from config.training_settings import load_training
 from engine.bars import DAY, nanoseconds
 from engine.errors import SettingsError
-from models.artefact import ArtefactCard, save_artefact
+from models.artefact import ArtefactCard, load_artefact, save_artefact
+from models.examples import write_examples
 from tests.config.trainings import small_krnn
 
 SYMBOLS = [f"{letter * 3}/USDT" for letter in "ABCD"]
@@ -92,6 +94,36 @@ def test_a_network_that_knows_what_comes_later_is_no_part_of_a_retrained_model(k
     retraining.check_donors("m", "krnn", described, given, [14])
     if until == 15:
         retraining.check_donors("m", "kronos", described, given, [15])
+
+
+def test_a_network_that_a_head_reads_is_not_retrained_nor_the_head_itself(tmp_path):
+    write_examples(tmp_path)
+    data = {"source": "synthetic", "symbols": ["A/USD"], "timeframe": "1h", "bars": 300}
+    again = {"retrain": "10d", "training": "t.toml"}
+
+    def settings(price=None, head=None):
+        models = {
+            "price": {"artefact": "price_transformer", "options": {"gives": "outputs"}, **(price or {})},
+            "head": {"artefact": "position_head", **(head or {})},
+        }
+        tables = {"data": data, "models": models, "strategy": {"name": "PositionHeadStrategy"}}
+        return settings_from(tables, folder=tmp_path, origin="t")
+
+    chosen = settings(price=again)
+    message = "^models.price.retrain: models.head was trained on .*price_transformer and would be fed by another "
+    with pytest.raises(SettingsError, match=message):
+        retraining.check_no_head_reads("price", chosen.models["price"], chosen)
+    chosen = settings(head=again)
+    for refuse in (lambda: make_policies(chosen), lambda: retraining.trained_as("head", chosen.models["head"])):
+        with pytest.raises(SettingsError, match="^models.head is a position head and has retrain; .*: leave it out"):
+            refuse()
+    make_policies(settings())
+
+    head = load_artefact(tmp_path / "position_head")
+    save_artefact(tmp_path / "position_head", replace(head.card, conventions={}), head.weights)
+    with pytest.raises(SettingsError, match="position_head does not say which price network it was trained on, as"):
+        make_policies(settings())
+    retraining.check_no_head_reads("price", chosen.models["price"], chosen)
 
 
 def test_trainings_beyond_those_kept_are_dropped_oldest_first(tmp_path):

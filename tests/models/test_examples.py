@@ -92,6 +92,7 @@ def test_outputs_carry_the_quantiles_and_what_the_head_reads(folder: Path) -> No
     quantiles, outputs = plain.forecast(windows).values, named.forecast(windows).values
 
     assert set(head.spec.inputs) <= set(named.spec.outputs)
+    assert head.spec.reads == plain.spec.artefact == named.spec.artefact == load_artefact(at).hash
     np.testing.assert_allclose(outputs[:, 0], quantiles[:, -1, 1], rtol=1e-6)  # the median return to the end
     closes = windows.values[..., 3].astype(np.float64)
     unit = np.diff(np.log(closes), axis=1).std(axis=1) * np.sqrt(7)

@@ -71,8 +71,8 @@ def paths_to(closes: Callable[[str, int], Sequence[float]], samples: int) -> Say
 class CountingPolicy:
     """Wishes for the first input; remembers how often it was asked, and what it was told is held."""
 
-    def __init__(self, inputs: tuple[str, ...]) -> None:
-        self.spec = PolicySpec("head", inputs)
+    def __init__(self, inputs: tuple[str, ...], reads: str = "") -> None:
+        self.spec = PolicySpec("head", inputs, reads=reads)
         self.told: list[list[float]] = []
         self.intervals: set[int] = set()
 

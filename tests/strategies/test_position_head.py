@@ -84,6 +84,11 @@ def test_a_model_that_the_head_was_not_trained_on_is_refused() -> None:
         ran(lambda _, bar: 0.0, CountingPolicy(("mood", "luck")))
 
 
+def test_a_model_of_the_same_outputs_that_the_head_was_not_trained_on_is_refused() -> None:
+    with pytest.raises(SettingsError, match="head was trained on the artefact abcdefabcdef, and price is none; "):
+        ran(lambda _, bar: 0.0, CountingPolicy(("mood",), "abcdef" * 4))
+
+
 def test_a_head_that_is_not_there_is_named() -> None:
     with pytest.raises(PluginError, match=r"asks for the policy 'haed'; this run has head; did you mean 'head'\?"):
         ran(lambda _, bar: 0.0, CountingPolicy(("mood",)), head="haed")

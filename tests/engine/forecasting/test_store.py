@@ -88,7 +88,7 @@ def test_whatever_decides_an_answer_asks_anew(changes: dict[str, Any], store: Fo
 
 
 @pytest.mark.parametrize("changes", [
-    {"name": "other"}, {"trained_until": 5}, {"trained_on": ("X",)},
+    {"name": "other"}, {"trained_until": 5}, {"trained_on": ("X",)}, {"artefact": "of these weights"},
 ])  # fmt: skip
 def test_what_decides_no_number_asks_nothing(changes: dict[str, Any], store: ForecastStore) -> None:
     run(walk(30), momentum(HOURLY), store)

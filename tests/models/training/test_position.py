@@ -168,6 +168,7 @@ def test_a_head_learns_to_trade_on_what_its_features_say(panel, split, price, tm
     head, serving = load_position_head(artefact)
     assert (artefact.card.trained_from, artefact.card.trained_until, serving.temperature) == (5, 9, 0.3)
     assert head.sizes.features == len(artefact.card.inputs)
+    assert artefact.card.conventions == {"reads": load_artefact(price[1]).hash}
 
 
 def test_choices_less_open_than_the_floor_cost_something(panel, split, price):
