@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.bars import IntArray
+from engine.bars import FloatArray, IntArray
 from engine.errors import PluginError
 from engine.forecasting.repair import Repairs, repaired
 from models.kronos.decoder import FusedKronos
@@ -22,17 +22,38 @@ from models.kronos.tokenizer import KronosTokenizer
 @dataclass(frozen=True)
 class Paths:
     """Sample paths float32 [N, S, H, 6] in the units of the bars (open, high, low, close, volume, amount); the tokens
-    behind them, int64 [N, S, H] each; and what was repaired, if that was asked for."""
+    behind them, int64 [N, S, H] each; the last close of each window, float64 [N]; and what was repaired, if that was
+    asked for."""
 
     values: Float32Array
     s1: npt.NDArray[np.int64]
     s2: npt.NDArray[np.int64]
+    last_close: FloatArray
     repairs: Repairs | None = None
 
     @property
     def mean(self) -> Float32Array:
         """float32 [N, H, 6], which is all the original returns."""
         return np.asarray(self.values.mean(axis=1), np.float32)
+
+    def quantiles(self, levels: Sequence[float]) -> Float32Array:
+        """Return quantiles over the samples, each bar and field by itself, linear between two samples: float32
+        [N, Q, H, 6], in the order of the levels.
+
+        Raises:
+            PluginError: a level outside 0…1, or none.
+        """
+        if not levels or not all(0 <= level <= 1 for level in levels):
+            raise PluginError(f"kronos: levels of quantiles are {list(levels)}; expected some between 0 and 1")
+        found = np.quantile(self.values.astype(np.float64), levels, axis=1)  # [Q, N, H, 6]
+        return np.moveaxis(found, 0, 1).astype(np.float32)
+
+    @property
+    def p_up(self) -> FloatArray:
+        """The chance of a rise, float64 [N, H]: the share of paths whose close at each bar ahead lies above the last
+        close of the window, ties counted as one half. Its last column speaks of the horizon's end."""
+        closes, before = self.values[..., 3].astype(np.float64), self.last_close[:, None, None]
+        return np.asarray(((closes > before) + 0.5 * (closes == before)).mean(axis=1))
 
 
 class KronosPipeline:
@@ -123,7 +144,9 @@ class KronosPipeline:
         if self.repairs:
             values, counts = repaired(values)
         shape = (count, samples, horizon)
-        return Paths(values, more1.cpu().numpy().reshape(shape), more2.cpu().numpy().reshape(shape), counts)
+        last_close = np.array([window[-1, 3] for window in windows], np.float64)
+        s1_ahead, s2_ahead = (more.cpu().numpy().reshape(shape) for more in (more1, more2))
+        return Paths(values, s1_ahead, s2_ahead, last_close, counts)
 
     def _tokens(self, normalised: Sequence[Normalised]) -> tuple[Tensor, Tensor]:
         """Return the tokens of history; the tokenizer sees all of it, however long."""

@@ -16,7 +16,7 @@ from engine.forecasting.repair import repaired
 from models.kronos.configuration import MODELS, TOKENIZERS
 from models.kronos.loading import load_model, load_tokenizer
 from models.kronos.network import Kronos
-from models.kronos.pipeline import KronosPipeline
+from models.kronos.pipeline import KronosPipeline, Paths
 from models.kronos.preparation import normalise, stamps_of, with_amount
 from models.kronos.tokenizer import KronosTokenizer
 from models.verification import verify_folder
@@ -64,6 +64,37 @@ def test_paths_of_a_network_that_says_no_numbers_are_none(network, tokenizer):
 
     assert made.values.shape == (1, 2, 6, 6)
     assert np.isnan(made.values).all()
+
+
+def test_quantiles_and_the_chance_of_a_rise_are_those_of_the_paths(network, tokenizer):
+    windows = [window(1), window(2)]
+    paths = KronosPipeline(tokenizer, network, 32).paths(windows, stamps(2, 26), 6, samples=9, seeds=[7, 8])
+
+    quantiles = paths.quantiles([0.9, 0.0, 0.5, 1.0])
+
+    assert (quantiles.shape, quantiles.dtype, paths.p_up.shape) == ((2, 4, 6, 6), np.float32, (2, 6))
+    ordered = np.sort(paths.values, axis=1)
+    np.testing.assert_array_equal(quantiles[:, 1:], ordered[:, [0, 4, 8]])  # of nine: the least, the middle, the most
+    np.testing.assert_allclose(quantiles[:, 0], ordered[:, 7] + 0.2 * (ordered[:, 8] - ordered[:, 7]), rtol=1e-6)
+    for place, one in enumerate(windows):
+        for bar in range(6):
+            assert paths.p_up[place, bar] == np.mean([path[bar, 3] > one[-1, 3] for path in paths.values[place]])
+
+
+def test_a_path_that_ends_where_it_began_rises_by_half():
+    values = np.zeros((1, 4, 2, 6), np.float32)
+    values[0, :, :, 3] = [[101, 100], [100, 100], [99, 99], [102, 101]]
+    tokens = np.zeros((1, 4, 2), np.int64)
+
+    assert Paths(values, tokens, tokens, np.array([100.0])).p_up.tolist() == [[(2 + 0.5) / 4, (1 + 2 * 0.5) / 4]]
+
+
+@pytest.mark.parametrize("levels", [[], [1.2], [0.5, -0.1], [np.nan]])
+def test_levels_that_are_none_are_refused(levels):
+    tokens = np.zeros((1, 1, 1), np.int64)
+
+    with pytest.raises(PluginError, match=r"levels of quantiles are \[.*\]; expected some between 0 and 1"):
+        Paths(np.zeros((1, 1, 1, 6), np.float32), tokens, tokens, np.ones(1)).quantiles(levels)
 
 
 def test_prices_scale_with_the_window(network, tokenizer):
