@@ -166,6 +166,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise PluginError(f"artefact {folder}: {CARD} cannot be read: {exc}") from exc
     if not isinstance(content, dict) or not isinstance(content.get("tensors"), dict):
         raise PluginError(f"artefact {folder}: {CARD} is not the card of an artefact; expected an object with tensors")
+    if not isinstance(content.get("format", 0), int):
+        raise PluginError(f"artefact {folder}: {CARD} has format {content['format']!r}; expected a whole number")
     if content.get("format", 0) > FORMAT:
         raise PluginError(f"artefact {folder} has format {content['format']}; this version reads up to {FORMAT}")
     known = {*ArtefactCard.__dataclass_fields__, "format", "tensors"}
@@ -175,7 +177,41 @@ def read_card(folder: Path) -> dict[str, Any]:
     for name in ("architecture", "configuration"):
         if name not in content:
             raise PluginError(f"artefact {folder}: {CARD} has no {name!r}")
+    _check_types(folder, content)
     return content
+
+
+_WORDS = {
+    str: "a text", int: "a whole number", dict: "an object", list: "a list of texts",
+    (int, type(None)): "UTC nanoseconds, or null",
+}
+_TYPES: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (str, ("architecture", "layout", "timeframe", "source")),
+    (int, ("lookback", "horizon")),
+    (dict, ("configuration", "label", "vocabularies", "scalers", "conventions", "libraries", "tensors")),
+    (list, ("inputs", "trained_on")),
+    ((int, type(None)), ("trained_from", "trained_until")),
+)
+
+
+def _check_types(folder: Path, content: Mapping[str, Any]) -> None:
+    for kind, names in _TYPES:
+        for name in names:
+            value = content.get(name, kind() if isinstance(kind, type) else None)
+            is_right = isinstance(value, kind) and not isinstance(value, bool)
+            if kind is list and is_right:
+                is_right = all(isinstance(one, str) for one in value)
+            if kind is int and is_right:
+                is_right = value >= 0
+            if not is_right:
+                raise PluginError(f"artefact {folder}: {CARD} has {name} {value!r}; expected {_WORDS[kind]}")
+    stated = content["tensors"]
+    for name, found in stated.items():
+        if not isinstance(found, str) or not name.isidentifier():
+            raise PluginError(f"artefact {folder}: {CARD} has tensors of {name!r}: {found!r}; expected a file's name "
+                              "without its ending, and its hash")
+    if Path(WEIGHTS).stem not in stated:
+        raise PluginError(f"artefact {folder}: {CARD} names no {WEIGHTS} among its tensors")
 
 
 def load_tensors(path: Path, device: str = "cpu") -> Tensors:

@@ -92,6 +92,31 @@ def test_a_card_that_cannot_be_one_is_refused(tmp_path, card, change, message):
         load_artefact(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("format", "x", "format 'x'; expected a whole number"),
+    ("architecture", None, "architecture None; expected a text"),
+    ("configuration", [1], r"configuration \[1\]; expected an object"),
+    ("conventions", None, "conventions None; expected an object"),
+    ("label", [], r"label \[\]; expected an object"),
+    ("inputs", None, "inputs None; expected a list of texts"),
+    ("trained_on", "BTC", "trained_on 'BTC'; expected a list of texts"),
+    ("trained_until", "2024-01-01", "trained_until '2024-01-01'; expected UTC nanoseconds, or null"),
+    ("trained_until", 1.5, "trained_until 1.5; expected UTC nanoseconds, or null"),
+    ("lookback", "x", "lookback 'x'; expected a whole number"),
+    ("horizon", -1, "horizon -1; expected a whole number"),
+    ("tensors", {"model": 3}, "tensors of 'model': 3; expected a file's name"),
+    ("tensors", {"../model": "a"}, "tensors of '../model'"),
+    ("tensors", {}, "names no model.safetensors among its tensors"),
+])  # fmt: skip
+def test_a_card_of_wrong_types_is_refused(tmp_path, card, name, value, message):
+    save_artefact(tmp_path, card, weights())
+    content = json.loads((tmp_path / "artefact.json").read_text())
+    (tmp_path / "artefact.json").write_text(json.dumps(content | {name: value}))
+
+    with pytest.raises(PluginError, match=message):
+        load_artefact(tmp_path)
+
+
 def test_a_folder_without_a_card_is_refused(tmp_path):
     with pytest.raises(PluginError, match=r"has no artefact\.json; `models import` makes one"):
         load_artefact(tmp_path)
