@@ -114,7 +114,7 @@ def _run(
             _tell_how_it_goes_on(folder, say if fabric.is_global_zero else None)
             raise
     facts = TrainingFacts(
-        int(panel.open_time.min()), trained_until(split, panel), panel.symbols,
+        int(panel.open_time.min()), trained_until(split, panel), recipe.audit.symbols,
         f"trained here: {folder.name}", done.best.metrics,
     ).joined(*([] if donor is None else [donor.facts]))
     artefact = folder / ARTEFACT
@@ -144,10 +144,9 @@ def _tell_how_it_goes_on(folder: Path, say: Callable[[str], None] | None) -> Non
 
 def _tell_audit(recipe: Recipe, folder: Path, say: Callable[[str], None] | None) -> None:
     """Write what became of every row of the data, and say it."""
-    if isinstance(recipe, TFTRecipe):
-        (folder / AUDIT).write_text(f"{recipe.audit}\n", "utf-8")
-        if say is not None:
-            say(str(recipe.audit))
+    (folder / AUDIT).write_text(f"{recipe.audit}\n", "utf-8")
+    if say is not None:
+        say(str(recipe.audit))
 
 
 def _plots(settings: TrainingSettings, recipe: Recipe, folder: Path) -> list[Watcher]:

@@ -19,6 +19,7 @@ from engine.forecasting.ranking import ranking_metrics, ranks
 from models.alpha360 import COLUMNS, FIELDS, LOOKBACK, RobustScaler, alpha360_of_windows
 from models.artefact import Artefact, ArtefactCard, library_versions, save_artefact
 from models.krnn import KRNN, KRNNConfiguration, card_configuration
+from models.training.data.audit import panel_audit
 from models.training.data.splits import Split
 from models.training.data.windows import Column
 from models.training.panel import FIELDS as BAR_FIELDS
@@ -83,6 +84,7 @@ class KRNNRecipe:
                                     f"{data.lag + data.horizon} after, within its span")
         order = np.argsort(decided[trains], kind="stable")
         self.rows, self.valid_rows = rows[trains][order], rows[judges]
+        self.audit = panel_audit(panel, LOOKBACK, data.lag + data.horizon, self.rows, self.valid_rows)
         self._instants, self._valid_instants = decided[trains][order], decided[judges]
         self._came = returns[judges]
         self._labels = torch.from_numpy(labels(returns[trains][order], self._instants, data.label).astype(np.float32))

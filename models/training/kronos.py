@@ -35,6 +35,7 @@ from models.kronos.network import Kronos, Logits, token_losses
 from models.kronos.preparation import CLIP, FIELDS, stamps_of, with_amount
 from models.kronos.tokenizer import KronosTokenizer, training_loss
 from models.training import lora
+from models.training.data.audit import Audit, panel_audit
 from models.training.data.splits import Split
 from models.training.data.windows import Column
 from models.training.panel import FIELDS as BAR_FIELDS
@@ -107,6 +108,7 @@ class KronosWindows:
         self.train_rows, judging = chosen.values()
         places = np.unique(np.linspace(0, len(judging) - 1, min(plan.judged, len(judging))).round().astype(np.int64))
         self.judged_rows: IntArray = judging[places]
+        self.audit = panel_audit(panel, plan.lookback, ahead, self.train_rows, self.judged_rows)
         fields = {name: panel.column(name) for name in BAR_FIELDS}
         values = torch.from_numpy(with_amount(fields).astype(np.float32))
         self._values = Column(values, plan.lookback, ahead)
@@ -165,6 +167,11 @@ class TokenizerRecipe:
         self._windows, self._pretrained = windows, pretrained
         self._donors = [TrainingFacts.read(Path(pretrained))] if pretrained else []
         self.sizes = self._begun_with().sizes if pretrained else sizes
+
+    @property
+    def audit(self) -> Audit:
+        """What became of every bar."""
+        return self._windows.audit
 
     def network(self) -> nn.Module:
         """Return a fresh tokenizer, or the one to begin with."""
@@ -269,6 +276,11 @@ class PredictorRecipe:
                 f"kronos: lookback {windows.plan.lookback} and horizon {windows.plan.horizon} are more than "
                 f"max_context {max_context}; expected them to fit"
             )
+
+    @property
+    def audit(self) -> Audit:
+        """What became of every bar."""
+        return self._windows.audit
 
     def network(self) -> nn.Module:
         """Return a fresh predictor, or the one to begin with, with what is not tuned frozen."""

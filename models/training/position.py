@@ -22,6 +22,7 @@ from models.position import objective
 from models.position.head import LEAST_TEMPERATURE, HeadSizes, PositionHead, Serving, gumbel
 from models.position.loading import feature_names, load_price_transformer, save_position_head
 from models.position.objective import Weights
+from models.training.data.audit import panel_audit
 from models.training.data.splits import Split
 from models.training.panel import Panel
 from models.training.plan import OptimiserPlan, Plan, Schedule
@@ -163,6 +164,7 @@ class PositionRecipe:
                 f"position: {len(self.rows)} segments to train on and {len(judged)} bars to judge; each needs "
                 f"{lookback + back} bars before and {ahead} after, within its span and without a gap"
             )
+        self.audit = panel_audit(panel, lookback, ahead, self.rows, judged)
         self._ends = torch.from_numpy(self.rows)
         self.paths = [judged[panel.symbol[judged] == one] for one in np.unique(panel.symbol[judged])]
 

@@ -19,6 +19,7 @@ from models.artefact import Artefact
 from models.position.features import SLOTS, slots, volatility
 from models.position.loading import save_price_transformer
 from models.position.price_transformer import LEVELS, PriceSizes, PriceTransformer, pinball
+from models.training.data.audit import panel_audit
 from models.training.data.splits import Split
 from models.training.panel import Panel
 from models.training.plan import OptimiserPlan, Plan, Schedule
@@ -66,6 +67,7 @@ class PriceRecipe:
                     f"price: no window is left for {name}: it needs {data.lookback} bars before and {sizes.horizons} "
                     "after, within its span and without a gap"
                 )
+        self.audit = panel_audit(panel, data.lookback, sizes.horizons, self.rows, self.valid_rows)
         size = 4 * (len(self.rows) + len(self.valid_rows)) * data.lookback * len(SLOTS)
         if size > _MOST:
             raise SettingsError(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.artefact import CARD, Artefact, ArtefactCard, read_card
+from models.training.data.audit import Audit
 
 
 class Draws:
@@ -79,7 +80,8 @@ class TrainingFacts:
 
     Args:
         trained_from, trained_until: UTC nanoseconds of the first open and the last close that training saw, validation
-            included, for it chose the checkpoint; None if unknown. trained_on: symbols; empty if unknown.
+            included, for it chose the checkpoint; None if unknown. trained_on: symbols that have windows
+            which train or judge; empty if unknown.
         source: the run it came from. metrics: of the checkpoint that was chosen.
     """
 
@@ -122,6 +124,10 @@ class Recipe(Protocol):
 
     @property
     def goal(self) -> Goal: ...
+
+    @property
+    def audit(self) -> Audit:
+        """What became of every row of the data, and which symbols were seen."""
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, int]]: ...

@@ -34,7 +34,7 @@ def test_a_run_leaves_its_settings_metrics_checkpoints_and_artefact(tmp_path):
     done = run_training("krnn", settings(tmp_path, "log.tensorboard=true"))
 
     there = {path.name for path in done.folder.iterdir()}
-    assert there == {"settings.json", "run.json", "metrics.jsonl", "checkpoints", "artefact", "tensorboard"}
+    assert there == {"settings.json", "run.json", "metrics.jsonl", "checkpoints", "artefact", "tensorboard", "data.txt"}
     assert done.folder.name.startswith("krnn-")
     said = json.loads((done.folder / "settings.json").read_text())
     assert (said["kind"], said["train"]["epochs"], said["krnn"]["rnn_dim"]) == ("krnn", 2, 4)

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from engine.bars import IntArray
 from engine.errors import DataError
+from models.training.panel import Panel
 
 ADVICE = {
     "warm-up": "its first rows have no features yet",
@@ -31,7 +35,8 @@ class Audit:
 
     Args:
         rows, windows: by group. needed: rows that one window takes, warm-up, lookback and horizon together.
-        notes: what else should be known: categories that training has not seen.
+        notes: what else should be known: categories that training has not seen. symbols: that windows which train or
+            judge are of.
     """
 
     rows: dict[str, int]
@@ -39,6 +44,7 @@ class Audit:
     dropped: tuple[Dropped, ...]
     needed: int
     notes: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
 
     @property
     def empty_groups(self) -> tuple[str, ...]:
@@ -78,6 +84,42 @@ class Audit:
 
     def __str__(self) -> str:
         return aligned([("group", "rows", "become", "why"), *self.as_rows()])
+
+
+def panel_audit(panel: Panel, past: int, ahead: int, trains: IntArray, judges: IntArray) -> Audit:
+    """Return what became of every bar of a panel, whose numbers are finite: others are refused when it is made.
+
+    Args:
+        past, ahead: bars that a window takes up to its end, and after it. trains, judges: ends of windows, int64.
+    """
+    groups = [f"{symbol} {panel.timeframe}" for symbol in panel.symbols]
+
+    def by_group(rows: IntArray) -> IntArray:
+        return np.bincount(panel.symbol[rows], minlength=len(groups))
+
+    reaches_back = panel.rows(past, 0)
+    rows, short = by_group(np.arange(len(panel))), by_group(np.arange(len(panel))) - by_group(reaches_back)
+    windows, trained, judged = by_group(panel.rows(past, ahead)), by_group(trains), by_group(judges)
+    dropped, notes = [], []
+    for place, group in enumerate(groups):
+        late = int(rows[place] - short[place] - windows[place])
+        for reason, count, detail in (
+            ("past too short", int(short[place]), f"fewer than {past} bars up to it without a gap"),
+            ("future too short", late, f"fewer than {ahead} bars after it without a gap"),
+        ):
+            if count:
+                dropped.append(Dropped(group, reason, count, detail))
+        if not trained[place]:
+            end = f"; {judged[place]:,} of it judge all the same" if judged[place] else ""
+            notes.append(f"{group}: no window of it trains{end}")
+    neither = int(windows.sum() - trained.sum() - judged.sum())
+    notes.append(
+        f"{int(trained.sum()):,} windows train, {int(judged.sum()):,} judge, {neither:,} do neither: they lie "
+        "outside of the split's spans, or settings leave them out"
+    )
+    seen = tuple(symbol for place, symbol in enumerate(panel.symbols) if trained[place] or judged[place])
+    of = [dict(zip(groups, counts.tolist(), strict=True)) for counts in (rows, windows)]
+    return Audit(*of, tuple(dropped), past + ahead, tuple(notes), seen)
 
 
 def aligned(table: Sequence[Sequence[str]]) -> str:

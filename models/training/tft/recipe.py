@@ -133,7 +133,7 @@ class TFTRecipe:
         notes = self.vocabularies.unknown(self.valid, table.groups)
         if plan.outliers:
             notes = (*notes, *outlier_notes(table, train.rows.numpy(), self.valid.rows.numpy()))
-        self.audit = replace(table.audit(), notes=notes)
+        self.audit = replace(table.audit(), notes=notes, symbols=self._seen(train))
         self._symbols, self._periods = (torch.from_numpy(codes) for codes in self.vocabularies.codes(table.groups))
         self.periods = tuple(dict.fromkeys(one.timeframe for one in table.groups))
         plan.score.check(metric_names(self.specs, self.periods))
@@ -142,6 +142,12 @@ class TFTRecipe:
         self.scales = self._scales(train)
         self._windows = self._scaled(windows)
         self.validation: Validation | None = None
+
+    def _seen(self, train: WindowSet) -> tuple[str, ...]:
+        groups = self.table.groups
+        places = np.union1d(train.groups, self.valid.groups)
+        found = dict.fromkeys(one.symbol for place, one in enumerate(groups) if place in places)
+        return tuple(found | dict.fromkeys([self.table.plan.reference] if self.table.plan.reference else []))
 
     # ── what is fitted, on training alone ───────────────────────────────────────────────────────────────────────────
 
