@@ -90,18 +90,17 @@ def _run(
     panel = Panel.of(bars, settings.timeframe or "", across_gaps=settings.data.calendar == "sessions")
     split = make_split(settings, panel)
     recipe, defaults = RECIPES[kind](settings, panel, split)
-    plan = make_plan(settings, defaults)
     if resume is not None:
         folder = resumed(resume, settings, kind, feed.fingerprint)
     else:
         made = new_folder(settings, kind, feed.fingerprint) if fabric.is_global_zero else None
         folder = Path(fabric.broadcast(str(made)))
     began: list[WarmStart] = []
-    donor = None if warm is None else Donor.read(warm)
+    donor = donor_of(folder) if resume is not None else None if warm is None else Donor.read(warm)
+    plan = make_plan(settings, defaults, is_warm=donor is not None)
     with held(folder) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero:
             _tell_audit(recipe, folder, say)
-            donor = donor_of(folder) if resume is not None else donor
             write_card(folder, settings, kind, feed.fingerprint, donor)
             watchers = [
                 *watchers, MetricsFile(folder), *_loggers(settings, folder, say), *_plots(settings, recipe, folder)]
@@ -186,8 +185,9 @@ def trained_until(split: Split, panel: Panel) -> int:
     return last if split.valid.end is None else min(split.valid.end, last)
 
 
-def make_plan(settings: TrainingSettings, defaults: Plan) -> Plan:
-    """Return the recipe's own plan with what the settings say otherwise."""
+def make_plan(settings: TrainingSettings, defaults: Plan, *, is_warm: bool = False) -> Plan:
+    """Return the recipe's own plan with what the settings say otherwise; of a run that begins with an artefact, at its
+    lower rate and without a warm-up, unless the settings ask for one."""
 
     def said(section: Any, *names: str) -> dict[str, Any]:
         return {name: getattr(section, name) for name in names if getattr(section, name) is not None}
@@ -197,13 +197,20 @@ def make_plan(settings: TrainingSettings, defaults: Plan) -> Plan:
     for one, other in (("clip_norm", "clip_value"), ("clip_value", "clip_norm")):
         if (value := getattr(given, one)) is not None:
             changes |= {one: value, **({other: 0.0} if getattr(given, other) is None else {})}
-    return replace(
+    plan = replace(
         defaults, **changes, accumulate=given.accumulate, seed=given.seed, keep=given.keep, precision=given.precision,
         checkpoint_steps=given.checkpoint_steps, schedule_epochs=given.schedule_epochs,
         optimiser=replace(defaults.optimiser, **said(given.optimiser, "kind", "rate", "weight_decay", "betas")),
         schedule=replace(
             defaults.schedule, **said(given.schedule, "kind", "warm_up", "first", "last", "cycles_momentum")
         ),
+    )
+    if not is_warm:
+        return plan
+    warm_up = given.schedule.warm_up or 0.0
+    return replace(
+        plan, optimiser=replace(plan.optimiser, rate=plan.optimiser.rate * settings.warm_start.rate),
+        schedule=replace(plan.schedule, warm_up=warm_up),
     )
 
 

@@ -111,9 +111,10 @@ class LogSettings(Section):
 
 
 class WarmStartSettings(Section):
-    """What `--warm-start` must find."""
+    """What `--warm-start` must find, and how the run then learns."""
 
     least: float = Field(0.5, ge=0, le=1, description="share of the network that must be taken over")
+    rate: float = Field(0.1, gt=0, le=1, description="share of the learning rate; there is no warm-up unless asked for")
 
 
 class KRNNSettings(Section):
@@ -226,7 +227,7 @@ class TrainingSettings(Section):
     split: SplitSettings = Field(default_factory=SplitSettings, description="which bars train and which judge")
     timeframe: Span | None = Field(None, description="of the bars that are learned from; the first if left out")
     log: LogSettings = Field(default_factory=LogSettings, description="where metrics go")
-    warm_start: WarmStartSettings = Field(default_factory=WarmStartSettings, description="what --warm-start must find")
+    warm_start: WarmStartSettings = Field(default_factory=WarmStartSettings, description="begun with weights")
     costs: CostSettings = Field(default_factory=CostSettings, description="what trading costs, for the position head")
     krnn: KRNNSettings = Field(default_factory=KRNNSettings, description="KRNN")
     kronos_tokenizer: KronosTokenizerSettings = Field(

@@ -80,8 +80,8 @@ class TrainingFacts:
 
     Args:
         trained_from, trained_until: UTC nanoseconds of the first open and the last close that training saw, validation
-            included, for it chose the checkpoint; None if unknown. trained_on: symbols that have windows
-            which train or judge; empty if unknown.
+            included, for it chose the checkpoint; None if unknown. trained_on: symbols that have windows which
+            train or judge; empty if unknown.
         source: the run it came from. metrics: of the checkpoint that was chosen.
     """
 

@@ -15,12 +15,14 @@ import torch
 from typer.testing import CliRunner
 
 from config.settings import ROOT
-from config.training import run_training
+from config.training import make_plan, run_training
 from config.training_folder import donor_of, held, new_folder
 from config.training_settings import load_training
 from engine.errors import EngineError, PluginError, SettingsError
 from main import app
 from models.artefact import load_artefact
+from models.training import krnn
+from models.training.records import read_metrics
 
 EXAMPLE = ROOT / "config" / "examples" / "training" / "krnn.toml"
 SMALL = ("data.bars=300", "train.epochs=2", "krnn.cnn_dim=4", "krnn.rnn_dim=4", "log.tensorboard=false")
@@ -73,6 +75,24 @@ def test_a_warm_start_takes_what_fits_or_refuses(tmp_path):
     assert again.warm_start.startswith("warm start: 100% of the network")
     with pytest.raises(PluginError, match=r"--warm-start .*: warm start: \d+% of the network"):
         run_training("krnn", settings(tmp_path, "krnn.rnn_dim=12"), warm=first.artefact)
+
+
+@pytest.mark.parametrize(("changes", "highest"), [((), 1e-4), (("warm_start.rate=1.0",), 1e-3)])
+def test_a_warm_start_learns_at_a_lower_rate_and_does_not_warm_up(tmp_path, changes, highest):
+    one_cycle = ("train.schedule.kind='one_cycle'", *changes)
+    first = run_training("krnn", settings(tmp_path, *one_cycle))
+    warm = run_training("krnn", settings(tmp_path, *one_cycle, "train.stop_after=1"), warm=first.artefact)
+    gone_on = run_training("krnn", settings(tmp_path, *one_cycle), resume=str(warm.folder))
+
+    said = json.loads((warm.folder / "settings.json").read_text())["warm_start"]["rate"]
+    assert said == pytest.approx(highest / 1e-3)
+    first_rate, last_rate = (line["rate"] for line in read_metrics(gone_on.folder / "metrics.jsonl"))
+    assert highest / 5 < first_rate < highest
+    assert last_rate < highest / 20
+    made = make_plan(settings(tmp_path, *one_cycle), krnn.DEFAULTS, is_warm=True)
+    assert (made.schedule.warm_up, made.schedule.factor(0, 100)) == (0, pytest.approx(1, abs=1e-3))
+    asked = make_plan(settings(tmp_path, "train.schedule.warm_up=0.2"), krnn.DEFAULTS, is_warm=True)
+    assert asked.schedule.warm_up == 0.2
 
 
 def test_what_began_with_another_artefact_has_seen_what_that_has(tmp_path):
@@ -296,7 +316,7 @@ def test_a_training_that_is_stopped_says_how_it_goes_on(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_training("krnn", settings(tmp_path), watchers=[Interrupted(2)], say=said.append)
     (folder,) = tmp_path.glob("krnn-*")
-    assert said == [f"stopped after epoch 1: --resume {folder} goes on"]
+    assert said[1:] == [f"stopped after epoch 1: --resume {folder} goes on"]
     assert run_training("krnn", settings(tmp_path), resume=str(folder)).epochs == 2
 
 

@@ -118,8 +118,8 @@ def panel_audit(panel: Panel, past: int, ahead: int, trains: IntArray, judges: I
         "outside of the split's spans, or settings leave them out"
     )
     seen = tuple(symbol for place, symbol in enumerate(panel.symbols) if trained[place] or judged[place])
-    of = [dict(zip(groups, counts.tolist(), strict=True)) for counts in (rows, windows)]
-    return Audit(*of, tuple(dropped), past + ahead, tuple(notes), seen)
+    of_rows, of_windows = (dict(zip(groups, counts.tolist(), strict=True)) for counts in (rows, windows))
+    return Audit(of_rows, of_windows, tuple(dropped), past + ahead, tuple(notes), seen)
 
 
 def aligned(table: Sequence[Sequence[str]]) -> str:
