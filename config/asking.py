@@ -14,7 +14,7 @@ from engine.analysis.single_forecast import ForecastView, PanelRow, PricePath
 from engine.bars import Stream, iso
 from engine.errors import SettingsError, nearest_name
 from engine.forecasting import contamination
-from engine.forecasting.checking import check_spec
+from engine.forecasting.checking import check_spec, crosses, in_order, is_impossible
 from engine.forecasting.computing import Answer, Computer
 from engine.forecasting.history import History
 from engine.forecasting.repair import repaired
@@ -183,11 +183,14 @@ class _Asked:
         history = cutter.histories[request.place]
         flags = {
             "nan": not np.isfinite(answer.values).all(),
+            "impossible": is_impossible(spec, answer.values),
+            "crossed": crosses(spec, answer.values),
             "contaminated": contamination.is_contaminated(spec, request.as_of),
             "gap": cutter.has_hole(request),
             "filled": cutter.is_filled(request),
         }
-        values = answer.values
+        is_fault = flags["nan"] or flags["impossible"]
+        values = answer.values if is_fault else in_order(spec, answer.values)
         if spec.repairs and not flags["nan"]:
             values, repairs = repaired(values)
             flags["repaired"] = bool(repairs.count)

@@ -20,7 +20,7 @@ from config.setting_types import Instant
 from config.settings import DataSettings, Settings, SyntheticData
 from engine.bars import DAY, IntArray, Timeframe, iso, nanoseconds, utc
 from engine.errors import SettingsError
-from engine.forecasting.checking import check_spec
+from engine.forecasting.checking import check_spec, in_order
 from engine.forecasting.computing import Computer
 from engine.forecasting.judging import LEVELS, Came, Said, block_bootstrap, is_usable, judge, said_by
 from engine.forecasting.ranking import correlations, ranks
@@ -181,7 +181,7 @@ def _forecasts(
     close = panel.column("close")
     return [
         Forecast(0, forecaster.spec, panel.symbols[request.place], request.as_of, request.as_of,
-                 cutter.horizon_end(request), float(close[row]), answer.values)
+                 cutter.horizon_end(request), float(close[row]), in_order(forecaster.spec, answer.values))
         for request, answer, row in zip(requests, answers, rows, strict=True)
     ]
 

@@ -16,7 +16,7 @@ from engine.bars import Bars, Stream, Timeframe
 from engine.deciding import WatchedPolicy
 from engine.errors import PluginError, nearest_name
 from engine.forecasting import contamination
-from engine.forecasting.checking import check_spec, crosses, is_flat, is_impossible
+from engine.forecasting.checking import check_spec, crosses, in_order, is_flat, is_impossible
 from engine.forecasting.computing import BATCH, Ahead, Answer, Computer, Told
 from engine.forecasting.handles import ForecastPanel, ModelForecasts
 from engine.forecasting.history import GrowingHistory, History, known_histories
@@ -539,7 +539,7 @@ class ForecastBook:
             flags.add("gap")
         if cutter.is_filled(request):
             flags.add("filled")
-        values = answer.values
+        values = answer.values if fault else in_order(spec, answer.values)
         if spec.repairs and fault != "nan":
             values, repairs = repaired(values)
             declared.repaired += repairs.count

@@ -241,7 +241,7 @@ def test_a_chance_outside_of_0_to_1_is_recorded_and_not_delivered(kind: Forecast
     assert 0 < len(strategy.seen) == sum(not one.flags for one in found) < 16
 
 
-def test_quantiles_that_cross_are_flagged_and_delivered() -> None:
+def test_quantiles_that_cross_are_flagged_sorted_and_delivered() -> None:
     spec = replace(HOURLY, kind=ForecastKind.QUANTILES, levels=(0.1, 0.5, 0.9))
     count = iter(range(999))
     crossing = FunctionForecaster(
@@ -250,7 +250,41 @@ def test_quantiles_that_cross_are_flagged_and_delivered() -> None:
     found = rows(journal_of(walk(20), strategy, crossing), ForecastRow)
 
     assert [one.flags for one in found] == [*[""] * 6, *["crossed"] * 10]
-    assert len(strategy.seen) == 16
+    assert [one.values[1].tolist() for one in strategy.seen] == [
+        np.sort(np.float32([-0.01, 0.001 * step, 0.005])).tolist() for step in range(16)
+    ]
+    assert crossing.calls
+
+
+@pytest.mark.parametrize(("kind", "changes", "answer"), [
+    (ForecastKind.QUANTILES, {"levels": (0.1, 0.5, 0.9)}, [[-0.01, 0, 0.01], [0.03, 0.04, 0.02]]),
+    (ForecastKind.MULTI, {"outputs": ("return_q90", "mood", "return_q10")}, [-0.03, 5, 0.03]),
+])  # fmt: skip
+def test_a_lowest_quantile_above_the_highest_is_recorded_and_not_delivered(
+    kind: ForecastKind, changes: dict[str, Any], answer: Any
+) -> None:
+    spec, strategy = replace(HOURLY, kind=kind, **changes), Follows()
+    number = iter(range(999))
+    model = FunctionForecaster(spec, lambda _: np.asarray(answer) + next(number) / 1e4)
+
+    found = rows(journal_of(walk(20), strategy, model), ForecastRow)
+
+    assert {one.flags for one in found} == {"crossed,impossible"}
+    assert strategy.seen == []
+
+
+def test_what_is_rounded_away_is_sorted_without_a_flag_and_other_outputs_keep_their_place() -> None:
+    spec = replace(HOURLY, kind=ForecastKind.MULTI, outputs=("return_q90", "mood", "return_q10", "return_q50"))
+    number, strategy = iter(range(999)), Follows()
+    model = FunctionForecaster(spec, lambda _: [0.02, -7 + next(number), 0.01, np.float32(0.01) - np.float32(5e-9)])
+
+    found = rows(journal_of(walk(20), strategy, model), ForecastRow)
+
+    assert {one.flags for one in found} == {""}
+    first = strategy.seen[0].values
+    assert first[1] == -7
+    assert first[2] < first[3] < first[0]
+    assert np.diff(strategy.seen[0].end_quantiles).min() >= 0
 
 
 class FromOneBuffer:
