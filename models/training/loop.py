@@ -107,7 +107,7 @@ def train(
         folder: of the run; checkpoints go below it. begin: changes the fresh network: a warm start.
         stop_after: epochs of this sitting, after which it ends although the plan has more; 0 for none.
     Raises:
-        PluginError: the loss is not a number, or a checkpoint is one of another network.
+        PluginError: the loss is not a number, or the score of every epoch; a checkpoint is one of another network.
     """
     fabric = fabric or make_fabric("cpu", plan.precision)
     with torch.random.fork_rng(devices=[]):
@@ -148,11 +148,23 @@ class _Training:
                 stack.push(partial(_told_of_the_end, watcher, self.state))
             while self.state.epoch < until and not self._is_stale:
                 self._epoch()
+            self._check_that_one_can_be_chosen()
         self.fabric.barrier()
         best = self.checkpoints.best()
         assert best is not None
         restore(best, self.network)
         return Trained(self.network.eval(), self.state, read_state(best))
+
+    def _check_that_one_can_be_chosen(self) -> None:
+        if self.state.best is not None:
+            return
+        goal, found = self.recipe.goal, self.state.metrics
+        unknown = ", ".join(name for name in goal.made_of if found[name] != found[name])
+        raise PluginError(
+            f"no epoch could be chosen: {goal.metric} was no number in any of {self.state.epoch}"
+            f"{f', for {unknown} was none' if unknown else ''}; judge on more windows (split.valid, split.end), or "
+            f"choose by what can be known; no artefact was written, the last checkpoint is {self.checkpoints.last()}"
+        )
 
     @property
     def _is_stale(self) -> bool:

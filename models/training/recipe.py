@@ -62,10 +62,11 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Goal:
-    """The metric that checkpoints are chosen by, and which way is better."""
+    """The metric that checkpoints are chosen by, which way is better, and the metrics that it is made of, if it is."""
 
     metric: str
     is_higher_better: bool = False
+    made_of: tuple[str, ...] = ()
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Return whether a score is better than the best so far; NaN never is."""

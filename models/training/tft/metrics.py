@@ -53,6 +53,13 @@ def of_target(spec: TargetSpec, said: FloatArray, came: FloatArray, times: IntAr
     return {name: found[name] for name in spec.metrics}
 
 
+def unknowable(spec: TargetSpec, came: FloatArray, times: IntArray) -> list[str]:
+    """Return a target's metrics that are NaN of these outcomes whatever is said, by their short names."""
+    width = max(len(spec.quantiles), 1)
+    anything = np.random.default_rng(0).random((len(came), width))
+    return [name for name, value in of_target(spec, anything, came, times).items() if value != value]
+
+
 def pinball(said: FloatArray, came: FloatArray, levels: Sequence[float]) -> float:
     """Return the mean quantile loss over rows and levels."""
     error = came[:, None] - said

@@ -32,7 +32,7 @@ from models.training.plan import OptimiserPlan, Plan, Schedule
 from models.training.recipe import Draws, Goal, Loss, Moment, TrainingFacts, shuffled
 from models.training.selection.outliers import outlier_notes
 from models.training.tft.losses import Balance, Stages, TargetLoss, Weighing, mean_loss
-from models.training.tft.metrics import metric_names, of_target
+from models.training.tft.metrics import FEWEST, metric_names, of_target, unknowable
 from models.training.tft.score import COMPOSITE, Composite
 
 DEFAULTS = Plan(
@@ -137,6 +137,7 @@ class TFTRecipe:
         self._symbols, self._periods = (torch.from_numpy(codes) for codes in self.vocabularies.codes(table.groups))
         self.periods = tuple(dict.fromkeys(one.timeframe for one in table.groups))
         plan.score.check(metric_names(self.specs, self.periods))
+        self._check_that_scores_can_be_known()
         self.centre, self.scale = _scaler(table, train)
         self.targets, self.losses = self._heads(train.all_of("target"))
         self.scales = self._scales(train)
@@ -148,6 +149,22 @@ class TFTRecipe:
         places = np.union1d(train.groups, self.valid.groups)
         found = dict.fromkeys(one.symbol for place, one in enumerate(groups) if place in places)
         return tuple(found | dict.fromkeys([self.table.plan.reference] if self.table.plan.reference else []))
+
+    def _check_that_scores_can_be_known(self) -> None:
+        """Refuse a score of which a part would be NaN in every epoch, whatever the network says."""
+        given = {part.metric for part in self.plan.score.parts}
+        came, times = self.valid.all_of("target").double().numpy(), self.valid.times
+        for period in self.periods if given else ():
+            rows = np.array([one.timeframe == period for one in self.table.groups])[self.valid.groups]
+            for place, spec in enumerate(self.specs):
+                for metric in unknowable(spec, came[rows, place], times[rows]):
+                    if (name := f"val_{spec.name}_{metric}@{period}") in given:
+                        raise SettingsError(
+                            f"score: {name} can be known in no epoch: of {rows.sum()} windows of {period} that judge, "
+                            f"{np.isfinite(came[rows, place]).sum()} know their {spec.name}, and it takes {FEWEST} "
+                            "that do not all come to the same; judge on more (split.valid, split.end), or leave it out "
+                            "of tft.score"
+                        )
 
     # ── what is fitted, on training alone ───────────────────────────────────────────────────────────────────────────
 
@@ -193,7 +210,8 @@ class TFTRecipe:
     @property
     def goal(self) -> Goal:
         """The composite score, or the loss."""
-        return Goal(COMPOSITE, is_higher_better=True) if self.plan.score.parts else Goal("val_loss")
+        parts = tuple(part.metric for part in self.plan.score.parts)
+        return Goal(COMPOSITE, is_higher_better=True, made_of=parts) if parts else Goal("val_loss")
 
     @property
     def tables(self) -> Mapping[str, Mapping[str, int]]:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from engine.errors import PluginError
 from models.training.checkpoints import Checkpoints, read_state
 from models.training.loop import train
-from models.training.recipe import Loss, grouped
+from models.training.recipe import Goal, Loss, grouped
 from models.training.records import MetricsFile, read_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -115,6 +115,23 @@ def test_a_score_that_is_no_number_is_never_the_best(small, tmp_path):
             return {"error": float("nan") if moment.epoch else 2.0}
 
     assert train(Lost(), replace(small.PLAN, keep=3), tmp_path).best.epoch == 1
+
+
+def test_a_run_without_an_epoch_to_choose_ends_and_keeps_what_it_has(small, tmp_path):
+    class Never(small.Small):
+        goal = Goal("score", made_of=("one", "other"))
+
+        def validate(self, network, moment):
+            return {"one": 1.0, "other": float("nan"), "score": float("nan")}
+
+    message = (
+        r"no epoch could be chosen: score was no number in any of 2, for other was none; judge on more .*; no artefact "
+        r"was written, the last checkpoint is .*epoch-0002_step-00000014_score=nan"
+    )
+    with pytest.raises(PluginError, match=message):
+        train(Never(), replace(small.PLAN, epochs=2), tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch-0002_step-00000014_score=nan"]
+    assert train(small.Small(), replace(small.PLAN, epochs=3), tmp_path).best.epoch == 3, "what was kept goes on"
 
 
 def test_a_loss_that_is_no_number_stops_training_and_says_where(small, tmp_path):

@@ -179,12 +179,9 @@ def test_the_score_is_what_checkpoints_are_named_by(tmp_path):
 
 
 def test_an_epoch_whose_score_is_not_known_cannot_be_chosen(caplog):
-    rare = replace(DATA, targets=(TargetSpec("binarytrend", 1, {"dead_band": 0.019}),))
+    rare = replace(DATA, targets=(TargetSpec("binarytrend", 1, {"dead_band": 0.014}),))
     table = build(market(rows=400), rare)
     recipe = _recipe(table, TFTPlan(SMALL, score=Composite((ScorePart("val_binarytrend_f1@1h"),))))
-    recipe.valid  # noqa: B018
-    came = recipe.valid.all_of("target")
-    assert int((~came.isnan()).sum()) < 30
     lost = {"binarytrend": 0.5}
     recipe.validate(recipe.network().eval(), Moment(0, 0, 0.0))
     nothing = replace(recipe.validation, came=np.full_like(recipe.validation.came, np.nan))
@@ -192,6 +189,18 @@ def test_an_epoch_whose_score_is_not_known_cannot_be_chosen(caplog):
     assert math.isnan(found["composite"])
     assert not recipe.goal.is_better(found["composite"], None)
     assert "epoch 3 cannot be chosen: val_binarytrend_f1@1h cannot be known" in caplog.text
+
+
+def test_a_score_that_no_epoch_can_have_is_refused_before_training():
+    table = build(market(rows=400), replace(DATA, targets=(TargetSpec("logreturn", 1), TargetSpec("binarytrend", 1))))
+    first, last = int(table.close_time.min()), int(table.close_time.max())
+    few = Split.at(last - 4 * HOUR, last)
+    score = TFTPlan(SMALL, score=Composite((ScorePart("val_logreturn_ic@1h"), ScorePart("val_binarytrend_f1@1h"))))
+    with pytest.raises(SettingsError, match=r"score: val_logreturn_ic@1h can be known in no epoch: of \d windows"):
+        TFTRecipe(table, few, score)
+    assert TFTRecipe(table, few, TFTPlan(SMALL)).goal.metric == "val_loss"
+    assert TFTRecipe(table, Split.at((first + last) // 2, last), score).goal.made_of == tuple(
+        part.metric for part in score.score.parts)
 
 
 def test_what_names_nothing_is_refused_before_training():
