@@ -17,7 +17,7 @@ _HINT = 8
 """Rows that oneDNN is told to expect; the layout that it takes for 8 serves 2 … 400 well, the one for 1 does not."""
 
 
-_MOST_ROWS, _MOST_ROWS_OF_SMALL, _SMALL = 5, 12, 256
+_MOST_ROWS, _MOST_ROWS_OF_SMALL, _SMALL = 8, 16, 256
 """Rows up to which our own loop beats oneDNN's; it goes on to do so where there are few columns."""
 
 
@@ -29,8 +29,8 @@ class PackedLinear:
     nn.functional.linear. The three differ in rounding only.
 
     Args:
-        dtype: of the weight. bfloat16: rows that stand alone, and few that belong together, stay float32; of many the
-            input is rounded, too, and so is the result. Where the loop of our own is not used, all are.
+        dtype: of the weight. bfloat16: the input is rounded, too; with the loop of our own, which rows that stand alone
+            and few that belong together go through, the result is not.
         memory: that the copy for few rows is taken from, shared with other weights: large pages pay for all together.
     """
 

@@ -1,7 +1,7 @@
 """Attention of one new query of each row, to a history that the samples of a series share and to the row's own tokens.
 
 Keys are kept in blocks of sixteen tokens, so that sixteen scores are made at once and none has to be summed across a
-register; values token after token. What the samples of a series share is read once for four of them.
+register; values token after token. What the samples of a series share is read once for four or five of them.
 
 Notation: R rows, h heads of size e, e' being e filled up to a multiple of sixteen, T tokens, B blocks of them. As they
 are read: keys [R, h, B, e, 16] and values [R, h, T, e'], float32; or, with bfloat16, two to a word: the keys of two
@@ -87,6 +87,12 @@ def _soften(weights: Any, count: int) -> None:
         weights[token] *= scale
 
 
+@compiled()
+def _at_once(left: int) -> int:
+    """Return how many of the samples that are left are gone through at once: as many as registers hold sums for."""
+    return left if left in (1, 2, 4, 5) else 4 if left > 4 else 2
+
+
 # ── scores ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -96,14 +102,17 @@ def _scores(queries: Any, keys: Any, count: int, weights: Any) -> None:
     samples = len(queries)
     for block in range((count + LANES - 1) // LANES):
         sample = 0
-        while samples - sample >= 4:
-            _block(queries, keys, block, weights, sample, 0, 4)
-            sample += 4
-        if samples - sample >= 2:
-            _block(queries, keys, block, weights, sample, 0, 2)
-            sample += 2
-        if samples > sample:
-            _block(queries, keys, block, weights, sample, 0, 1)
+        while samples > sample:
+            rows = _at_once(samples - sample)
+            if rows == 5:
+                _block(queries, keys, block, weights, sample, 0, 5)
+            elif rows == 4:
+                _block(queries, keys, block, weights, sample, 0, 4)
+            elif rows == 2:
+                _block(queries, keys, block, weights, sample, 0, 2)
+            else:
+                _block(queries, keys, block, weights, sample, 0, 1)
+            sample += rows
 
 
 @compiled(nogil=True)
@@ -163,22 +172,23 @@ def _gather(weights: Any, values: Any, count: int, seen: Any) -> None:
     """Add the weighted values to `seen`, of all samples at once."""
     samples, registers = len(seen), seen.shape[1] // LANES
     sample = 0
-    while sample < samples:
-        rows = min(samples - sample, 4)
+    while samples > sample:
+        rows = _at_once(samples - sample)
         column = 0
-        while column < registers:
-            wide = registers - column >= _WIDE
-            if rows == 4 and wide:
-                _columns(weights, values, count, seen, sample, 0, column, 4, _WIDE)
+        while registers - column >= _WIDE:
+            if rows == 5:
+                _columns(weights, values, count, seen, sample, 0, column, 5, _WIDE)
             elif rows == 4:
-                _columns(weights, values, count, seen, sample, 0, column, 4, 1)
-            elif wide:
-                for one in range(sample, sample + rows):
-                    _columns(weights, values, count, seen, one, 0, column, 1, _WIDE)
+                _columns(weights, values, count, seen, sample, 0, column, 4, _WIDE)
+            elif rows == 2:
+                _columns(weights, values, count, seen, sample, 0, column, 2, _WIDE)
             else:
-                for one in range(sample, sample + rows):
-                    _columns(weights, values, count, seen, one, 0, column, 1, 1)
-            column += _WIDE if wide else 1
+                _columns(weights, values, count, seen, sample, 0, column, 1, _WIDE)
+            column += _WIDE
+        while column < registers:
+            for one in range(sample, sample + rows):
+                _columns(weights, values, count, seen, one, 0, column, 1, 1)
+            column += 1
         sample += rows
 
 

@@ -6,28 +6,20 @@ they are written, float32 and bfloat16 alike: keys [R, h, B, e / 2, 2, 16], valu
 
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
 from models.compiled.between import FAST
 from models.compiled.caching import compiled
-from models.compiled.vectors import LANES, WORD
+from models.compiled.vectors import LANES, narrowed
 
 
 @intrinsic
 def _stored(typing: Any, number: Any, where: Any) -> Any:
-    """A float32 as the numbers of an array are: as it is, or as the bits of the nearest bfloat16, ties to even."""
+    """A float32 as the numbers of an array are: as it is, or as the bits of the nearest bfloat16."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value = arguments[0]
-        if where.dtype == types.float32:
-            return value
-        bits = builder.bitcast(value, WORD)
-        last = builder.and_(builder.lshr(bits, WORD(16)), WORD(1))
-        rounded = builder.lshr(builder.add(bits, builder.add(last, WORD(0x7FFF))), WORD(16))
-        is_number = builder.fcmp_ordered("==", value, value)
-        return builder.trunc(builder.select(is_number, rounded, WORD(0x7FC0)), ir.IntType(16))
+        return arguments[0] if where.dtype == types.float32 else narrowed(builder, arguments[0])
 
     return where.dtype(types.float32, where), generate
 

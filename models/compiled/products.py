@@ -2,8 +2,8 @@
 
 Weights stand in the order in which they are read: four rows at a time, sixteen columns of each. One stream is what
 memory is fastest at: two rows that are read side by side from where they stand come at half its speed. A bfloat16
-weight shares a word with the one sixteen columns on, so that a word gives two with two instructions. A row's sum is
-made in one order whatever the number of rows: the same bits.
+weight shares a word with the one sixteen columns on, and so do two numbers of x, which some processors multiply and add
+at once. A row's sum is made in one order whatever the number of rows: the same bits.
 """
 
 from typing import Any
@@ -24,9 +24,10 @@ from models.compiled.vectors import (
     array,
     at,
     fused,
-    halves,
     index,
     load,
+    paired,
+    rounded,
     store,
     summed,
     totals,
@@ -75,9 +76,9 @@ def rows_of(weight: Any) -> int:
 def _tile(typing: Any, weight: Any, block: Any, x: Any, row: Any, out: Any, rows: Any) -> Any:
     """Add to out[row … row + rows, four of the block]; rows is known when this is compiled.
 
-    weight: [n / 4, k / …, 4, 16]; x: [k / 16, M, 16]."""
+    weight: [n / 4, k / …, 4, 16]; x: [k / …, M, 16], both float32 or both words of two bfloat16."""
     is_narrow, count = weight.dtype == types.uint32, rows.literal_value
-    parts = 2 if is_narrow else 1
+    kind, multiply = (WORDS, paired) if is_narrow else (FLOATS, fused)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds = signature.args
@@ -93,16 +94,11 @@ def _tile(typing: Any, weight: Any, block: Any, x: Any, row: Any, out: Any, rows
         def add(place: Any, sums: Any) -> Any:
             made = list(sums)
             four = builder.gep(tile, [builder.mul(place, index(_TILE * LANES))])
-            # The lower halves of all four first: both at once would need more registers than there are.
-            for part in range(parts):
-                across = builder.add(builder.mul(place, index(parts)), index(part))
-                given = [load(builder, at(builder, start, [(across, step)])) for start in starts]
-                for of in range(_TILE):
-                    numbers = load(builder, builder.gep(four, [index(of * LANES)]), WORDS if is_narrow else FLOATS)
-                    if is_narrow:
-                        numbers = halves(builder, numbers)[part]
-                    for line, of_x in enumerate(given):
-                        made[of * count + line] = fused(builder, numbers, of_x, made[of * count + line])
+            given = [load(builder, at(builder, start, [(place, step)]), kind) for start in starts]
+            for of in range(_TILE):
+                numbers = load(builder, builder.gep(four, [index(of * LANES)]), kind)
+                for line, of_x in enumerate(given):
+                    made[of * count + line] = multiply(builder, numbers, of_x, made[of * count + line])
             return made
 
         sums = summed(builder, blocks, [ZEROS] * (_TILE * count), add)
@@ -115,9 +111,14 @@ def _tile(typing: Any, weight: Any, block: Any, x: Any, row: Any, out: Any, rows
     return types.void(weight, types.int64, x, types.int64, out, rows), generate
 
 
-@compiled(nogil=True)
 def product(weight: Any, x: Any, out: Any) -> None:
-    """out [M, n] = x [M, k] · weightᵀ, n and k filled up as `laid_out` does it. x is not rounded."""
+    """out [M, n] = x [M, k] · weightᵀ, n and k filled up as `laid_out` does it. With bfloat16 weights x is rounded to
+    bfloat16, too; sums are float32."""
+    (_narrow if weight.dtype == np.uint32 else _wide)(weight, x, out)
+
+
+@compiled(nogil=True)
+def _wide(weight: Any, x: Any, out: Any) -> None:
     count, parts = len(x), len(weight)
     out[:] = np.float32(0)
     across = x.shape[1] // LANES // parts
@@ -128,6 +129,23 @@ def product(weight: Any, x: Any, out: Any) -> None:
             for place in range(across):
                 for lane in range(LANES):
                     packed[place, row, lane] = x[row, (part * across + place) * LANES + lane]
+        _product(weight[part], packed, out)
+
+
+@compiled(nogil=True)
+def _narrow(weight: Any, x: Any, out: Any) -> None:
+    count, parts = len(x), len(weight)
+    out[:] = np.float32(0)
+    across = x.shape[1] // (2 * LANES) // parts
+    packed = np.empty((across, count, LANES), np.uint32)
+    for part in range(parts):
+        for row in range(count):
+            for place in range(across):
+                start = (part * across + place) * 2 * LANES
+                for lane in range(LANES):
+                    low: Any = rounded(x[row, start + lane])
+                    high: Any = rounded(x[row, start + LANES + lane])
+                    packed[place, row, lane] = np.uint32(low) | (np.uint32(high) << np.uint32(16))
         _product(weight[part], packed, out)
 
 

@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import cgutils
+from llvmlite.binding import get_host_cpu_features  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 LANES = 16
@@ -18,6 +21,9 @@ FLOAT, WORD, INDEX = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 FLOATS, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(WORD, LANES)
 ZEROS = ir.Constant(FLOATS, [0.0] * LANES)
 
+_SAID = getattr(config, "CPU_FEATURES", None)
+_FEATURES = get_host_cpu_features().flatten() if _SAID is None else _SAID
+_HAS_PAIRS = "+avx512bf16" in _FEATURES.split(",")
 _UPPER = ir.Constant(WORDS, [0xFFFF0000] * LANES)
 _HALF = ir.Constant(WORDS, [16] * LANES)
 
@@ -65,6 +71,16 @@ def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32"), [a, b, c])
 
 
+def paired(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return c + Σ of the products of the two bfloat16 of each word of a and b: one instruction where there is one."""
+    if _HAS_PAIRS:
+        kind = ir.FunctionType(FLOATS, [FLOATS, WORDS, WORDS])
+        name = "llvm.x86.avx512bf16.dpbf16ps.512"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [c, a, b])
+    (low, high), (of_low, of_high) = halves(builder, a), halves(builder, b)
+    return fused(builder, high, of_high, fused(builder, low, of_low, c))
+
+
 def halves(builder: Any, words: Any) -> tuple[Any, Any]:
     """Return the two bfloat16 of each word as float32, lower first: a bfloat16 is the upper half of a float32."""
     return builder.bitcast(builder.shl(words, _HALF), FLOATS), builder.bitcast(builder.and_(words, _UPPER), FLOATS)
@@ -104,3 +120,22 @@ def totals(builder: Any, vectors: Sequence[Any]) -> Any:
     low, high = (0, 1, 4, 5, 8, 9, 12, 13), (2, 3, 6, 7, 10, 11, 14, 15)
     two = builder.fadd(take(*four, low), take(*four, high))
     return builder.fadd(take(two, two, range(0, 8, 2)), take(two, two, range(1, 8, 2)))
+
+
+def narrowed(builder: Any, number: Any) -> Any:
+    """Return the bits of the bfloat16 nearest to a float32, ties to even."""
+    bits = builder.bitcast(number, WORD)
+    last = builder.and_(builder.lshr(bits, WORD(16)), WORD(1))
+    nearest = builder.lshr(builder.add(bits, builder.add(last, WORD(0x7FFF))), WORD(16))
+    is_number = builder.fcmp_ordered("==", number, number)
+    return builder.trunc(builder.select(is_number, nearest, WORD(0x7FC0)), ir.IntType(16))
+
+
+@intrinsic
+def rounded(typing: Any, number: Any) -> Any:
+    """As `narrowed`, for loops: uint16."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return narrowed(builder, arguments[0])
+
+    return types.uint16(types.float32), generate

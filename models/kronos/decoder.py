@@ -78,8 +78,8 @@ class FusedKronos:
 
     Args:
         dtype: of the large matrices. bfloat16 halves what is read from memory for each token, and changes logits by
-            about 1 % of their spread: never taken silently. Keys and values are rounded, too, where the compiled
-            loops read them. Norms, scores, the heads and, with few rows, all activations stay float32.
+            about 1 % of their spread: never taken silently. What they multiply is rounded, too, and so are keys
+            and values where the compiled loops read them. Sums, norms, scores and the heads stay float32.
     """
 
     def __init__(self, network: Kronos, dtype: torch.dtype = torch.float32) -> None:

@@ -28,14 +28,15 @@ def narrow(inputs=48, outputs=24):
     return weight, bias, PackedLinear(weight, bias, torch.bfloat16)
 
 
-@pytest.mark.parametrize("rows", [1, 5, 6, 13])
-def test_of_narrower_weights_rows_that_stand_alone_are_not_rounded(rows):
+@pytest.mark.parametrize("rows", [1, 5, 6, 13, 40])
+def test_of_narrower_weights_and_rows_that_stand_alone_the_result_is_not_rounded(rows):
     weight, bias, packed = narrow()
     x = torch.randn(rows, 48, generator=torch.Generator().manual_seed(3))
 
     made = packed(x)
 
-    torch.testing.assert_close(made, nn.functional.linear(x, weight.bfloat16().float(), bias), atol=3e-5, rtol=1e-5)
+    expected = nn.functional.linear(x.bfloat16().float(), weight.bfloat16().float(), bias)
+    torch.testing.assert_close(made, expected, atol=3e-5, rtol=1e-5)
     assert not torch.equal(made, nn.functional.linear(x, weight, bias))
 
 

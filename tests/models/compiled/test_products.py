@@ -1,10 +1,17 @@
 """The compiled product gives what torch's own gives, for every shape, the same bits whatever rows stand beside it."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from llvmlite.binding import get_host_cpu_features
 
 from models.compiled.memory import Memory
 from models.compiled.products import columns_of, laid_out, product, rows_of
@@ -29,12 +36,12 @@ def multiplied(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 9, 16])
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (5, 3), (64, 192), (131, 67), (513, 8), (1100, 5)])
 @DTYPES
-def test_a_product_is_that_of_the_weights_as_they_are_stored(rows, inputs, outputs, dtype):
+def test_a_product_is_that_of_numbers_as_they_are_stored(rows, inputs, outputs, dtype):
     weight, x = draw(outputs, inputs).to(dtype), draw(rows, inputs, seed=2)
 
     made = multiplied(x, weight)
 
-    torch.testing.assert_close(made, (x.double() @ weight.double().T).float(), atol=5e-5, rtol=1e-5)
+    torch.testing.assert_close(made, (x.to(dtype).double() @ weight.double().T).float(), atol=5e-5, rtol=1e-5)
 
 
 @given(rows=st.integers(2, 13), row=st.integers(0, 12), inputs=st.integers(1, 700), seed=st.integers(0, 99))
@@ -64,3 +71,30 @@ def test_the_layout_holds_every_weight_once_in_the_order_in_which_it_is_read(dty
         assert rows.shape == (1, 2, 2, 4, 16)
         low, high = np.array([rows[0, 1, 1, 3, 4] << 16, rows[0, 1, 1, 3, 4] & 0xFFFF0000], np.uint32).view(np.float32)
         assert (low, high) == (weight[7, 32 + 4], weight[7, 32 + 16 + 4])
+
+
+def test_without_an_instruction_for_two_the_sums_are_the_same_to_rounding(tmp_path):
+    features = get_host_cpu_features().flatten().replace("+avx512bf16", "-avx512bf16")
+    environment = os.environ | {"NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", ALONE]
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+    )
+    weight, x = draw(8, 96).bfloat16(), draw(3, 96, seed=2)
+
+    made = torch.tensor(json.loads(done.stdout))
+
+    torch.testing.assert_close(made, multiplied(x, weight), atol=2e-5, rtol=1e-5)
+
+
+ALONE = """
+import torch
+from models.packing import PackedLinear
+
+def draw(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+torch.set_num_threads(1)
+print(PackedLinear(draw(8, 96), dtype=torch.bfloat16)(draw(3, 96, seed=2)).tolist())
+"""
+ROOT = Path(__file__).parents[3]
