@@ -37,6 +37,7 @@ def _krnn(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Recip
     sizes = KRNNConfiguration(
         cnn_dim=of.cnn_dim, cnn_kernel_size=of.cnn_kernel_size, rnn_dim=of.rnn_dim, rnn_dups=of.rnn_dups,
         rnn_layers=of.rnn_layers, dropout=of.dropout, layout=of.layout,
+        agg=of.agg, pool=of.pool, nodes=len(panel.symbols) if of.agg == "node" else 0,
     )
     data = krnn.KRNNData(of.lag, of.horizon, of.price, of.label, of.batching)
     return krnn.KRNNRecipe(panel, split, sizes, data), krnn.DEFAULTS

@@ -128,6 +128,9 @@ class KRNNSettings(Section):
     dropout: float = Field(0.0, ge=0, lt=1, description="between layers")
     layout: Literal["field_major", "qlib_raw"] = Field(
         "field_major", description="`qlib_raw` reads Alpha360 in the wrong order, as Qlib's own KRNN does")
+    agg: Literal["mean", "node"] = Field(
+        "mean", description="of the recurrent networks: their mean, or with weights learned for each symbol")
+    pool: Literal["last", "max"] = Field("last", description="what is read of them: their last step, or their maxima")
     lag: int = Field(1, ge=0, description="bars from the decision to the trade")
     horizon: int = Field(1, ge=1, description="bars held")
     price: Literal["close", "open"] = Field("close", description="what the label is traded at")

@@ -280,7 +280,9 @@ class KRNNForecaster:
     def __init__(self, loaded: _Loaded) -> None:
         loaded.parsed(NoOptions)
         card, artefact = loaded.artefact.card, loaded.artefact
-        self._network: KRNN = load_krnn(artefact.weights, krnn_layout(artefact)).to(loaded.device.name)
+        self._network: KRNN = load_krnn(
+            artefact.weights, krnn_layout(artefact), card.configuration.get("pool", "last")
+        ).to(loaded.device.name)
         if self._network.configuration.fea_dim != len(FEATURES):
             raise PluginError(
                 f"model {loaded.name}: its network reads {self._network.configuration.fea_dim} numbers a bar, and "

@@ -18,6 +18,7 @@ from engine.errors import PluginError
 from models.krnn_gradient import LayerWeights, last_states
 
 Layout = Literal["field_major", "time_major", "qlib_raw"]
+Pool = Literal["last", "max"]
 
 FEW_ROWS = 32
 """Windows up to which one large product for all steps beats a product a step (both exact; measured on one core)."""
@@ -47,7 +48,7 @@ class KRNNConfiguration:
     dropout: float = 0.0
     layout: Layout = "field_major"
     agg: Literal["mean", "node"] = "mean"
-    pool: Literal["last", "max"] = "last"
+    pool: Pool = "last"
     nodes: int = 0
 
     def __post_init__(self) -> None:
@@ -316,11 +317,12 @@ _KEYS = (
 )
 
 
-def configuration_of(weights: Mapping[str, Tensor], layout: Layout) -> KRNNConfiguration:
+def configuration_of(weights: Mapping[str, Tensor], layout: Layout, pool: Pool = "last") -> KRNNConfiguration:
     """Return the sizes that a state dict of qlib's KRNN (or ours) has; the number of steps is not in it.
 
     Args:
-        layout: how the rows were laid out that it was trained on: it cannot be told from the weights.
+        layout, pool: how the rows were laid out that it was trained on, and what was read of its recurrent networks:
+            neither can be told from the weights.
     Raises:
         PluginError: it is not the state dict of a KRNN.
     """
@@ -343,17 +345,18 @@ def configuration_of(weights: Mapping[str, Tensor], layout: Layout) -> KRNNConfi
         max(layer for _, layer in found) + 1,
         layout=layout,
         agg="mean" if nodes is None else "node",
+        pool=pool,
         nodes=0 if nodes is None else len(nodes),
     )
 
 
-def load_krnn(weights: Mapping[str, Tensor], layout: Layout) -> KRNN:
+def load_krnn(weights: Mapping[str, Tensor], layout: Layout, pool: Pool = "last") -> KRNN:
     """Return the network of a state dict, in eval mode.
 
     Raises:
         PluginError: it is not the state dict of a KRNN.
     """
-    network = KRNN(configuration_of(weights, layout))
+    network = KRNN(configuration_of(weights, layout, pool))
     try:
         network.load_state_dict(dict(weights))
     except RuntimeError as exc:

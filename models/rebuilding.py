@@ -58,7 +58,8 @@ def rebuild(artefact: Artefact, where: str) -> list[nn.Module]:
 
 _REBUILT: Mapping[str, Callable[[Artefact, str], list[Any]]] = {
     "kronos": lambda artefact, where: [*kronos_of(artefact, where)[:2]],
-    "krnn": lambda artefact, where: [load_krnn(artefact.weights, krnn_layout(artefact))],
+    "krnn": lambda artefact, where: [
+        load_krnn(artefact.weights, krnn_layout(artefact), artefact.card.configuration.get("pool", "last"))],
     "price_transformer": lambda artefact, where: [load_price_transformer(artefact)],
     "position_head": lambda artefact, where: [load_position_head(artefact)[0]],
     "tft": lambda artefact, where: [load_tft(artefact.weights, artefact.card.configuration)],

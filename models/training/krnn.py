@@ -68,7 +68,6 @@ class KRNNRecipe:
     """
 
     goal = Goal("rank_ic", is_higher_better=True)
-    tables: Mapping[str, Mapping[str, int]] = {}
 
     def __init__(self, panel: Panel, split: Split, configuration: KRNNConfiguration, data: KRNNData) -> None:
         self.configuration, self._data, self._panel = configuration, data, panel
@@ -82,6 +81,7 @@ class KRNNRecipe:
             if not chosen.any():
                 raise SettingsError(f"krnn: no row is left for {name}: it needs {LOOKBACK} bars before and "
                                     f"{data.lag + data.horizon} after, within its span")
+        self._symbols = torch.from_numpy(panel.symbol)
         order = np.argsort(decided[trains], kind="stable")
         self.rows, self.valid_rows = rows[trains][order], rows[judges]
         self.audit = panel_audit(panel, LOOKBACK, data.lag + data.horizon, self.rows, self.valid_rows)
@@ -99,13 +99,22 @@ class KRNNRecipe:
 
     # ── the recipe ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def tables(self) -> Mapping[str, Mapping[str, int]]:
+        """Weights of the recurrent networks, where each symbol has its own."""
+        return {"node_weights.weight": self._vocabulary} if self.configuration.agg == "node" else {}
+
+    @property
+    def _vocabulary(self) -> dict[str, int]:
+        return {symbol: place for place, symbol in enumerate(self._panel.symbols)}
+
     def network(self) -> nn.Module:
         """Return a fresh KRNN."""
         return KRNN(self.configuration)
 
     def to(self, device: torch.device) -> None:
         """Move the bars there; a window is made of them when it is asked for."""
-        for name in ("_fields", "_labels", "_median", "_scale"):
+        for name in ("_fields", "_labels", "_median", "_scale", "_symbols"):
             setattr(self, name, getattr(self, name).to(device))
         self._ends = torch.from_numpy(self.rows).to(device)
 
@@ -139,7 +148,8 @@ class KRNNRecipe:
             steps = steps.transpose(1, 2).reshape(len(steps), -1)
         # The gradient that is written out is one of full precision.
         is_written_out = steps.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        scores: Tensor = network.wavefront(steps) if is_written_out else network(steps)
+        nodes = self._symbols[ends] if self.configuration.agg == "node" else None
+        scores: Tensor = network.wavefront(steps, nodes) if is_written_out else network(steps, nodes)
         return scores
 
     def inputs(self, ends: Tensor) -> Tensor:
@@ -156,12 +166,13 @@ class KRNNRecipe:
         """Write the artefact that models.forecasters reads."""
         assert isinstance(network, KRNN)
         data = self._data
+        vocabularies = {"symbol": self._vocabulary} if self.configuration.agg == "node" else {}
         card = ArtefactCard(
             "krnn", card_configuration(self.configuration), inputs=FIELDS, layout=self.configuration.layout,
             timeframe=self._panel.timeframe, lookback=LOOKBACK, horizon=data.horizon,
             label={"kind": f"{data.label} of forward return", "lag": data.lag, "horizon": data.horizon,
                    "price": data.price, "validation": dict(facts.metrics)},
-            scalers={"kind": "robust", "clip": self._scaler.clip},
+            scalers={"kind": "robust", "clip": self._scaler.clip}, vocabularies=vocabularies,
             trained_from=facts.trained_from, trained_until=facts.trained_until, trained_on=facts.trained_on,
             conventions={"vwap": "typical", "volume": "floor"}, libraries=library_versions(), source=facts.source,
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from engine.bars import iso
 from engine.errors import PluginError
 from models.artefact import Artefact
 from models.tft.loading import load_tft
@@ -19,7 +20,8 @@ def gating_of(artefact: Artefact, table: Table, part: Part, *, most: int = 4096)
         table: with the artefact's own features, lookback and calendar; part: training, whose windows may be looked at.
         most: windows, evenly spread.
     Raises:
-        PluginError: the artefact is no transformer, or was trained on other features than the table has.
+        PluginError: the artefact is no transformer, was trained on other features than the table has, or has seen what
+            is later than the part: its checkpoint, too, was chosen by bars that it was judged on.
     """
     card = artefact.card
     if card.architecture != "tft":
@@ -31,6 +33,13 @@ def gating_of(artefact: Artefact, table: Table, part: Part, *, most: int = 4096)
     if missing or card.lookback != table.plan.lookback:
         what = f"it has {', '.join(missing[:3])}" if missing else f"its lookback is {card.lookback}"
         raise PluginError(f"gates: the artefact was not trained on these data: {what}; train one with these settings")
+    if part.end is not None and (card.trained_until is None or card.trained_until > part.end):
+        until = "it does not say until when" if card.trained_until is None else f"until {iso(card.trained_until)}"
+        raise PluginError(
+            f"--gating: the artefact was trained and its checkpoint chosen on bars ({until}) that are to judge the "
+            f"choice of features; expected none after {iso(part.end)}, where training ends here: train one with "
+            f"split.end = {iso(part.end)} or earlier, and split.valid before it"
+        )
     network = load_tft(artefact.weights, card.configuration)
     scalers = artefact.tensors["scalers"]
     assembly = WindowAssembly(

@@ -44,6 +44,10 @@ class TargetLoss:
         Args:
             raw: [n, D, size], of which the last step counts. target: [n], in scales; NaN where not known.
         """
+        return self.total(raw, target) / (len(target) * max(self.known, 1e-6))
+
+    def total(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the sum of losses over the rows in which the target is known, a scalar."""
         there = ~target.isnan()
         said, truth = raw[:, -1], torch.where(there, target, 0.0)
         if self.kind == "bce":
@@ -58,7 +62,7 @@ class TargetLoss:
             each = nn.functional.smooth_l1_loss(said[:, 0], truth, reduction="none")
         else:
             each = nn.functional.mse_loss(said[:, 0], truth, reduction="none")
-        return torch.where(there, each, 0.0).sum() / (len(target) * max(self.known, 1e-6))
+        return torch.where(there, each, 0.0).sum()
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ class Stages:
         begun = [first for first in self.weights if first <= epoch]
         of = self.weights[max(begun)] if begun else {}
         return tuple(float(of.get(name, 1.0)) for name in names)
+
+
+    def last(self, names: Sequence[str]) -> tuple[float, ...]:
+        """Return each target's weight in the last stage: by them all epochs are judged, so that they compare."""
+        return self.at(max(self.weights, default=0), names)
 
 
 Weighing = Literal["uncertainty", "fixed"]
@@ -137,6 +146,7 @@ class Balance(nn.Module):
 
 
 def mean_loss(parts: Mapping[str, float], weights: Sequence[float], names: Sequence[str]) -> float:
-    """Return Σ w L / Σ w: comparable between epochs of one stage, whatever variances have been learned."""
-    total = sum(weights)
-    return sum(weight * parts[name] for weight, name in zip(weights, names, strict=True)) / total
+    """Return Σ w L / Σ w of targets whose loss is known, whatever variances have been learned; NaN if none is."""
+    known = [(weight, parts[name]) for weight, name in zip(weights, names, strict=True) if not math.isnan(parts[name])]
+    total = sum(weight for weight, _ in known)
+    return sum(weight * part for weight, part in known) / total if total else math.nan

@@ -1,6 +1,7 @@
 """The temporal fusion transformer's recipe: several targets at once, of several symbols and periods."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -281,7 +282,7 @@ class TFTRecipe:
             scales = self.scales.of(self._symbols[batch["group"]].cpu(), self._periods[batch["group"]].cpu())
             for place, (target, loss) in enumerate(zip(self.targets, self.losses, strict=True)):
                 raw = output.raw[place].float()
-                lost[target.name] += float(loss(raw, batch["target"][:, place])) * len(rows) / len(self._valid)
+                lost[target.name] += float(loss.total(raw, batch["target"][:, place]))
                 said[target.name].append(target.head.read(raw.cpu(), scales[:, place])[:, -1])
         self.validation = Validation(
             moment.epoch + 1,
@@ -290,11 +291,16 @@ class TFTRecipe:
             self.valid.times,
             self.valid.groups,
         )
-        return self._metrics(lost, self.validation, moment)
+        known = (~np.isnan(self.validation.came)).sum(axis=0)
+        means = {
+            spec.name: lost[spec.name] / count if count else math.nan
+            for spec, count in zip(self.specs, known.tolist(), strict=True)
+        }
+        return self._metrics(means, self.validation, moment)
 
     def _metrics(self, lost: Mapping[str, float], validation: Validation, moment: Moment) -> dict[str, float]:
         names = [spec.name for spec in self.specs]
-        found = {"val_loss": mean_loss(lost, self.plan.stages.at(moment.epoch, names), names)}
+        found = {"val_loss": mean_loss(lost, self.plan.stages.last(names), names)}
         for period in self.periods:
             rows = np.array([one.timeframe == period for one in self.table.groups])[validation.groups]
             for place, spec in enumerate(self.specs):

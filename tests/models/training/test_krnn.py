@@ -19,6 +19,7 @@ from models.training.krnn import DEFAULTS, KRNNData, KRNNRecipe, labels
 from models.training.loop import train
 from models.training.panel import Panel
 from models.training.recipe import TrainingFacts
+from models.training.warm_start import warm_start
 
 SIZES = KRNNConfiguration(cnn_dim=4, rnn_dim=4, rnn_dups=2, rnn_layers=1)
 NAMES = ("A/USDT", "B/USDT", "C/USDT", "D/USDT")
@@ -110,11 +111,33 @@ def test_the_artefact_says_what_was_learned(panel, split, tmp_path):
     np.testing.assert_allclose(answers, recipe.said(done.network, rows), atol=2e-6)
 
 
+@pytest.mark.parametrize("change", [{"agg": "node", "nodes": 4}, {"pool": "max"}])
+def test_weights_of_each_symbol_and_maxima_over_time_are_trained_and_served(panel, split, tmp_path, change):
+    recipe = KRNNRecipe(panel, split, replace(SIZES, **change), KRNNData())
+    done = train(recipe, replace(DEFAULTS, epochs=1, batch=200), tmp_path / "run")
+    recipe.export(done.network, tmp_path / "artefact", TrainingFacts(1, 2, panel.symbols, "here"))
+
+    forecaster = load_forecaster("krnn", tmp_path / "artefact")
+    rows = recipe.valid_rows[::9]
+    windows = np.stack([panel.values[row - 59 : row + 1] for row in rows]).astype(np.float32)
+    symbols = tuple(NAMES[place] for place in panel.symbol[rows])
+    answers = forecaster.forecast(_Windows(windows, symbols)).values[:, 0]
+    np.testing.assert_allclose(answers, recipe.said(done.network, rows), atol=2e-6)
+    if "agg" in change:
+        torch.manual_seed(0)
+        assert not torch.equal(recipe.network().node_weights.weight, done.network.node_weights.weight)
+        warm = recipe.network()
+        found = warm_start(warm, dict(load_artefact(tmp_path / "artefact").weights), tables=recipe.tables,
+                           old_vocabularies={"symbol": {name: 3 - place for place, name in enumerate(NAMES)}})
+        assert found.remapped == {"node_weights.weight": (4, 4)}
+        assert torch.equal(warm.node_weights.weight, done.network.node_weights.weight.flip(0))
+
+
 class _Windows:
     """As much of engine.forecasts.Windows as KRNN looks at."""
 
-    def __init__(self, values):
-        self.values = values
+    def __init__(self, values, symbols=()):
+        self.values, self.symbols = values, symbols
 
 
 def test_what_cannot_be_learned_is_refused_before_training(panel, split):

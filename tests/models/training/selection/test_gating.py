@@ -31,5 +31,9 @@ def test_weights_are_by_name_and_of_training_windows(tmp_path):
         gating_of(
             artefact, build(market(rows=200), replace(data, features=("log_return", "volatility(5)"))), split.train
         )
+    for until in (split.train.end + 1, None):
+        late = replace(artefact, card=replace(artefact.card, trained_until=until))
+        with pytest.raises(PluginError, match=r"--gating: the artefact was trained .* that are to judge the choice"):
+            gating_of(late, table, split.train)
     with pytest.raises(PluginError, match="its lookback is 6"):
         gating_of(artefact, build(market(rows=200), replace(data, lookback=8)), split.train)

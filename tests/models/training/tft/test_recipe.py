@@ -203,6 +203,34 @@ def test_a_score_that_no_epoch_can_have_is_refused_before_training():
         part.metric for part in score.score.parts)
 
 
+def test_epochs_of_different_stages_are_judged_by_the_last_ones_weights():
+    stages = Stages({0: {"logreturn": 1.0, "binarytrend": 0.0}, 2: {"logreturn": 0.0, "binarytrend": 1.0}})
+    recipe = _recipe(plan=TFTPlan(SMALL, stages=stages))
+    network = recipe.network().eval()
+    found = [recipe.validate(network, Moment(epoch, 0, 1.0))["val_loss"] for epoch in (0, 1, 2, 5)]
+
+    assert len(set(found)) == 1
+    last = _recipe(plan=TFTPlan(SMALL, stages=Stages({0: stages.weights[2]})))
+    assert last.validate(network, Moment(0, 0, 1.0))["val_loss"] == found[0]
+
+
+def test_the_judging_loss_is_a_mean_over_the_judging_rows_that_are_known():
+    rare = replace(DATA, targets=(TargetSpec("binarytrend", 1, {"dead_band": 0.01}), TargetSpec("logreturn")))
+    recipe = _recipe(build(market(rows=400), rare), TFTPlan(SMALL, stages=Stages({0: {"logreturn": 0.0}})))
+    network = recipe.network().eval()
+    found = recipe.validate(network, Moment(0, 0, 1.0))["val_loss"]
+
+    came = recipe.valid.all_of("target")[:, 0]
+    chance = torch.from_numpy(recipe.validation.said["binarytrend"][:, 0])
+    weight = recipe.losses[0].pos_weight
+    odds = chance / (1 - chance) * weight  # as the network says it, before it is set right
+    raw = odds / (1 + odds)
+    there = ~came.isnan()
+    each = -torch.where(came > 0.5, weight * raw.log(), (1 - raw).log())
+    assert 0.2 < float(there.float().mean()) < 0.8
+    assert found == pytest.approx(float(each[there].mean()), rel=1e-4)
+
+
 def test_what_names_nothing_is_refused_before_training():
     table = _table()
     split = Split.by_share(table.close_time, 0.6, 0.2)
