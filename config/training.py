@@ -91,7 +91,8 @@ def _run(
     split = make_split(settings, panel)
     recipe, defaults = RECIPES[kind](settings, panel, split)
     if resume is not None:
-        folder = resumed(resume, settings, kind, feed.fingerprint)
+        folder = resumed(
+            resume, settings, kind, feed.fingerprint, make_plan(settings, defaults), defaults.epochs)
     else:
         made = new_folder(settings, kind, feed.fingerprint) if fabric.is_global_zero else None
         folder = Path(fabric.broadcast(str(made)))

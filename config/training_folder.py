@@ -17,6 +17,7 @@ from config.training_settings import TrainingSettings
 from engine.clock import WallClock
 from engine.errors import SettingsError
 from models.artefact import library_versions
+from models.training.plan import Plan
 from models.training.recipe import TrainingFacts
 
 SETTINGS, CARD = "settings.json", "run.json"
@@ -92,9 +93,13 @@ def write_card(folder: Path, settings: TrainingSettings, kind: str, fingerprint:
         part.replace(folder / name)
 
 
-def resumed(run: str, settings: TrainingSettings, kind: str, fingerprint: str) -> Path:
+def resumed(
+    run: str, settings: TrainingSettings, kind: str, fingerprint: str, plan: Plan, usual_epochs: int
+) -> Path:
     """Return the folder of a run that goes on, if it may go on with these settings.
 
+    Args:
+        plan: what it would go on by. usual_epochs: of the recipe, where settings say none.
     Raises:
         SettingsError: there is none, or it began with other settings, or on other data.
     """
@@ -111,11 +116,26 @@ def resumed(run: str, settings: TrainingSettings, kind: str, fingerprint: str) -
             f"--resume {run}: it trains {other}, not {kind}; go on with `train {other} …`, or name a run of {kind}"
         )
     for key, old, new in _differences(began, _resolved(settings, kind)):
+        if key == "train.epochs" and (old or usual_epochs) != plan.epochs and (bent := _laid_out(kind, plan)):
+            raise SettingsError(
+                f"--resume {run}: it began with train.epochs = {old or usual_epochs}, now it is {plan.epochs}; {bent} "
+                "is laid out for all epochs, and would jump: set it back (train.stop_after ends a sitting earlier), or "
+                "begin anew with --warm-start, or with train.schedule_epochs, with which train.epochs may change"
+            )
         if not key.startswith(MAY_CHANGE):
             raise SettingsError(f"--resume {run}: it began with {key} = {old!r}, now it is {new!r}; set it back")
     if facts["data_fingerprint"] != fingerprint:
         raise SettingsError(f"--resume {run}: the data is not what it began with; begin a new run, or --warm-start it")
     return folder
+
+
+def _laid_out(kind: str, plan: Plan) -> str:
+    """Return what another number of epochs would bend; empty if nothing."""
+    if plan.schedule_epochs:
+        return ""
+    if plan.schedule.kind != "constant":
+        return f"the {plan.schedule.kind} schedule of the learning rate"
+    return "the head's temperature" if kind == "position" else ""
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], before: str = "") -> list[tuple[str, Any, Any]]:

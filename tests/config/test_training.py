@@ -68,6 +68,34 @@ def test_a_run_does_not_go_on_with_other_settings_or_data(tmp_path):
         run_training("krnn", settings(tmp_path), resume="none")
 
 
+def test_a_run_goes_on_for_other_epochs_only_where_that_bends_no_schedule(tmp_path):
+    cycle = settings(tmp_path, "train.schedule.kind=one_cycle", "train.stop_after=1")
+    bent = run_training("krnn", cycle)
+    message = (
+        r"it began with train.epochs = 2, now it is 4; the one_cycle schedule of the learning rate is laid out for all "
+        r"epochs, and would jump: set it back \(train.stop_after ends a sitting earlier\), or begin anew"
+    )
+    longer = settings(tmp_path, "train.schedule.kind=one_cycle", "train.epochs=4")
+    with pytest.raises(SettingsError, match=message):
+        run_training("krnn", longer, resume=str(bent.folder))
+
+    assert run_training("krnn", settings(tmp_path, "train.epochs=3"), resume=str(
+        run_training("krnn", settings(tmp_path)).folder)).epochs == 3, "a constant rate is that of any number"
+    long = ("train.schedule.kind=one_cycle", "train.schedule_epochs=3")
+    first = run_training("krnn", settings(tmp_path, *long))
+    second = run_training("krnn", settings(tmp_path, *long, "train.epochs=3"), resume=str(first.folder))
+    rates = [json.loads(line)["rate"] for line in (second.folder / "metrics.jsonl").read_text().splitlines()]
+    assert (second.epochs, len(rates)) == (3, 3)
+    assert rates[0] > rates[1] > rates[2]
+
+
+def test_the_temperature_of_a_head_is_laid_out_for_all_epochs_too(made, tmp_path):
+    more = ("train.schedule.kind=constant", "position.allow_unskilled=true", f"position.price={made['price'].artefact}")
+    first = run_training("position", made_of("position", tmp_path, *more))
+    with pytest.raises(SettingsError, match="now it is 2; the head's temperature is laid out for all epochs"):
+        run_training("position", made_of("position", tmp_path, *more, "train.epochs=2"), resume=str(first.folder))
+
+
 def test_a_warm_start_takes_what_fits_or_refuses(tmp_path):
     first = run_training("krnn", settings(tmp_path))
     again = run_training("krnn", settings(tmp_path, "train.seed=1"), warm=first.artefact)
