@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engine.bars import FloatArray, IntArray
 from engine.errors import SettingsError
-from engine.forecasting.ranking import ranking_metrics, ranks
+from engine.forecasting.ranking import FEWEST, ranking_metrics, ranks
 from models.alpha360 import COLUMNS, FIELDS, LOOKBACK, RobustScaler, alpha360_of_windows
 from models.artefact import Artefact, ArtefactCard, library_versions, save_artefact
 from models.krnn import KRNN, KRNNConfiguration, card_configuration
@@ -87,6 +87,13 @@ class KRNNRecipe:
         self.audit = panel_audit(panel, LOOKBACK, data.lag + data.horizon, self.rows, self.valid_rows)
         self._instants, self._valid_instants = decided[trains][order], decided[judges]
         self._came = returns[judges]
+        anything = np.random.default_rng(0).random(len(self._came))
+        if np.isnan(ranking_metrics(anything, self._came, self._valid_instants)["rank_ic"]):
+            raise SettingsError(
+                "krnn: rank IC, by which its epochs are chosen, can be known in none: at no instant that judges do "
+                f"{FEWEST} symbols' returns differ; train on {FEWEST} symbols or more, or on one, with label scaled, "
+                "whose rank is over time"
+            )
         self._labels = torch.from_numpy(labels(returns[trains][order], self._instants, data.label).astype(np.float32))
         self._fields = Column(torch.from_numpy(_fields(panel)), LOOKBACK)
         self._scaler = RobustScaler.fit(self._matrix(self.rows[:: max(len(self.rows) // _FITTED, 1)]))

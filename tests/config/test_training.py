@@ -125,7 +125,7 @@ def test_a_warm_start_learns_at_a_lower_rate_and_does_not_warm_up(tmp_path, chan
 
 def test_what_began_with_another_artefact_has_seen_what_that_has(tmp_path):
     late = run_training("krnn", settings(tmp_path, "split.valid=0.8", "split.end=0.95"))
-    early = ("split.valid=0.5", "split.end=0.65", 'data.symbols=["AAA/USDT", "ZZZ/USDT"]')
+    early = ("split.valid=0.5", "split.end=0.65", 'data.symbols=["AAA/USDT", "BBB/USDT", "ZZZ/USDT"]')
     alone = run_training("krnn", settings(tmp_path, *early))
     warm = run_training("krnn", settings(tmp_path, *early, "train.stop_after=1"), warm=late.artefact)
     shutil.rmtree(late.folder)

@@ -150,3 +150,15 @@ def test_what_cannot_be_learned_is_refused_before_training(panel, split):
     values[405, 3] = np.nan
     with pytest.raises(DataError, match=r"B/USDT: bar 5 is .*nan.*; expected finite numbers"):
         replace(panel, values=values)._check()
+
+
+def test_two_symbols_whose_ranks_say_nothing_are_refused_before_training():
+    def recipe(*names):
+        panel = Panel.of(join(list(SyntheticFeed(SyntheticMarket(names, "1h", 300)).chunks())))
+        first = int(panel.open_time.min())
+        return KRNNRecipe(panel, Split.at(first + 200 * HOUR, first + 280 * HOUR), SIZES, KRNNData(label="scaled"))
+
+    with pytest.raises(SettingsError, match=r"krnn: rank IC, .* at no instant that judges do 3 symbols"):
+        recipe(*NAMES[:2])
+    recipe(*NAMES[:3])
+    recipe(*NAMES[:1])
