@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import training_epochs, training_krnn, training_tft
+from benchmarks import training_epochs, training_gpu, training_krnn, training_tft
 from benchmarks.rows import Found, markdown, plain
 
 LIBRARIES = ("torch", "numpy", "lightning-fabric")
-WORKS = {"krnn": training_krnn.works, "tft": training_tft.works, "epochs": training_epochs.works}
+WORKS = {
+    "krnn": training_krnn.works, "tft": training_tft.works, "epochs": training_epochs.works, "gpu": training_gpu.works,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -11,8 +11,8 @@ from config.settings import ROOT
 from config.training import run_training
 from config.training_settings import TrainingSettings, load_training
 
-_EXAMPLES = ROOT / "config" / "examples" / "training"
-_RUNS = (
+EXAMPLES = ROOT / "config" / "examples" / "training"
+RUNS = (
     ("krnn", "krnn.toml", ""), ("tft", "tft.toml", ""), ("kronos-tokenizer", "kronos_tokenizer.toml", ""),
     ("kronos", "kronos.toml", "kronos.tokenizer"), ("price", "price.toml", ""),
     ("position", "position.toml", "position.price"),
@@ -24,11 +24,11 @@ def works(*, is_quick: bool) -> Found:
     """Return two rows for each network: epochs a minute, and how far the process grew; two runs come out equal."""
     rows, before = [], Path()
     with tempfile.TemporaryDirectory() as folder:
-        for kind, file, needs in _RUNS:
+        for kind, file, needs in RUNS:
             changes = [f"train.folder={folder}", "log.tensorboard=false", "train.patience=0"]
             changes += [f"{needs}={before}"] if needs else []
             changes += ["data.bars=400", "train.epochs=1"] if is_quick else []
-            work = partial(_trained, kind, load_training(_EXAMPLES / file, changes))
+            work = partial(_trained, kind, load_training(EXAMPLES / file, changes))
             turns = take_turns({"first": work, "second": work}, 1)
             artefacts = [turns[name].outcome[0] for name in ("first", "second")]
             before, epochs = turns["second"].outcome
