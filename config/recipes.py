@@ -24,6 +24,7 @@ from models.position.loading import HEAD, PRICE, load_price_transformer
 from models.position.objective import Weights
 from models.position.price_transformer import PRESETS
 from models.training import krnn, kronos, position, price
+from models.training.data.augment import Augmentation
 from models.training.data.splits import Split
 from models.training.panel import Panel
 from models.training.plan import Plan
@@ -40,7 +41,7 @@ def _krnn(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Recip
         agg=of.agg, pool=of.pool, nodes=len(panel.symbols) if of.agg == "node" else 0,
     )
     data = krnn.KRNNData(of.lag, of.horizon, of.price, of.label, of.batching)
-    return krnn.KRNNRecipe(panel, split, sizes, data), krnn.DEFAULTS
+    return krnn.KRNNRecipe(panel, split, sizes, data, _augmentation(settings)), krnn.DEFAULTS
 
 
 def _kronos_tokenizer(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Recipe, Plan]:
@@ -49,7 +50,7 @@ def _kronos_tokenizer(settings: TrainingSettings, panel: Panel, split: Split) ->
         6, of.d_model, of.n_heads, of.ff_dim, of.n_enc_layers, of.n_dec_layers, 0.0, 0.0, 0.0, of.s1_bits, of.s2_bits,
         of.beta, of.gamma0, of.gamma, of.zeta, of.group_size,
     )
-    return kronos.TokenizerRecipe(_windows(of, panel, split), sizes, of.pretrained), kronos.TOKENIZER_DEFAULTS
+    return kronos.TokenizerRecipe(_windows(of, panel, split, settings), sizes, of.pretrained), kronos.TOKENIZER_DEFAULTS
 
 
 def _kronos(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Recipe, Plan]:
@@ -62,26 +63,33 @@ def _kronos(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Rec
         of.dropout, of.dropout, of.learn_te,
     )
     recipe = kronos.PredictorRecipe(
-        _windows(of, panel, split), sizes, of.tokenizer, pretrained=of.pretrained, max_context=of.max_context,
+        _windows(of, panel, split, settings), sizes, of.tokenizer, pretrained=of.pretrained, max_context=of.max_context,
         tuning=of.tuning, rank=of.rank, teacher=of.teacher,
     )
     return recipe, kronos.PREDICTOR_DEFAULTS
 
 
-def _windows(of: KronosTokenizerSettings | KronosSettings, panel: Panel, split: Split) -> kronos.KronosWindows:
+def _augmentation(settings: TrainingSettings) -> Augmentation:
+    return Augmentation(**settings.augment.model_dump())
+
+
+def _windows(
+    of: KronosTokenizerSettings | KronosSettings, panel: Panel, split: Split, settings: TrainingSettings
+) -> kronos.KronosWindows:
     try:
         clock = UTC if of.clock == "UTC" else ZoneInfo(of.clock)
     except (ZoneInfoNotFoundError, ValueError) as exc:
         raise SettingsError(f"clock is {of.clock!r}; expected a zone such as Asia/Shanghai") from exc
     return kronos.KronosWindows(
-        panel, split, kronos.WindowPlan(of.lookback, of.horizon, of.samples, of.judged, clock)
+        panel, split, kronos.WindowPlan(of.lookback, of.horizon, of.samples, of.judged, clock, _augmentation(settings))
     )
 
 
 def _price(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Recipe, Plan]:
     of = settings.price
     sizes = replace(PRESETS[of.preset], horizons=of.horizons, dropout=of.dropout, experts=of.experts)
-    return price.PriceRecipe(panel, split, sizes, price.PriceData(of.lookback, of.every)), price.DEFAULTS
+    data = price.PriceData(of.lookback, of.every)
+    return price.PriceRecipe(panel, split, sizes, data, _augmentation(settings)), price.DEFAULTS
 
 
 def _position(settings: TrainingSettings, panel: Panel, split: Split) -> tuple[Recipe, Plan]:

@@ -48,8 +48,12 @@ class ScoreSettings(Section):
 class AugmentSettings(Section):
     """Changes of training windows; off unless asked for."""
 
-    noise: float = Field(0.0, ge=0, description="deviation of what is added, in the features' scales")
-    scaling: float = Field(0.0, ge=0, description="deviation of the logarithm of a factor for each feature")
+    noise: float = Field(
+        0.0, ge=0,
+        description="deviation of what is added, in the features' scales; to bars, in deviations of a return")
+    scaling: float = Field(
+        0.0, ge=0,
+        description="deviation of the logarithm of a factor for each feature; for a window's moves, of bars")
     warp: float = Field(0.0, ge=0, description="deviation of the logarithm of local speed")
     slicing: float = Field(0.0, ge=0, le=1, description="largest share of the oldest bars that is cut off")
     share: float = Field(1.0, ge=0, le=1, description="of windows that are changed")

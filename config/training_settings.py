@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from config.select_settings import SelectSettings
 from config.setting_types import Instant, Place, Section, Span, instant_of
 from config.settings import RUNS, CostSettings, DataSettings, checked, read_tables
-from config.tft_settings import TFTSettings
+from config.tft_settings import AugmentSettings, TFTSettings
 
 
 def _cut(value: Any) -> Any:
@@ -232,6 +232,9 @@ class TrainingSettings(Section):
     log: LogSettings = Field(default_factory=LogSettings, description="where metrics go")
     warm_start: WarmStartSettings = Field(default_factory=WarmStartSettings, description="begun with weights")
     costs: CostSettings = Field(default_factory=CostSettings, description="what trading costs, for the position head")
+    augment: AugmentSettings = Field(
+        default_factory=AugmentSettings,
+        description="changes of windows that train KRNN, Kronos or PriceTransformer; the transformer has `tft.augment`")
     krnn: KRNNSettings = Field(default_factory=KRNNSettings, description="KRNN")
     kronos_tokenizer: KronosTokenizerSettings = Field(
         default_factory=KronosTokenizerSettings, description="Kronos' tokenizer")

@@ -63,7 +63,6 @@ def slots(windows: npt.NDArray[np.floating], close_times: IntArray) -> Float32Ar
     amount = values[..., 5] if values.shape[2] > 5 else volume * typical
     trades = _standardised(np.log1p(values[..., 6])) if values.shape[2] > 6 else np.zeros_like(volume)
     mean_volume = volume.mean(axis=1, keepdims=True)
-    hours = (close_times // HOUR) % _WEEK_HOURS
     out = np.stack(
         [
             relative[..., 0],
@@ -76,11 +75,16 @@ def slots(windows: npt.NDArray[np.floating], close_times: IntArray) -> Float32Ar
             _standardised(np.log1p(np.maximum(amount, 0))),
             _standardised(np.log1p(volume / np.maximum(mean_volume, _LEAST))),
             trades,
-            np.sin(2 * np.pi * hours / _WEEK_HOURS),
+            week_wave(close_times),
         ],
         axis=-1,
     )
     return out.astype(np.float32)
+
+
+def week_wave(close_times: IntArray) -> npt.NDArray[np.float64]:
+    """Return the sine of the hour of the week, of any shape."""
+    return np.asarray(np.sin(2 * np.pi * (close_times // HOUR % _WEEK_HOURS) / _WEEK_HOURS))
 
 
 def week_times(calendar: IntArray, timeframe: str) -> IntArray:

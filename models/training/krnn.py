@@ -20,12 +20,13 @@ from models.alpha360 import COLUMNS, FIELDS, LOOKBACK, RobustScaler, alpha360_of
 from models.artefact import Artefact, ArtefactCard, library_versions, save_artefact
 from models.krnn import KRNN, KRNNConfiguration, card_configuration
 from models.training.data.audit import panel_audit
+from models.training.data.augment import OFF, Augmentation
 from models.training.data.splits import Split
 from models.training.data.windows import Column
 from models.training.panel import FIELDS as BAR_FIELDS
 from models.training.panel import Panel
 from models.training.plan import OptimiserPlan, Plan
-from models.training.recipe import Goal, Loss, Moment, TrainingFacts, grouped, shuffled
+from models.training.recipe import Draws, Goal, Loss, Moment, TrainingFacts, grouped, shuffled
 
 LabelKind = Literal["rank", "qlib_rank", "zscore", "scaled"]
 
@@ -69,8 +70,12 @@ class KRNNRecipe:
 
     goal = Goal("rank_ic", is_higher_better=True)
 
-    def __init__(self, panel: Panel, split: Split, configuration: KRNNConfiguration, data: KRNNData) -> None:
+    def __init__(
+        self, panel: Panel, split: Split, configuration: KRNNConfiguration, data: KRNNData,
+        augmentation: Augmentation = OFF,
+    ) -> None:
         self.configuration, self._data, self._panel = configuration, data, panel
+        self._augmentation = augmentation
         rows = panel.rows(LOOKBACK, data.lag + data.horizon)
         price = panel.column(data.price)
         bought, sold = (panel.later(price, rows, bars) for bars in (data.lag, data.lag + data.horizon))
@@ -134,7 +139,8 @@ class KRNNRecipe:
     def loss(self, network: nn.Module, rows: Tensor, moment: Moment) -> Loss:
         """Return the mean squared error between scores and labels."""
         assert isinstance(network, KRNN)
-        scores = self._scores(network, self._ends[rows])
+        draws = moment.drawn(len(rows)) if network.training else None
+        scores = self._scores(network, self._ends[rows], draws)
         return Loss(nn.functional.mse_loss(scores, self._labels[rows]))
 
     def validate(self, network: nn.Module, moment: Moment) -> dict[str, float]:
@@ -149,8 +155,8 @@ class KRNNRecipe:
             parts = [self._scores(network, some).double().cpu() for some in torch.split(ends, _JUDGED_AT_ONCE)]
         return np.asarray(torch.cat(parts).numpy())
 
-    def _scores(self, network: KRNN, ends: Tensor) -> Tensor:
-        steps = self.inputs(ends)
+    def _scores(self, network: KRNN, ends: Tensor, draws: Draws | None = None) -> Tensor:
+        steps = self.inputs(ends, draws)
         if self.configuration.layout == "qlib_raw":  # qlib's reading takes the field-major row for steps of fields
             steps = steps.transpose(1, 2).reshape(len(steps), -1)
         # The gradient that is written out is one of full precision.
@@ -159,10 +165,12 @@ class KRNNRecipe:
         scores: Tensor = network.wavefront(steps, nodes) if is_written_out else network(steps, nodes)
         return scores
 
-    def inputs(self, ends: Tensor) -> Tensor:
+    def inputs(self, ends: Tensor, draws: Draws | None = None) -> Tensor:
         """Return what the network reads at rows of the panel, float32 [N, 60, 6]: relative to the current bar, scaled,
-        clipped."""
+        clipped; draws: in training, of changes."""
         windows = self._fields.gather(ends)
+        if draws is not None:
+            windows = self._augmentation.of_bars(windows, draws, prices=len(FIELDS) - 1, close=0)
         now = windows[:, -1]
         base = now[:, :1].expand(-1, len(FIELDS)).clone()
         base[:, -1] = _volume_base(windows[..., -1])

@@ -36,12 +36,13 @@ from models.kronos.preparation import CLIP, FIELDS, stamps_of, with_amount
 from models.kronos.tokenizer import KronosTokenizer, training_loss
 from models.training import lora
 from models.training.data.audit import Audit, panel_audit
+from models.training.data.augment import OFF, Augmentation
 from models.training.data.splits import Split
 from models.training.data.windows import Column
 from models.training.panel import FIELDS as BAR_FIELDS
 from models.training.panel import Panel
 from models.training.plan import OptimiserPlan, Plan, Schedule
-from models.training.recipe import Goal, Loss, Moment, TrainingFacts
+from models.training.recipe import Draws, Goal, Loss, Moment, TrainingFacts
 
 Tuning = Literal["all", "head", "lora"]
 
@@ -69,7 +70,7 @@ class WindowPlan:
     Args:
         lookback: bars that a window is normalised on; horizon: bars ahead that it is trained for.
         samples: windows drawn in an epoch; 0 takes every one. judged: windows that judge, evenly spread.
-        clock: that calendars are read from.
+        clock: that calendars are read from. augmentation: of windows that train, the bars ahead left alone.
     """
 
     lookback: int = 90
@@ -77,6 +78,7 @@ class WindowPlan:
     samples: int = 0
     judged: int = 400
     clock: tzinfo = UTC
+    augmentation: Augmentation = OFF
 
     def __post_init__(self) -> None:
         if self.lookback < 2 or self.horizon < 1 or self.judged < 1 or self.samples < 0:
@@ -128,9 +130,13 @@ class KronosWindows:
             order = order.repeat(-(-self.plan.samples // count))[: self.plan.samples]
         return list(torch.split(order, size))
 
-    def of(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return training windows float32 [N, W, 6] and their stamps int64 [N, W, 5]."""
-        return self.at(self._rows[places])
+    def of(self, places: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
+        """Return training windows float32 [N, W, 6] and their stamps int64 [N, W, 5]; draws: of changes."""
+        rows, plan = self._rows[places], self.plan
+        if draws is None or not plan.augmentation.is_on:
+            return self.at(rows)
+        bars = plan.augmentation.of_bars(self._values.gather(rows), draws, ahead=plan.horizon + 1)
+        return normalised(bars, plan.lookback), self._stamps.gather(rows)
 
     def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the windows whose lookback ends at rows of the panel."""
@@ -191,13 +197,13 @@ class TokenizerRecipe:
     def loss(self, network: nn.Module, rows: Tensor, moment: Moment) -> Loss:
         """Return (coarse + fine reconstruction + quantiser) / 2. The entropy of the codebook is one of the whole batch,
         whatever part of it the rows are."""
-        x, _ = self._windows.of(rows)
+        x, _ = self._windows.of(rows, moment.drawn(len(rows)))
         return tokenizer_loss(network, x, moment.whole)
 
-    def whole(self, network: nn.Module, rows: Tensor) -> Tensor:
+    def whole(self, network: nn.Module, rows: Tensor, moment: Moment) -> Tensor:
         """Return the mean chance of each bit to be 1 and 0."""
         assert isinstance(network, KronosTokenizer)
-        return network.probabilities(self._windows.of(rows)[0])
+        return network.probabilities(self._windows.of(rows, moment.drawn(len(rows)))[0])
 
     def validate(self, network: nn.Module, moment: Moment) -> dict[str, float]:
         """Return the error of the bars rebuilt, from all bits and from the coarse ones, and the share of codes used."""
@@ -304,9 +310,10 @@ class PredictorRecipe:
 
     def loss(self, network: nn.Module, rows: Tensor, moment: Moment) -> Loss:
         """Return the mean cross-entropy of both halves of every next token."""
-        s1, s2, stamps = self._tokens(*self._windows.of(rows))
+        draws = moment.drawn(len(rows))
+        s1, s2, stamps = self._tokens(*self._windows.of(rows, draws))
         seen, came = (s1[:, :-1], s2[:, :-1]), (s1[:, 1:], s2[:, 1:])
-        chance = None if self._teacher else moment.drawn(len(rows)).uniform(s1.shape[1] - 1)
+        chance = None if self._teacher else draws.uniform(s1.shape[1] - 1)
         return predictor_loss(network, seen, came, stamps[:, :-1], chance)
 
     def validate(self, network: nn.Module, moment: Moment) -> dict[str, float]:

@@ -208,12 +208,11 @@ class _Training:
             if beta is not None:
                 group["betas"] = (beta, group["betas"][1])
         torch.manual_seed(_mixed(plan.seed, 2 + fabric.global_rank, state.step))
-        whole = self._whole(rows)
+        whole = self._whole(rows, state.step / max(steps - 1, 1))
         summed, parts = 0.0, {}
         self.optimiser.zero_grad(set_to_none=True)
         for number, (places, weight) in enumerate(self._slices(rows)):
-            draws = Draws(_mixed(plan.seed, _DRAWS, state.step), len(rows), places)
-            moment = Moment(state.epoch, state.step, state.step / max(steps - 1, 1), draws, whole)
+            moment = self._moment(rows, places, state.step / max(steps - 1, 1))._replace(whole=whole)
             with fabric.no_backward_sync(self.module, enabled=number + 1 < plan.accumulate):
                 loss = self.module(rows[places].to(fabric.device), moment)
                 # Of several processes gradients are averaged, so each gives its share times their number.
@@ -243,14 +242,21 @@ class _Training:
         for some in places[self.fabric.global_rank :: self.fabric.world_size].tensor_split(self.plan.accumulate):
             yield (some, len(some)) if len(some) else (places[:1], 0)
 
-    def _whole(self, rows: Tensor) -> Tensor | None:
+    def _moment(self, rows: Tensor, places: Tensor, through: float) -> Moment:
+        draws = Draws(_mixed(self.plan.seed, _DRAWS, self.state.step), len(rows), places)
+        return Moment(self.state.epoch, self.state.step, through, draws)
+
+    def _whole(self, rows: Tensor, through: float) -> Tensor | None:
         """Return what the recipe needs of the whole batch; None: nothing, or a step has the whole batch at once."""
         recipe, fabric = self.recipe, self.fabric
         if not isinstance(recipe, WholeBatch) or fabric.world_size * self.plan.accumulate == 1:
             return None
         with torch.no_grad(), fabric.autocast():
-            own = [recipe.whole(self.network, rows[places].to(fabric.device)).float() * (weight / len(rows))
-                   for places, weight in self._slices(rows)]
+            own = [
+                recipe.whole(self.network, rows[places].to(fabric.device), self._moment(rows, places, through)).float()
+                * (weight / len(rows))
+                for places, weight in self._slices(rows)
+            ]
         summed: Tensor = fabric.all_reduce(torch.stack(own).sum(0), reduce_op="sum")
         return summed
 

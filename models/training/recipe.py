@@ -158,7 +158,7 @@ class Recipe(Protocol):
 class WholeBatch(Protocol):
     """A recipe whose loss has something in it that is no mean over rows, such as an entropy of a mean."""
 
-    def whole(self, network: nn.Module, rows: Tensor) -> Tensor:
+    def whole(self, network: nn.Module, rows: Tensor, moment: Moment) -> Tensor:
         """Return a mean over rows. The loop asks for it without gradients before a step that is taken in parts, by
         processes or slices, and hands the mean over the whole batch to the loss as `moment.whole`."""
 

@@ -55,6 +55,49 @@ class Augmentation:
         chosen = (draws.uniform(1, 1) < self.share).to(values.device)
         return torch.where(chosen, out, values)
 
+    def of_bars(self, bars: Tensor, draws: Draws, *, prices: int = 4, close: int = 3, ahead: int = 0) -> Tensor:
+        """Return windows of bars, some of them changed, before a network's own scaling; [n, T, F].
+
+        Bars stay bars: the prices of one move together, by noise in deviations of the window's own returns, and the
+        last close stays, for labels are relative to it. Scaling makes moves about it larger or smaller, and amounts
+        about their last.
+
+        Args:
+            prices: how many columns are prices, the first; the others are amounts. close: which is the close.
+            ahead: of the rows, how many come after the decision; scaling alone reaches them.
+        """
+        past = bars.shape[1] - ahead
+        if not self.is_on or past < 3:
+            return bars
+        logs = torch.cat([bars[..., :prices].log(), bars[..., prices:].log1p()], dim=-1)
+        before, after = logs[:, :past], logs[:, past:]
+        last = torch.cat([before[:, -1:, close : close + 1].expand(-1, 1, prices), before[:, -1:, prices:]], dim=-1)
+        spread = torch.cat([
+            before[..., close].diff(dim=1).std(dim=1, correction=0)[:, None, None].expand(-1, 1, prices),
+            before[..., prices:].std(dim=1, correction=0, keepdim=True)], dim=-1)
+        is_price = torch.arange(logs.shape[-1], device=logs.device) < prices
+
+        def both(drawn: Tensor) -> Tensor:
+            """[n, T, 2], of prices and of amounts → [n, T, F]."""
+            drawn = drawn.to(logs)
+            return torch.where(is_price, drawn[..., :1], drawn[..., 1:])
+
+        if self.warp or self.slicing:
+            before = _read_at(before, self._places(past, draws).to(before))
+        if self.scaling:
+            factor = both(torch.exp(self.scaling * draws.normal(1, 2)))
+            before, after = (last + (some - last) * factor for some in (before, after))
+        if self.noise:
+            added = self.noise * draws.normal(past, 2)
+            added[:, -1] = 0.0
+            before = before + spread * both(added)
+        out = torch.cat([before, after], dim=1)
+        out = torch.cat([out[..., :prices].exp(), out[..., prices:].clamp_min(0).expm1()], dim=-1).to(bars)
+        if not self.scaling:  # to the last bit
+            out = torch.cat([out[:, :past], bars[:, past:]], dim=1)
+        chosen = (draws.uniform(1, 1) < self.share).to(bars.device)
+        return torch.where(chosen, out, bars)
+
     def _places(self, steps: int, draws: Draws) -> Tensor:
         """Return where each row is read, [n, T], ascending from 0 or later to T − 1."""
         last = steps - 1
@@ -62,6 +105,9 @@ class Augmentation:
         speed = torch.exp(self.warp * _smooth(draws.normal(last))) if self.warp else torch.ones(len(first), last)
         run = torch.cat([torch.zeros(len(first), 1), speed.cumsum(dim=1)], dim=1)
         return first + run / run[:, -1:] * (last - first)
+
+
+OFF = Augmentation()
 
 
 def _smooth(values: Tensor, width: int = 9) -> Tensor:

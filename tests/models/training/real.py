@@ -14,6 +14,7 @@ from models.krnn import KRNNConfiguration
 from models.kronos.configuration import ModelSizes, TokenizerSizes
 from models.kronos.tokenizer import KronosTokenizer
 from models.training import krnn, kronos
+from models.training.data.augment import Augmentation
 from models.training.data.splits import Split
 from models.training.kronos import KronosWindows, PredictorRecipe, TokenizerRecipe, WindowPlan, export_checkpoint
 from models.training.loop import make_fabric, train
@@ -36,12 +37,13 @@ def run(folder: Path, accumulate: int = 1) -> None:
         torch.manual_seed(1)
         export_checkpoint(folder / "coder", vars(BITS), KronosTokenizer(BITS))
     fabric.barrier()
-    windows = KronosWindows(panel, split, WindowPlan(20, 4, samples=70, judged=8))
+    augmented = Augmentation(noise=0.1, warp=0.2, share=0.5)
+    windows = KronosWindows(panel, split, WindowPlan(20, 4, samples=70, judged=8, augmentation=augmented))
     sizes = KRNNConfiguration(cnn_dim=4, rnn_dim=4, rnn_dups=2, rnn_layers=1)
     recipes = {
         "tokenizer": (TokenizerRecipe(windows, BITS), kronos.TOKENIZER_DEFAULTS),
         "predictor": (PredictorRecipe(windows, MODEL, str(folder / "coder")), kronos.PREDICTOR_DEFAULTS),
-        "krnn": (krnn.KRNNRecipe(panel, split, sizes, krnn.KRNNData()), krnn.DEFAULTS),
+        "krnn": (krnn.KRNNRecipe(panel, split, sizes, krnn.KRNNData(), augmented), krnn.DEFAULTS),
     }
     for kind, (recipe, plan) in recipes.items():
         size = 16 if kind != "krnn" else 44

@@ -22,7 +22,7 @@ from models.training.panel import Panel
 from models.training.plan import OptimiserPlan, Schedule
 from models.training.position import DEFAULTS as HEAD_DEFAULTS
 from models.training.position import PositionPlan, PositionRecipe, check_stage_one, simple
-from models.training.price import DEFAULTS, PriceData, PriceRecipe
+from models.training.price import DEFAULTS, PriceData, PriceRecipe, inputs
 from models.training.recipe import Moment, TrainingFacts
 
 SIZES = PriceSizes(16, 1, 2, 8, 4, 4, 8, 16, horizons=3)
@@ -70,9 +70,19 @@ def test_the_forecaster_is_fed_what_was_trained_on(panel, price):
     calendar = np.stack([(days + 3) % 7, hours % 24, np.zeros_like(hours)], -1)
     said = forecaster.forecast(_Windows(values, calendar)).values
     with torch.no_grad():
-        scaled = network(recipe._valid_x[:10]).quantiles.numpy()
+        scaled = network(recipe.inputs(torch.from_numpy(rows))).quantiles.numpy()
     sigma = np.diff(np.log(values[..., 3].astype(np.float64)), axis=1).std(1)
     np.testing.assert_allclose(said, scaled * (sigma[:, None] * np.sqrt([1, 2, 3]))[..., None], rtol=1e-3, atol=1e-6)
+
+
+def test_windows_that_are_gathered_are_those_of_the_forecaster(panel, split):
+    values = panel.values.copy()
+    values[::7, 4] = 0.0
+    values[40:80, 4] = 0.0
+    still = PriceRecipe(replace(panel, values=values), split, SIZES, PriceData(24))
+    rows = np.concatenate([still.rows[:40], still.valid_rows[-5:]])
+    expected, _ = inputs(still._panel, rows, 24)
+    np.testing.assert_allclose(still.inputs(torch.from_numpy(rows)).numpy(), expected, atol=2e-6)
 
 
 class _Windows:
