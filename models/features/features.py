@@ -110,11 +110,9 @@ class TalibFeature:
     spec: IndicatorSpec
 
     def __post_init__(self) -> None:
-        if (function := str(self.spec.function)) in _CUMULATIVE:
-            raise PluginError(
-                f"{function} adds up from the first bar on, so that its value says where the data begin; use "
-                f"{_CUMULATIVE[function]}"
-            )
+        if (function := str(self.spec.function)) in _WITHOUT_END:
+            why, instead = _WITHOUT_END[function]
+            raise PluginError(f"{function} {why}; use {instead}")
 
     @property
     def name(self) -> str:
@@ -133,12 +131,15 @@ class TalibFeature:
     @property
     def memory(self) -> int:
         function = str(self.spec.function)
-        if function not in _SETTLING:
-            return self.warm_up + 1
         defaults = talib_function(function).defaults
         given = {**defaults, **talib_function(function).parameters(self.spec.arguments, self.spec.options)}
+        kinds = [int(value) for name, value in given.items() if name.endswith("matype")]
+        settling = max([_SETTLING.get(function, 0), *(_SETTLING_MEANS.get(kind, 0) for kind in kinds)])
         longest = max([value for value in given.values() if isinstance(value, int)], default=10)
-        return self.warm_up + 1 + _SETTLING[function] * max(longest, 10)
+        rows = settling * max(longest, 10)
+        if function == "KAMA" or _KAMA in kinds:
+            rows = max(rows, _SETTLING_KAMA)
+        return self.warm_up + 1 + rows
 
     def values(self, columns: Columns) -> FloatArray:
         shape = columns["close"].shape
@@ -151,17 +152,41 @@ class TalibFeature:
         return out.reshape(shape)
 
 
-_CUMULATIVE = {"OBV": "obv_balance(14) or obv_slope(14)", "AD": "cmf(20)"}
+_ADDS_UP = "adds up from the first bar on, so that its value says where the data begin"
+_COUNTS = "counts rows from where the data begin"
+_NO_NUMBER = "is of numbers from −1 to 1, and NaN of prices and volumes"
+_WITHOUT_END = {
+    "OBV": (_ADDS_UP, "obv_balance(14) or obv_slope(14)"),
+    "AD": (_ADDS_UP, "cmf(20)"),
+    "WAD": (_ADDS_UP, "cmf(20)"),
+    "PVT": (_ADDS_UP, "obv_slope(14)"),
+    "NVI": (_ADDS_UP, "volume_ratio(24)"),
+    "PVI": (_ADDS_UP, "volume_ratio(24)"),
+    "CUMSUM": (_ADDS_UP, "SUM(close, 30)"),
+    "VWAP": (_ADDS_UP, "VWMA(20) or SMA(close, 20)"),
+    "MAXINDEX": (_COUNTS, "MAX(close, 30) or AROONOSC(14)"),
+    "MININDEX": (_COUNTS, "MIN(close, 30) or AROONOSC(14)"),
+    "MINMAXINDEX": (_COUNTS, "MINMAX(close, 30) or AROONOSC(14)"),
+    "ACOS": (_NO_NUMBER, "another"),
+    "ASIN": (_NO_NUMBER, "another"),
+}
+"""Functions that no window of bars decides, why, and what to take instead."""
 _SETTLING = {
-    **dict.fromkeys(("EMA", "RSI", "ATR", "NATR", "CMO", "KAMA", "MACD", "MACDEXT", "MACDFIX", "APO", "PPO"), 30),
+    **dict.fromkeys(("EMA", "RSI", "ATR", "NATR", "CMO", "MACD", "MACDEXT", "MACDFIX", "APO", "PPO"), 30),
     **dict.fromkeys(("ADOSC", "PLUS_DI", "MINUS_DI", "PLUS_DM", "MINUS_DM", "DX", "IMI"), 30),
     **dict.fromkeys(("ADX", "ADXR", "STOCHRSI", "T3", "DEMA", "TEMA", "TRIX"), 60),
-    **dict.fromkeys(("SAR", "SAREXT", "MAMA"), 60),
+    **dict.fromkeys(("KDJ", "TSI", "SMI", "KC", "RMA", "ZLEMA", "ERI", "CVI", "MASSI", "RVI", "EFI", "PVO", "HA"), 60),
+    **dict.fromkeys(("SAR", "SAREXT", "MAMA", "SUPERTREND"), 60),
     **dict.fromkeys(
         ("HT_DCPERIOD", "HT_DCPHASE", "HT_PHASOR", "HT_SINE", "HT_TRENDLINE", "HT_TRENDMODE"), 60
     ),
 }  # fmt: skip
 """Multiples of their longest parameter after which the start of these no longer counts."""
+_SETTLING_MEANS = {1: 30, 3: 60, 4: 60, 7: 60, 8: 60}
+"""The same of means, by TA-Lib's number of their type: EMA, DEMA, TEMA, MAMA, T3."""
+_KAMA = 6
+_SETTLING_KAMA = 5_000
+"""Rows: where prices only go to and fro it takes in 1/240 of each, whatever its period."""
 
 
 def feature(text: str) -> Feature:

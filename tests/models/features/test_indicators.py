@@ -6,7 +6,8 @@ import talib
 
 from engine.bars import FIELDS
 from engine.errors import PluginError
-from models.features.catalogue import KINDS
+from engine.indicator_talib import talib_function
+from models.features.catalogue import KINDS, shown
 from models.features.features import feature, features, incremental, matrix, memory_of
 
 ROWS = 620
@@ -77,6 +78,44 @@ def test_a_window_as_long_as_its_memory_gives_what_the_whole_history_gives(text)
     np.testing.assert_allclose(
         one.values({name: column[at] for name, column in bars.items()})[:, -1], whole[ends], rtol=1e-9, atol=1e-9
     )
+
+
+def accepted() -> list[str]:
+    """Every function of TA-Lib that is a feature, each output; with the usual parameters, with others, and with each
+    kind of moving mean where one can be chosen."""
+    found = []
+    for name in sorted(one for group in talib.get_function_groups().values() for one in group):
+        try:
+            of = talib_function(name)
+            outputs = [f":{one}" for one in of.outputs] if len(of.outputs) > 1 else [""]
+            feature(f"{name}{outputs[0]}")
+        except PluginError:
+            continue
+        given = list(of.defaults.items())
+        is_period = [isinstance(value, int) and value > 0 and "matype" not in one for one, value in given]
+        others = [[value + 3 * one for (_, value), one in zip(given, is_period, strict=True)]] if given else []
+        for place, (one, _) in enumerate(given):
+            if one.endswith("matype"):
+                values = [value for _, value in given]
+                others += [[*values[:place], kind, *values[place + 1 :]] for kind in range(9) if kind != 7]
+        texts = [name, *(f"{name}({', '.join(shown(value) for value in values)})" for values in others)]
+        found += [text + output for text in texts for output in outputs]
+    return found
+
+
+@pytest.mark.parametrize("text", accepted())
+def test_every_function_of_talib_is_decided_by_its_memory_alone_and_by_nothing_that_comes(text):
+    one = feature(text)
+    rows = max(one.memory + 120, ROWS)
+    bars = market(rows)
+    whole = one.values(bars)
+    assert np.isnan(whole[: one.warm_up]).all()
+    ends = np.array([rows - 1, rows - 7, rows - 100])
+    at = ends[:, None] + np.arange(1 - one.memory, 1)
+    found = one.values({name: column[at] for name, column in bars.items()})[:, -1]
+    np.testing.assert_allclose(found, whole[ends], rtol=1e-9, atol=1e-9)
+    cut = rows - 200
+    np.testing.assert_allclose(one.values(_cut(bars, slice(cut))), whole[:cut], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("text", OURS)
