@@ -9,6 +9,7 @@
 A name has no dot, for weights bear it: 1.5 is written 1p5.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,6 +140,9 @@ class TalibFeature:
         rows = settling * max(longest, 10)
         if function == "KAMA" or _KAMA in kinds:
             rows = max(rows, _SETTLING_KAMA)
+        if function == "MAMA":
+            # Its follower takes in half of the slow limit of each bar.
+            rows = max(rows, math.ceil(math.log(1e-11) / math.log(1 - float(given["slowlimit"]) / 2)))
         return self.warm_up + 1 + rows
 
     def values(self, columns: Columns) -> FloatArray:

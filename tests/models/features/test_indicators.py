@@ -98,6 +98,8 @@ def accepted() -> list[str]:
             if one.endswith("matype"):
                 values = [value for _, value in given]
                 others += [[*values[:place], kind, *values[place + 1 :]] for kind in range(9) if kind != 7]
+        if name == "MAMA":
+            others += [[0.1, 0.02], [0.02, 0.02]]
         texts = [name, *(f"{name}({', '.join(shown(value) for value in values)})" for values in others)]
         found += [text + output for text in texts for output in outputs]
     return found
