@@ -117,18 +117,24 @@ def load_artefact(folder: Path, *, device: str = "cpu", checks: bool = True) -> 
                 "the file was changed or swapped: restore it, or import the weights anew"
             )
         if checks and name in _NETWORKS:
-            _check_finite(content_of, folder / f"{name}.safetensors")
+            for of, tensor in content_of.items():
+                if tensor.is_floating_point():
+                    check_finite(of, tensor, folder / f"{name}.safetensors")
     text = json.dumps({**asdict(card), "tensors": stated}, sort_keys=True)
     return Artefact(card, tensors, hashlib.sha256(text.encode()).hexdigest())
 
 
-def _check_finite(tensors: Tensors, path: Path) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise PluginError(
-                f"{path}: {name!r} has numbers that are none (NaN or infinite), and so would all its forecasts be; "
-                "take a checkpoint from before its training went astray"
-            )
+def check_finite(name: str, tensor: torch.Tensor, where: object) -> None:
+    """Refuse weights that are no numbers, for a network's forecasts would be none either.
+
+    Raises:
+        PluginError: it names the tensor.
+    """
+    if not bool(tensor.isfinite().all()):
+        raise PluginError(
+            f"{where}: {name!r} has numbers that are none (NaN or infinite); take a checkpoint from before its "
+            "training went astray"
+        )
 
 
 def check_architecture(artefact: Artefact, *expected: str, what: str, made_by: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from engine.errors import PluginError
-from models.artefact import Tensors, load_tensors
+from models.artefact import Tensors, check_finite, load_tensors
 
 _AROUND = ("state_dict", "model_state_dict", "model", "module", "net", "network")
 """Under what names checkpoints have the weights, beside an optimiser's state and whatever else."""
@@ -90,8 +90,5 @@ def check_numbers(weights: Tensors, where: object) -> None:
         if not tensor.is_floating_point():
             if not name.endswith(_COUNTED):
                 raise PluginError(f"{where}: {name!r} is of {tensor.dtype}; expected float32, float16 or the like")
-        elif not bool(tensor.isfinite().all()):
-            raise PluginError(
-                f"{where}: {name!r} has numbers that are none (NaN or infinite); take a checkpoint from before its "
-                "training went astray"
-            )
+        else:
+            check_finite(name, tensor, where)

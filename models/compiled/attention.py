@@ -58,16 +58,16 @@ def attend(
             for sample in range(samples):
                 for number in range(size):
                     queries[sample, number] = q[first + sample, head, number]
-            _scores(queries, old_keys[series, head], length, weights)
+            _scores(queries, old_keys[series, head], length, weights, 0, samples, 0)
             for sample in range(samples):
                 # Over what the last block of history has too many of.
-                _scores_of(queries, keys[first + sample, head], used, weights, sample, length)
+                _scores(queries, keys[first + sample, head], used, weights, sample, sample + 1, length)
             seen[:] = np.float32(0)
             for sample in range(samples):
                 _soften(weights[sample], length + used)
-            _gather(weights, old_values[series, head], length, seen)
+            _gather(weights, old_values[series, head], length, seen, 0, samples, 0)
             for sample in range(samples):
-                _gather_of(weights, values[first + sample, head], used, seen, sample, length)
+                _gather(weights, values[first + sample, head], used, seen, sample, sample + 1, length)
                 for number in range(size):
                     out[first + sample, head, number] = seen[sample, number]
 
@@ -97,28 +97,22 @@ def _at_once(left: int) -> int:
 
 
 @compiled(nogil=True)
-def _scores(queries: Any, keys: Any, count: int, weights: Any) -> None:
-    """Scores of all samples at once, [S, …]."""
-    samples = len(queries)
+def _scores(queries: Any, keys: Any, count: int, weights: Any, sample: int, end: int, start: int) -> None:
+    """Scores of the samples from `sample` to before `end`, in their weights from `start` on; the last block may have
+    more than `count`."""
     for block in range((count + LANES - 1) // LANES):
-        sample = 0
-        while samples > sample:
-            rows = _at_once(samples - sample)
+        first = sample
+        while end > first:
+            rows = _at_once(end - first)
             if rows == 5:
-                _block(queries, keys, block, weights, sample, 0, 5)
+                _block(queries, keys, block, weights, first, start, 5)
             elif rows == 4:
-                _block(queries, keys, block, weights, sample, 0, 4)
+                _block(queries, keys, block, weights, first, start, 4)
             elif rows == 2:
-                _block(queries, keys, block, weights, sample, 0, 2)
+                _block(queries, keys, block, weights, first, start, 2)
             else:
-                _block(queries, keys, block, weights, sample, 0, 1)
-            sample += rows
-
-
-@compiled(nogil=True)
-def _scores_of(queries: Any, keys: Any, count: int, weights: Any, sample: int, start: int) -> None:
-    for block in range((count + LANES - 1) // LANES):
-        _block(queries, keys, block, weights, sample, start, 1)
+                _block(queries, keys, block, weights, first, start, 1)
+            first += rows
 
 
 @intrinsic(prefer_literal=True)
@@ -168,40 +162,27 @@ def _block(
 
 
 @compiled(nogil=True)
-def _gather(weights: Any, values: Any, count: int, seen: Any) -> None:
-    """Add the weighted values to `seen`, of all samples at once."""
-    samples, registers = len(seen), seen.shape[1] // LANES
-    sample = 0
-    while samples > sample:
-        rows = _at_once(samples - sample)
+def _gather(weights: Any, values: Any, count: int, seen: Any, sample: int, end: int, start: int) -> None:
+    """Add the values, weighted from `start` on, to `seen` of the samples from `sample` to before `end`."""
+    registers = seen.shape[1] // LANES
+    while end > sample:
+        rows = _at_once(end - sample)
         column = 0
         while registers - column >= _WIDE:
             if rows == 5:
-                _columns(weights, values, count, seen, sample, 0, column, 5, _WIDE)
+                _columns(weights, values, count, seen, sample, start, column, 5, _WIDE)
             elif rows == 4:
-                _columns(weights, values, count, seen, sample, 0, column, 4, _WIDE)
+                _columns(weights, values, count, seen, sample, start, column, 4, _WIDE)
             elif rows == 2:
-                _columns(weights, values, count, seen, sample, 0, column, 2, _WIDE)
+                _columns(weights, values, count, seen, sample, start, column, 2, _WIDE)
             else:
-                _columns(weights, values, count, seen, sample, 0, column, 1, _WIDE)
+                _columns(weights, values, count, seen, sample, start, column, 1, _WIDE)
             column += _WIDE
         while column < registers:
             for one in range(sample, sample + rows):
-                _columns(weights, values, count, seen, one, 0, column, 1, 1)
+                _columns(weights, values, count, seen, one, start, column, 1, 1)
             column += 1
         sample += rows
-
-
-@compiled(nogil=True)
-def _gather_of(weights: Any, values: Any, count: int, seen: Any, sample: int, start: int) -> None:
-    registers = seen.shape[1] // LANES
-    column = 0
-    while registers - column >= _WIDE:
-        _columns(weights, values, count, seen, sample, start, column, 1, _WIDE)
-        column += _WIDE
-    while column < registers:
-        _columns(weights, values, count, seen, sample, start, column, 1, 1)
-        column += 1
 
 
 @intrinsic(prefer_literal=True)
